@@ -1,0 +1,5 @@
+//! The words that podbox's modules exchange. Rank 0: data and pure functions, no effects.
+
+pub mod attribution;
+pub mod identity;
+pub mod image;

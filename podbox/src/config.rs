@@ -1,0 +1,38 @@
+//! Where a node keeps what, and its addresses. Rank 0: plain data, one default for each field.
+
+use ipnet::Ipv4Net;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// A node's directories and addresses.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What outlives a reboot: images, leases, container roots. Must be able to carry overlayfs upper layers.
+    pub state_dir: PathBuf,
+    /// What a reboot may take: namespaces, sockets, locks.
+    pub run_dir: PathBuf,
+    /// Container logs, as the CRI lays them out.
+    pub log_dir: PathBuf,
+    /// Where cgroup v2 is mounted.
+    pub cgroup_root: PathBuf,
+    /// The range pod addresses come from; the first one is the bridge's own.
+    pub pod_cidr: Ipv4Net,
+    /// The bridge that pods are attached to.
+    pub bridge: String,
+    /// Where metrics are served.
+    pub metrics_addr: SocketAddr,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            state_dir: "/var/lib/podbox".into(),
+            run_dir: "/run/podbox".into(),
+            log_dir: "/var/log/pods".into(),
+            cgroup_root: "/sys/fs/cgroup".into(),
+            pod_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 85, 0, 0), 16),
+            bridge: "podbox0".into(),
+            metrics_addr: SocketAddr::from(([127, 0, 0, 1], 9810)),
+        }
+    }
+}

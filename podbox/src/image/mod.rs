@@ -1,0 +1,1 @@
+//! Images: pulled from registries, loaded from archives, unpacked into layers.

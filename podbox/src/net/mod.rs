@@ -1,0 +1,1 @@
+//! The node's network: addresses, bridge, masquerade.

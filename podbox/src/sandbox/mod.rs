@@ -1,0 +1,4 @@
+//! Pod sandboxes and their containers: a plan (pure), and the engine that applies it.
+
+pub mod runtime;
+pub mod spec;

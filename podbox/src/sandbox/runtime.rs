@@ -1,0 +1,115 @@
+//! The seam between what a pod needs and the hands that do it. The engine (`sandbox::engine`) is the real
+//! one; the simulation brings its own.
+
+use super::spec::{ContainerSpec, SandboxSpec};
+use crate::api::identity::{ContainerRef, PodRef};
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::time::{Duration, SystemTime};
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitStatus {
+    /// It called exit.
+    Code(i32),
+    /// A signal ended it.
+    Signal(i32),
+}
+
+impl ExitStatus {
+    /// As shells and Kubernetes number it: a signal is 128 above its number.
+    pub fn code(self) -> i32 {
+        match self {
+            ExitStatus::Code(code) => code,
+            ExitStatus::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// A container that was started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    /// Its first process, in the host's pid namespace.
+    pub pid: u32,
+    /// Its cgroup's id: the inode number of the directory.
+    pub cgroup_id: u64,
+    /// When exec succeeded.
+    pub at: SystemTime,
+}
+
+/// A container that ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exited {
+    /// How.
+    pub status: ExitStatus,
+    /// When the keeper saw it.
+    pub at: SystemTime,
+}
+
+/// What one container is at, as the keeper knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContainerStatus {
+    /// Which.
+    pub container: ContainerRef,
+    /// Its start.
+    pub started: Started,
+    /// Its end, once it ended.
+    pub exited: Option<Exited>,
+}
+
+/// A command to run in a container that runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecSpec {
+    /// argv.
+    pub args: Vec<String>,
+    /// Ends the whole process tree when it passes.
+    pub timeout: Option<Duration>,
+    /// Bytes of stdout and of stderr to keep; the rest is read and thrown away.
+    pub output_limit: usize,
+}
+
+/// What an exec came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecResult {
+    /// How its first process ended.
+    pub status: ExitStatus,
+    /// The timeout ended it.
+    pub timed_out: bool,
+    /// First bytes of stdout.
+    pub stdout: Vec<u8>,
+    /// First bytes of stderr.
+    pub stderr: Vec<u8>,
+}
+
+/// Builds sandboxes and runs containers in them. Every method leaves nothing behind when it fails.
+pub trait Runtime: Send + Sync + 'static {
+    /// Its failures.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Builds a pod's sandbox.
+    fn create_sandbox(&self, spec: &SandboxSpec) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Ends what runs in it and takes everything of it away. Removing what is not there succeeds.
+    fn remove_sandbox(&self, pod: &PodRef) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Starts a container; returns once its program runs. A command that is not there is an error.
+    fn start(&self, spec: &ContainerSpec) -> impl Future<Output = Result<Started, Self::Error>> + Send;
+    /// Waits for a started container's end, with its log complete on disk. Safe to drop and call again.
+    fn wait(&self, container: &ContainerRef) -> impl Future<Output = Result<Exited, Self::Error>> + Send;
+    /// Signals its first process. One that is gone already is no error.
+    fn signal(
+        &self,
+        container: &ContainerRef,
+        signal: i32,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Kills every process in its cgroup.
+    fn kill(&self, container: &ContainerRef) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Takes an ended container's cgroup and root away; its log stays.
+    fn remove(&self, container: &ContainerRef) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Runs a command in a running container.
+    fn exec(
+        &self,
+        container: &ContainerRef,
+        spec: &ExecSpec,
+    ) -> impl Future<Output = Result<ExecResult, Self::Error>> + Send;
+    /// Every container the keeper holds, also those of an earlier daemon.
+    fn list(&self) -> impl Future<Output = Result<Vec<ContainerStatus>, Self::Error>> + Send;
+}

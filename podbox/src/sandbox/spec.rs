@@ -1,0 +1,221 @@
+//! What to build: a pod's sandbox and its containers, with every Kubernetes word already resolved.
+//! Nothing here knows of manifests, images by name, or the kernel.
+
+use crate::api::identity::{ContainerRef, PodRef, QosClass};
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+/// A pod's sandbox: namespaces, address, cgroup, shared directories.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SandboxSpec {
+    /// Whose it is.
+    pub pod: PodRef,
+    /// The UTS namespace's host name.
+    pub hostname: String,
+    /// Chooses the parent cgroup.
+    pub qos: QosClass,
+    /// The pod's network.
+    pub network: Network,
+    /// The sum of the containers' limits, written to the pod's cgroup.
+    pub resources: Resources,
+    /// Content of `/etc/hosts` in each container.
+    pub hosts: String,
+    /// Content of `/etc/resolv.conf` in each container.
+    pub resolv_conf: String,
+    /// Directories that containers share, made with the sandbox and removed with it.
+    pub empty_dirs: Vec<EmptyDir>,
+    /// Directories of files that containers mount: configMap and secret volumes.
+    pub file_volumes: Vec<FileVolume>,
+}
+
+/// Where a pod's packets go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Network {
+    /// The host's own namespace: `hostNetwork: true`.
+    Host,
+    /// A namespace of its own, with a veth on the node's bridge.
+    Pod {
+        /// The pod's address.
+        address: Ipv4Addr,
+        /// Length of the node's pod range.
+        prefix_len: u8,
+        /// The bridge's address: the default route.
+        gateway: Ipv4Addr,
+    },
+}
+
+/// An emptyDir volume.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EmptyDir {
+    /// The volume's name in the pod.
+    pub name: String,
+    /// A tmpfs, not a directory on disk.
+    pub memory: bool,
+    /// The tmpfs' size in bytes; for a directory it is not enforced yet.
+    pub size_limit: Option<u64>,
+}
+
+/// A configMap or secret volume: files with their bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileVolume {
+    /// The volume's name in the pod.
+    pub name: String,
+    /// On a tmpfs, so that it never reaches a disk: secrets.
+    pub memory: bool,
+    /// Path below the volume (no `..`, not absolute), content, permission bits.
+    pub files: Vec<VolumeFile>,
+}
+
+/// One file of a [`FileVolume`].
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct VolumeFile {
+    /// Relative path.
+    pub path: String,
+    /// Content.
+    pub bytes: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+impl std::fmt::Debug for VolumeFile {
+    // The bytes may be a secret's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "VolumeFile({:?}, {} bytes, {:o})", self.path, self.bytes.len(), self.mode)
+    }
+}
+
+/// cgroup v2 settings; `None` leaves the kernel's default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    /// cpu.max: quota in microseconds per period.
+    pub cpu_max: Option<CpuMax>,
+    /// cpu.weight: 1 to 10000.
+    pub cpu_weight: Option<u64>,
+    /// memory.max in bytes.
+    pub memory_max: Option<u64>,
+    /// memory.high in bytes.
+    pub memory_high: Option<u64>,
+    /// memory.oom.group: an OOM kill takes every process of the cgroup.
+    pub oom_group: bool,
+    /// pids.max.
+    pub pids_max: Option<u64>,
+}
+
+/// cpu.max.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CpuMax {
+    /// Microseconds of CPU time per period.
+    pub quota_us: u64,
+    /// The period in microseconds.
+    pub period_us: u64,
+}
+
+/// One run of a container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    /// Whose it is.
+    pub container: ContainerRef,
+    /// Chooses the parent cgroup; the pod's.
+    pub qos: QosClass,
+    /// Unpacked image layers, the topmost first.
+    pub layers: Vec<PathBuf>,
+    /// argv; never empty.
+    pub args: Vec<String>,
+    /// Environment, each `NAME=VALUE`, in order.
+    pub env: Vec<String>,
+    /// Working directory; made if absent.
+    pub cwd: String,
+    /// `user[:group]` by name or number, resolved in the container's own root before exec.
+    pub user: User,
+    /// Volumes in the container.
+    pub mounts: Vec<Mount>,
+    /// cgroup limits.
+    pub resources: Resources,
+    /// What it may do.
+    pub security: Security,
+    /// oom_score_adj, by QoS as the kubelet sets it.
+    pub oom_score_adj: i32,
+    /// Keep stdin open; otherwise it is /dev/null.
+    pub stdin: bool,
+    /// Give it a terminal.
+    pub tty: bool,
+    /// Where its log file goes (CRI format): `…/NAMESPACE_POD_UID/CONTAINER/ATTEMPT.log`.
+    pub log_path: PathBuf,
+}
+
+/// Who a container runs as.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct User {
+    /// The image's `User`, or empty for root; `uid` and `gid` go before it.
+    pub image_user: String,
+    /// securityContext.runAsUser.
+    pub uid: Option<u32>,
+    /// securityContext.runAsGroup.
+    pub gid: Option<u32>,
+    /// supplementalGroups and fsGroup.
+    pub groups: Vec<u32>,
+    /// runAsNonRoot: refuse uid 0.
+    pub non_root: bool,
+}
+
+/// A bind mount into a container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mount {
+    /// What is mounted.
+    pub source: MountSource,
+    /// Absolute path in the container.
+    pub target: String,
+    /// Path below the source; empty for all of it.
+    pub sub_path: String,
+    /// Mounted read-only.
+    pub read_only: bool,
+}
+
+/// Where a mount comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum MountSource {
+    /// A volume of the sandbox, by name.
+    Volume(String),
+    /// A path of the host.
+    Host(PathBuf),
+}
+
+/// Capabilities, seccomp and the rest of what confines a container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Security {
+    /// Everything: all capabilities, all devices, no seccomp, no masked paths.
+    pub privileged: bool,
+    /// Capabilities to add to the default set, without `CAP_`; `ALL` is every one.
+    pub capabilities_add: Vec<String>,
+    /// Capabilities to drop from it.
+    pub capabilities_drop: Vec<String>,
+    /// `allowPrivilegeEscalation: false`.
+    pub no_new_privs: bool,
+    /// readOnlyRootFilesystem.
+    pub read_only_root: bool,
+    /// Which system calls.
+    pub seccomp: Seccomp,
+}
+
+/// The seccomp profile of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seccomp {
+    /// The default-deny profile.
+    RuntimeDefault,
+    /// None.
+    Unconfined,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Security {
+            privileged: false,
+            capabilities_add: Vec::new(),
+            capabilities_drop: Vec::new(),
+            no_new_privs: false,
+            read_only_root: false,
+            seccomp: Seccomp::RuntimeDefault,
+        }
+    }
+}

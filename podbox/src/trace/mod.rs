@@ -1,0 +1,1 @@
+//! Kernel events: loading the BPF programs, decoding and attributing what they report.
