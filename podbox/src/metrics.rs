@@ -41,4 +41,5 @@ table! {
     CONTAINER_RESTARTS = Counter "podbox_container_restarts_total" ["namespace", "pod", "container"] "Restarts of a container.";
     SANDBOX_STEP_SECONDS = Histogram "podbox_sandbox_step_duration_seconds" ["step"] "Time of one step of building a sandbox or a container.";
     POD_START_SECONDS = Histogram "podbox_pod_start_duration_seconds" [] "From a pod accepted to its first container's process running.";
+    BUS_DROPPED = Counter "podbox_bus_dropped_events_total" [] "Kernel events a slow listener inside the daemon did not get.";
 }

@@ -1,1 +1,111 @@
-//! The command line.
+//! The command line: one file per command. Each prints for people; an error is one line on stderr.
+
+#[expect(dead_code, reason = "the commands that need it follow")]
+mod table;
+
+use crate::config::Config;
+use clap::{Args, Parser, Subcommand};
+use ipnet::Ipv4Net;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Runs Kubernetes pods on this node and lets the kernel say what happens to them.
+#[derive(Debug, Parser)]
+#[command(name = "podbox", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    node: NodeArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where this node keeps what; the defaults fit a host of its own.
+#[derive(Debug, Args)]
+struct NodeArgs {
+    /// What outlives a reboot: images, container roots [default: /var/lib/podbox]
+    #[arg(long, global = true, env = "PODBOX_STATE_DIR", value_name = "DIR", hide_env = true)]
+    state_dir: Option<PathBuf>,
+    /// What a reboot may take: namespaces, sockets, the lock [default: /run/podbox]
+    #[arg(long, global = true, env = "PODBOX_RUN_DIR", value_name = "DIR", hide_env = true)]
+    run_dir: Option<PathBuf>,
+    /// Container logs [default: /var/log/pods]
+    #[arg(long, global = true, env = "PODBOX_LOG_DIR", value_name = "DIR", hide_env = true)]
+    log_dir: Option<PathBuf>,
+    /// Where cgroup v2 is mounted [default: /sys/fs/cgroup]
+    #[arg(long, global = true, env = "PODBOX_CGROUP_ROOT", value_name = "DIR", hide_env = true)]
+    cgroup_root: Option<PathBuf>,
+    /// The range pod addresses come from [default: 10.85.0.0/16]
+    #[arg(long, global = true, env = "PODBOX_POD_CIDR", value_name = "CIDR", hide_env = true)]
+    pod_cidr: Option<Ipv4Net>,
+    /// The bridge pods are attached to [default: podbox0]
+    #[arg(long, global = true, env = "PODBOX_BRIDGE", value_name = "NAME", hide_env = true)]
+    bridge: Option<String>,
+    /// Where metrics are served [default: 127.0.0.1:9810]
+    #[arg(long, global = true, env = "PODBOX_METRICS_ADDR", value_name = "ADDRESS", hide_env = true)]
+    metrics_addr: Option<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print where this node keeps what
+    Config,
+}
+
+impl NodeArgs {
+    fn config(self) -> Config {
+        let default = Config::default();
+        Config {
+            state_dir: self.state_dir.unwrap_or(default.state_dir),
+            run_dir: self.run_dir.unwrap_or(default.run_dir),
+            log_dir: self.log_dir.unwrap_or(default.log_dir),
+            cgroup_root: self.cgroup_root.unwrap_or(default.cgroup_root),
+            pod_cidr: self.pod_cidr.unwrap_or(default.pod_cidr),
+            bridge: self.bridge.unwrap_or(default.bridge),
+            metrics_addr: self.metrics_addr.unwrap_or(default.metrics_addr),
+        }
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr();
+    let config = cli.node.config();
+    let done = match cli.command {
+        Command::Config => {
+            println!("{config:#?}");
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("podbox: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("PODBOX_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+#[expect(dead_code, reason = "the commands that need it follow")]
+/// The async runtime of a command that needs one.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    use anyhow::Context;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the async runtime failed")
+}

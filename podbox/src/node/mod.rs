@@ -1,1 +1,3 @@
-//! The node agent: pods that are to run here, and the loop that makes them.
+//! The node agent: pods that are to run here, and the loops that make them.
+
+pub mod lock;

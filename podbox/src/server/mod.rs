@@ -1,1 +1,10 @@
-//! HTTP: metrics, and the root-only socket that podbox's own commands ask.
+//! HTTP: metrics for Prometheus, and the root-only socket that podbox's own commands ask.
+//!
+//! Knows nothing of sandboxes or plans: it renders what it is handed.
+
+pub mod client;
+pub mod exposition;
+pub mod http;
+
+/// The name of the root-only socket in the run directory.
+pub const SOCKET: &str = "podbox.sock";
