@@ -74,7 +74,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr();
     let config = cli.node.config();
-    let done = match cli.command {
+    let done: anyhow::Result<ExitCode> = match cli.command {
         Command::Config => {
             println!("{config:#?}");
             Ok(ExitCode::SUCCESS)
