@@ -19,3 +19,17 @@ pub const HEADER_READ: Duration = Duration::from_secs(10);
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Event lines waiting for one client of the event stream.
 pub const EVENT_LINES: usize = 64;
+/// Content of one entry of a container's log; a longer line becomes several, as with containerd.
+pub const LOG_ENTRY_BYTES: usize = 16 << 10;
+/// What a log pump moves at once.
+pub const LOG_CHUNK_BYTES: usize = 64 << 10;
+/// A staging pipe's size: a started line, one chunk, and slots for lines that come in small pieces.
+pub const LOG_STAGING_BYTES: usize = 256 << 10;
+/// A log file is rotated at this size: the kubelet's `containerLogMaxSize`.
+pub const LOG_FILE_BYTES: u64 = 10 << 20;
+/// Files of one container's log, the current one included: the kubelet's `containerLogMaxFiles`.
+pub const LOG_FILES: usize = 5;
+/// First pause after a log could not be written; it doubles.
+pub const LOG_RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause between attempts to write a log.
+pub const LOG_RETRY_LONGEST: Duration = Duration::from_secs(5);

@@ -1,0 +1,199 @@
+//! The log pump: moves what a container writes on stdout and stderr into its log file, in the format
+//! of the CRI, exactly once, also when the daemon is killed in the middle.
+//!
+//! It does not read logs, does not remove a container's last log file, and never throws a byte away: while
+//! the disk is full it tries again with growing pauses and counts each failure. A container that keeps
+//! writing meanwhile blocks in `write(2)` once its pipe is full, as with any reader that is slow.
+//!
+//! # Why three pipes
+//!
+//! A `read(2)` takes bytes out of the kernel into a process that may die before they are on file. So
+//! bytes are never in the daemon's memory alone: `splice(2)` moves them from the container's pipe into
+//! a *staging* pipe, `tee(2)` shows them to the daemon without taking them, and only once they are on file is
+//! staging drained. The keeper holds both pipes as well, so they outlive the daemon; the *journal*, a few
+//! bytes in a file on tmpfs, outlives it too. All three vanish together when the machine stops.
+//!
+//! ```text
+//!              announce            stage              write            settle              drain
+//!   ┌─────────┐ journal: ┌────────┐ splice ┌────────┐ append ┌───────┐ journal: ┌────────┐ read
+//!   │ settled │─Filling─▶│filling │───────▶│ staged │───────▶│written│─Draining▶│draining│──────┐
+//!   └─────────┘ {length} └────────┘        └────────┘        └───────┘ {keep}   └────────┘      │
+//!        ▲                  ▲ no line complete │                                                │
+//!        │                  └──────────────────┘                                                │
+//!        └──────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A daemon that dies, and what the next one finds and does (`Transfer::recover`):
+//!
+//! - before *announce*: the journal says `Draining`, staging holds no more than `keep`: nothing to do.
+//! - after *announce* or *stage*: `Filling`; the file still has the length in the journal. What staging
+//!   holds is written as if it had just come.
+//! - inside or after *write*: `Filling`; the file is longer. It is cut to the length in the journal, and
+//!   staging, which nobody drained, is written again.
+//! - inside or after *settle*: the journal's record changes in one `pwrite` within one page, so it is
+//!   the old one (as above) or the new one (as below).
+//! - inside *drain*: `Draining`; staging is drained down to `keep` bytes, however many had gone.
+//!
+//! `keep` is the start of a line whose end has not come yet: it stays in staging, so that a line which
+//! arrives in pieces is one entry in the log. A line longer than [`LOG_ENTRY_BYTES`] is cut into entries
+//! tagged `P`, and one that never ends is a `P` entry at the stream's end, as containerd does it.
+//!
+//! **Invariant:** the file is the entries of a prefix of each stream, and staging followed by the
+//! container's pipe is the rest of it.
+//!
+//! [`LOG_ENTRY_BYTES`]: crate::limits::LOG_ENTRY_BYTES
+
+mod cri;
+mod file;
+mod journal;
+mod pipe;
+mod transfer;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{limits, metrics as table};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Mutex;
+use tokio::task::{JoinHandle, spawn_blocking};
+use transfer::{Outcome, Transfer};
+
+/// One output of a container.
+#[derive(Debug)]
+pub struct Stream {
+    /// The read end of what the container writes into. Some process must have had its write end open
+    /// already: a pipe without writers is at its end.
+    pub source: OwnedFd,
+    /// The read end of this stream's staging pipe.
+    pub staging_read: OwnedFd,
+    /// The write end of this stream's staging pipe.
+    pub staging_write: OwnedFd,
+}
+
+/// What a pump works on.
+#[derive(Debug)]
+pub struct LogSpec {
+    /// The log file; directories above it are made.
+    pub path: PathBuf,
+    /// The container's stdout.
+    pub stdout: Stream,
+    /// The container's stderr.
+    pub stderr: Stream,
+    /// The journal: one file per run of a container, on tmpfs, beside the descriptors' lifetime. A pump
+    /// that takes over finds the one its predecessor left; whoever removes the container removes it.
+    pub journal: PathBuf,
+}
+
+/// A pump at work. Dropping it lets the pump go on to the streams' end.
+#[derive(Debug)]
+pub struct Pump {
+    task: Option<JoinHandle<()>>,
+}
+
+/// A pump that could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// No pipe to look through.
+    #[error("opening a pipe for the log {} failed", .path.display())]
+    Pipe {
+        /// The log file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A stream cannot be waited for.
+    #[error("watching the output for the log {} failed", .path.display())]
+    Watch {
+        /// The log file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Starts a pump, which first finishes what an earlier one left half done. Must be called in a runtime.
+pub fn spawn(spec: LogSpec) -> Result<Pump, LogError> {
+    let path = spec.path.clone();
+    let stdout = Arc::new(spec.stdout.source);
+    let stderr = Arc::new(spec.stderr.source);
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for types whose descriptor may change; this does not"
+    )]
+    let watch = |fd: &Arc<OwnedFd>| {
+        AsyncFd::with_interest(fd.clone(), Interest::READABLE)
+            .map_err(|source| LogError::Watch { path: path.clone(), source })
+    };
+    let sources = [watch(&stdout)?, watch(&stderr)?];
+    let channels = [
+        transfer::Channel::new(stdout, spec.stdout.staging_read, spec.stdout.staging_write),
+        transfer::Channel::new(stderr, spec.stderr.staging_read, spec.stderr.staging_write),
+    ];
+    let transfer = Transfer::new(spec.path, spec.journal, channels)
+        .map_err(|source| LogError::Pipe { path: path.clone(), source })?;
+    let transfer = Arc::new(Mutex::new(transfer));
+    let task = tokio::spawn(async move {
+        let [stdout, stderr] = sources;
+        tokio::join!(
+            follow(stdout, cri::Name::Stdout, transfer.clone()),
+            follow(stderr, cri::Name::Stderr, transfer)
+        );
+    });
+    Ok(Pump { task: Some(task) })
+}
+
+impl Pump {
+    /// Resolves once both streams are at their end and every byte of them is on file. May be dropped and
+    /// called again.
+    pub async fn done(&mut self) {
+        if let Some(task) = &mut self.task {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a log pump stopped before its streams ended");
+            }
+            self.task = None;
+        }
+    }
+}
+
+/// Moves one stream to its end, a chunk at a time; the lock makes the streams take turns on the file.
+async fn follow(source: AsyncFd<Arc<OwnedFd>>, name: cri::Name, transfer: Arc<Mutex<Transfer>>) {
+    // First without waiting: an earlier pump may have left bytes in staging while the source is silent.
+    if chunk(name, &transfer).await == Outcome::Ended {
+        return;
+    }
+    // An error here means that the runtime is shutting down.
+    while let Ok(mut ready) = source.readable().await {
+        match chunk(name, &transfer).await {
+            Outcome::Moved => ready.retain_ready(),
+            Outcome::Empty => ready.clear_ready(),
+            Outcome::Ended => return,
+        }
+    }
+}
+
+/// One chunk, tried until it is done. File writes may block, so they run beside the runtime's threads.
+async fn chunk(name: cri::Name, transfer: &Arc<Mutex<Transfer>>) -> Outcome {
+    let mut pause = limits::LOG_RETRY_FIRST;
+    loop {
+        let mut turn = transfer.clone().lock_owned().await;
+        match spawn_blocking(move || turn.chunk(name)).await {
+            Ok(Ok(outcome)) => return outcome,
+            Ok(Err(error)) => {
+                ::metrics::counter!(table::LOG_RETRIES).increment(1);
+                tracing::warn!(%error, "writing a container's log failed; it is kept and tried again");
+            }
+            Err(error) => {
+                // Cancelled by a runtime that shuts down: the next daemon goes on from the journal.
+                tracing::debug!(%error, "a chunk of a container's log was not moved");
+                return Outcome::Ended;
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(limits::LOG_RETRY_LONGEST);
+    }
+}
