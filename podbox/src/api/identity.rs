@@ -1,7 +1,11 @@
 //! Who is who: pods and containers as every other module names them.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::fmt;
+
+/// What the names of pods' links on the host begin with.
+pub const LINK_PREFIX: &str = "pb";
 
 /// A pod, by its names and its uid.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,6 +27,17 @@ pub struct ContainerRef {
     pub name: String,
     /// How many runs of this container came before this one.
     pub attempt: u32,
+}
+
+impl PodRef {
+    /// The name of the host's end of its link: 15 bytes, all that a link's name may have, 65 bits of them from
+    /// the uid. Should two pods' names ever be the same, the kernel refuses to make the second link.
+    pub fn link_name(&self) -> String {
+        const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+        let hash = Sha256::digest(self.uid.as_bytes());
+        let digits = hash.iter().take(13).map(|byte| DIGITS[usize::from(byte % 32)] as char);
+        LINK_PREFIX.chars().chain(digits).collect()
+    }
 }
 
 impl ContainerRef {
@@ -64,5 +79,24 @@ impl QosClass {
             QosClass::Burstable => "burstable",
             QosClass::BestEffort => "besteffort",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(uid: &str) -> PodRef {
+        PodRef { namespace: "default".into(), name: "web".into(), uid: uid.into() }
+    }
+
+    #[test]
+    fn link_names_fit_the_kernel_and_follow_the_uid_alone() {
+        let name = pod("4a5c0e3e-0d0e-4c3e-9d83-3d2f0c1f7a11").link_name();
+        assert_eq!(name.len(), 15);
+        assert!(name.starts_with(LINK_PREFIX) && name.bytes().all(|b| b.is_ascii_alphanumeric()), "{name}");
+        let namesake = PodRef { name: "other".into(), ..pod("4a5c0e3e-0d0e-4c3e-9d83-3d2f0c1f7a11") };
+        assert_eq!(name, namesake.link_name());
+        assert_ne!(name, pod("4a5c0e3e-0d0e-4c3e-9d83-3d2f0c1f7a12").link_name());
     }
 }

@@ -1,0 +1,5 @@
+//! The pod network on the real kernel: each test in network and mount namespaces of its own.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod ground;
+mod link;
