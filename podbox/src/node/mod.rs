@@ -1,3 +1,4 @@
 //! The node agent: pods that are to run here, and the loops that make them.
 
 pub mod lock;
+pub mod view;

@@ -1,0 +1,85 @@
+//! What each pod on this node is at, for tables, metrics and whoever waits.
+//!
+//! Workers write their own row; readers are woken by changes. Holds no truth of its own: a row is what a
+//! worker last derived from the runtime.
+
+use crate::api::identity::PodRef;
+use crate::metrics;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PodStatus};
+use std::collections::BTreeMap;
+use tokio::sync::watch;
+
+/// One pod.
+#[derive(Clone, Debug, Default)]
+pub struct PodView {
+    /// Its status, as the API words it.
+    pub status: PodStatus,
+    /// The latest kernel event of each of its containers, in words.
+    pub events: BTreeMap<String, String>,
+    /// Nothing of it is left on the node.
+    pub gone: bool,
+}
+
+/// Every pod of this node.
+#[derive(Debug)]
+pub struct Views {
+    pods: watch::Sender<BTreeMap<PodRef, PodView>>,
+}
+
+impl Default for Views {
+    fn default() -> Self {
+        Views { pods: watch::Sender::new(BTreeMap::new()) }
+    }
+}
+
+impl Views {
+    /// Changes a pod's row, and makes it if it is not there.
+    pub fn update(&self, pod: &PodRef, change: impl FnOnce(&mut PodView)) {
+        self.pods.send_modify(|pods| match pods.get_mut(pod) {
+            Some(view) => change(view),
+            None => change(pods.entry(pod.clone()).or_default()),
+        });
+    }
+
+    /// Wakes at each change.
+    pub fn watch(&self) -> watch::Receiver<BTreeMap<PodRef, PodView>> {
+        self.pods.subscribe()
+    }
+
+    /// Sets the gauges of pods and containers; run before a scrape.
+    pub fn collect(&self) {
+        let mut phases =
+            BTreeMap::from(["Pending", "Running", "Succeeded", "Failed", "Unknown"].map(|p| (p, 0)));
+        let mut states = BTreeMap::from(["waiting", "running", "terminated"].map(|s| (s, 0)));
+        for view in self.pods.borrow().values() {
+            let phase = view.status.phase.as_deref().unwrap_or("Pending");
+            if let Some(count) = phases.get_mut(phase) {
+                *count += 1;
+            }
+            for container in containers(&view.status) {
+                let state = states.get_mut(state(container)).expect("each state is in the table");
+                *state += 1;
+            }
+        }
+        for (phase, count) in phases {
+            ::metrics::gauge!(metrics::PODS, "phase" => phase).set(f64::from(count));
+        }
+        for (state, count) in states {
+            ::metrics::gauge!(metrics::CONTAINERS, "state" => state).set(f64::from(count));
+        }
+    }
+}
+
+/// Init containers first, then the others.
+pub fn containers(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    let init = status.init_container_statuses.iter().flatten();
+    init.chain(status.container_statuses.iter().flatten())
+}
+
+fn state(container: &ContainerStatus) -> &'static str {
+    match &container.state {
+        Some(ContainerState { running: Some(_), .. }) => "running",
+        Some(ContainerState { terminated: Some(_), .. }) => "terminated",
+        _ => "waiting",
+    }
+}
