@@ -1,1 +1,37 @@
-fn main() {}
+//! podbox's developer tools, one verb per module. `cargo xtask help` lists them.
+
+mod clock;
+mod setup;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// What the tools return when they, not the command they run, have failed.
+const TOOL_FAILED: u8 = 125;
+
+/// podbox's developer tools.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Verb {
+    /// Install what the other verbs need; they call it themselves.
+    Setup,
+    /// Run a command in a virtual machine that sees this host's files.
+    Vm(vm::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Verb::parse() {
+        Verb::Setup => setup::main().map(|()| 0),
+        Verb::Vm(args) => vm::main(args),
+    };
+    match result {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(TOOL_FAILED)
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! One virtual machine from start to end: qemu's command line, and the loop that watches it.
+//!
+//! ```text
+//! booting ──ready──▶ running ──exit──▶ draining ──both outputs complete──▶ Ended(status)
+//!    │                  │
+//!    │                  └─ qemu ends (a panic reboots, and a reboot ends qemu), no beat, too long ─▶ Died(why)
+//!    └─ qemu ends, or no sign of life in the time a boot takes ─▶ NeverBooted(why)
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::job::Job;
+use super::stream::{self, Connection, Event};
+use super::{Accel, Request};
+use crate::clock;
+
+/// The guest says every two seconds that it lives; on a loaded machine without KVM it may be late.
+const NO_BEAT: Duration = Duration::from_secs(90);
+/// What remains of the output after the command's end is on its way already.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often the loop looks at the clock and at qemu.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How a machine ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// The command ended with this status.
+    Ended(i32),
+    /// The machine didn't get as far as the command.
+    NeverBooted(String),
+    /// The machine died or hung while the command ran.
+    Died(String),
+}
+
+/// What qemu is told to boot.
+pub struct Boot<'a> {
+    /// The kernel image.
+    pub vmlinuz: &'a Path,
+    /// The initramfs.
+    pub initrd: &'a Path,
+    /// Where the kernel's console is written.
+    pub console: &'a Path,
+}
+
+/// Boots a machine, runs the job, and returns how that ended; nothing of the machine is left.
+pub fn run(request: &Request, boot: &Boot<'_>, job: &Job, accel: Accel) -> Result<End> {
+    super::signals::block()?;
+    let (sender, events) = channel();
+    stream::copy(&job.socket("stdout"), &job.mark, io::stdout(), sender.clone())?;
+    stream::copy(&job.socket("stderr"), &job.mark, io::stderr(), sender.clone())?;
+    stream::control(&job.socket("control"), sender.clone())?;
+    super::signals::forward(sender);
+    let mut command = qemu(request, boot, job, accel)?;
+    let child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let now = clock::now();
+    let mut watch = Watch {
+        qemu: child,
+        control: None,
+        started: now,
+        beat: now,
+        ready: false,
+        status: None,
+        complete: 0,
+        interrupts: 0,
+        boot_limit: accel.boot_limit(),
+        run_limit: request.timeout,
+    };
+    let end = watch.until_end(&events);
+    super::signals::stop();
+    watch.qemu.kill().ok();
+    watch.qemu.wait().context("cannot wait for qemu")?;
+    Ok(end)
+}
+
+/// qemu's command line.
+fn qemu(request: &Request, boot: &Boot<'_>, job: &Job, accel: Accel) -> Result<Command> {
+    // If the tools are killed, the machine goes too.
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--pdeathsig",
+        "KILL",
+        "qemu-system-x86_64",
+        "-no-user-config",
+        "-nodefaults",
+        "-display",
+        "none",
+    ]);
+    command.args(["-machine", "q35", "-smp", "2", "-no-reboot", "-nic", "none"]);
+    command.args(accel.arguments());
+    command.arg("-m").arg(&request.memory);
+    command.arg("-kernel").arg(boot.vmlinuz).arg("-initrd").arg(boot.initrd);
+    let cmdline = format!(
+        "console=ttyS0 loglevel=4 panic=-1 oops=panic cgroup_no_v1=all podbox.job={}",
+        job.dir.display()
+    );
+    command.arg("-append").arg(cmdline);
+    command.arg("-serial").arg(format!("file:{}", comma(boot.console)));
+    command.args(["-device", "virtio-serial-pci"]);
+    for port in ["control", "stdout", "stderr"] {
+        command.arg("-chardev").arg(format!("socket,id={port},path={}", comma(&job.socket(port))));
+        command.arg("-device").arg(format!("virtserialport,chardev={port},name=podbox.{port}"));
+    }
+    command
+        .arg("-virtfs")
+        .arg("local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap")
+        .arg("-virtfs")
+        .arg(format!("local,path={},mount_tag=out,security_model=none,multidevs=remap", comma(&job.out)));
+    let said = std::fs::File::create(job.dir.join("qemu")).context("cannot keep what qemu says")?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
+    // Ctrl-C is for the command: see `signals`.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    Ok(command)
+}
+
+/// `path` inside one of qemu's comma-separated options.
+fn comma(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+/// The state of the loop.
+struct Watch {
+    qemu: Child,
+    /// The guest's control port, once it is connected.
+    control: Option<Connection>,
+    started: Instant,
+    /// When the guest last said anything.
+    beat: Instant,
+    ready: bool,
+    /// The command's status, once it has ended.
+    status: Option<i32>,
+    /// How many of the two outputs are complete.
+    complete: u8,
+    /// How often a signal was passed on: the third one ends the machine.
+    interrupts: u8,
+    boot_limit: Duration,
+    run_limit: Duration,
+}
+
+impl Watch {
+    fn until_end(&mut self, events: &Receiver<Event>) -> End {
+        loop {
+            match events.recv_timeout(TICK) {
+                Ok(event) => self.apply(event),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            if let Some(end) = self.end(clock::now()) {
+                return end;
+            }
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.beat = clock::now();
+        match event {
+            Event::Connected(connection) => self.control = Some(connection),
+            Event::Ready => self.ready = true,
+            Event::Beat => {}
+            Event::Exit(status) => self.status = Some(status),
+            Event::Complete => self.complete += 1,
+            Event::Signal(signal) => {
+                self.interrupts += 1;
+                if let Some(control) = &mut self.control {
+                    control.signal(signal);
+                }
+            }
+        }
+    }
+
+    /// How it ended, if it has.
+    fn end(&mut self, now: Instant) -> Option<End> {
+        let silent = now.saturating_duration_since(self.beat);
+        if let Some(status) = self.status {
+            return (self.complete == 2 || silent > DRAIN).then_some(End::Ended(status));
+        }
+        let total = now.saturating_duration_since(self.started);
+        let why = if self.interrupts > 2 || (self.interrupts > 0 && !self.ready) {
+            "interrupted".to_owned()
+        } else if let Ok(Some(status)) = self.qemu.try_wait() {
+            format!("the machine went down ({status})")
+        } else if !self.ready && total > self.boot_limit {
+            format!("no sign of life within {} s of boot", self.boot_limit.as_secs())
+        } else if self.ready && silent > NO_BEAT {
+            format!("the machine hangs: no sign of life for {} s", NO_BEAT.as_secs())
+        } else if total > self.run_limit {
+            format!("the command runs for more than {} s; --timeout allows more", self.run_limit.as_secs())
+        } else {
+            return None;
+        };
+        Some(if self.ready { End::Died(why) } else { End::NeverBooted(why) })
+    }
+}
+
+/// Where the console of a machine with this job goes.
+pub fn console(job: &Job) -> PathBuf {
+    let name = job.out.file_name().unwrap_or_default().to_string_lossy().replace("out-", "console-");
+    job.out.with_file_name(format!("{name}.log"))
+}
