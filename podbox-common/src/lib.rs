@@ -1,2 +1,18 @@
-//! Types shared by podbox and its BPF programs: events, map keys, limits.
+//! Types shared by podbox and its BPF programs: events, map keys and values, and the bounds both
+//! sides count on.
+//!
+//! It knows neither aya nor the kernel's structures: only layouts. Invariant: every type that crosses is
+//! [`Wire`], without padding, so that no uninitialised byte of the BPF stack reaches user space and any
+//! bytes of the right length are a valid value.
 #![no_std]
+
+mod event;
+mod stats;
+mod wire;
+
+pub use event::{Comm, ExitEvent, Head, Kind, NO_LIMIT, OomEvent, RawRole, ReapEvent};
+pub use stats::{
+    ContainerStats, Dead, DeadKey, LIFETIME_BOUNDS_NS, Loss, OomContext, SIGNALS, VICTIMS_KEPT, VictimKey,
+    ZOMBIE_AFTER_NS,
+};
+pub use wire::Wire;

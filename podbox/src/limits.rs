@@ -33,3 +33,13 @@ pub const LOG_FILES: usize = 5;
 pub const LOG_RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause between attempts to write a log.
 pub const LOG_RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// Bytes of the ring of exit and reap events: some 12,000 exits until one is dropped and counted.
+pub const EVENT_RING_BYTES: u32 = 1 << 20;
+/// Bytes of the ring of OOM events: some 600 victims.
+pub const OOM_RING_BYTES: u32 = 1 << 17;
+/// How long a removed container's cgroup is still attributed to it.
+pub const TOMBSTONE: Duration = Duration::from_secs(300);
+/// Between two looks at the dead that nobody reaps.
+pub const ZOMBIE_SCAN: Duration = Duration::from_millis(500);
+/// Entries of the map of the dead that one look reads.
+pub const ZOMBIES_READ: usize = 16384;

@@ -5,7 +5,7 @@ use super::identity::ContainerRef;
 use serde::{Deserialize, Serialize};
 
 /// What an OOM victim was to the kill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OomRole {
     /// The kernel picked this process.
@@ -14,6 +14,8 @@ pub enum OomRole {
     Group,
     /// It was already on its way out; the kernel only let it use the reserves.
     Exiting,
+    /// This kernel does not let us watch the killer decide: only that it was marked is known.
+    Unknown,
 }
 
 /// One victim of one OOM kill, as the kernel marked it.
@@ -25,7 +27,7 @@ pub struct OomVictim {
     pub command: String,
     /// What it was to the kill.
     pub role: OomRole,
-    /// Nanoseconds since boot (CLOCK_BOOTTIME or MONOTONIC as the event's own clock).
+    /// Nanoseconds of CLOCK_BOOTTIME.
     pub at_ns: u64,
 }
 

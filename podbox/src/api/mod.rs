@@ -1,5 +1,6 @@
 //! The words that podbox's modules exchange. Rank 0: data and pure functions, no effects.
 
 pub mod attribution;
+pub mod event;
 pub mod identity;
 pub mod image;

@@ -1,0 +1,206 @@
+//! The kernel's structures, as far as the programs read them: pointers with accessors.
+//!
+//! Two ways to read. `direct` compiles to one load; the verifier knows the pointer's BTF type and the
+//! offset (read-only globals are constants to it), so this is for the path that every process of the host
+//! takes. `probe` calls a helper: for everything after the filter.
+
+use crate::offsets::*;
+use aya_ebpf::Global;
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use podbox_common::Comm;
+
+/// SIGNAL_GROUP_EXIT of the kernel's `signal->flags`: the whole group ends with `group_exit_code`.
+const SIGNAL_GROUP_EXIT: u32 = 4;
+/// PF_EXITING of the kernel's `task->flags`.
+const PF_EXITING: u32 = 4;
+/// The size of `struct upid`: a number and a pointer.
+const UPID_BYTES: u64 = 16;
+
+#[inline(always)]
+fn at<T>(base: u64, offset: &Global<u32>) -> *const T {
+    (base + u64::from(offset.load())) as *const T
+}
+
+/// A field of a structure whose type the verifier knows.
+#[inline(always)]
+unsafe fn direct<T: Copy>(base: *const u8, offset: &Global<u32>) -> T {
+    // SAFETY: the verifier checks type, offset and size, and makes a fault read as zero.
+    unsafe { base.add(offset.load() as usize).cast::<T>().read_volatile() }
+}
+
+/// A field of any structure; zero if it cannot be read.
+#[inline(always)]
+fn probe<T: Copy + Default>(base: u64, offset: &Global<u32>) -> T {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel(at::<T>(base, offset)) }.unwrap_or_default()
+}
+
+/// `struct task_struct`.
+#[derive(Clone, Copy)]
+pub struct Task(*const u8);
+
+impl Task {
+    /// From a program's argument.
+    #[inline(always)]
+    pub fn trusted(pointer: *const u8) -> Task {
+        Task(pointer)
+    }
+
+    fn untrusted(address: u64) -> Task {
+        Task(address as *const u8)
+    }
+
+    fn addr(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// Thread id and process id by direct loads: for trusted tasks only.
+    #[inline(always)]
+    pub fn ids_direct(self) -> (u32, u32) {
+        // SAFETY: see `direct`.
+        unsafe { (direct(self.0, &TASK_STRUCT__PID), direct(self.0, &TASK_STRUCT__TGID)) }
+    }
+
+    /// When it started, by a direct load: for trusted tasks only.
+    #[inline(always)]
+    pub fn start_direct(self) -> u64 {
+        // SAFETY: see `direct`.
+        unsafe { direct(self.0, &TASK_STRUCT__START_BOOTTIME) }
+    }
+
+    #[inline(always)]
+    pub fn start_ns(self) -> u64 {
+        probe(self.addr(), &TASK_STRUCT__START_BOOTTIME)
+    }
+
+    #[inline(always)]
+    pub fn tgid(self) -> u32 {
+        probe(self.addr(), &TASK_STRUCT__TGID)
+    }
+
+    /// The thread group's leader, whose ids and name are the process's.
+    #[inline(always)]
+    pub fn leader(self) -> Task {
+        Task::untrusted(probe(self.addr(), &TASK_STRUCT__GROUP_LEADER))
+    }
+
+    #[inline(always)]
+    pub fn comm(self) -> Comm {
+        probe(self.addr(), &TASK_STRUCT__COMM)
+    }
+
+    /// `signal->live == 0`: all threads are on their way out.
+    #[inline(always)]
+    pub fn group_dead(self) -> bool {
+        let signal: u64 = probe(self.addr(), &TASK_STRUCT__SIGNAL);
+        probe::<u32>(signal, &SIGNAL_STRUCT__LIVE) == 0
+    }
+
+    /// The status that `wait` will report for the process.
+    #[inline(always)]
+    pub fn wait_status(self) -> u32 {
+        let signal: u64 = probe(self.addr(), &TASK_STRUCT__SIGNAL);
+        if probe::<u32>(signal, &SIGNAL_STRUCT__FLAGS) & SIGNAL_GROUP_EXIT != 0 {
+            probe(signal, &SIGNAL_STRUCT__GROUP_EXIT_CODE)
+        } else {
+            probe(self.leader().addr(), &TASK_STRUCT__EXIT_CODE)
+        }
+    }
+
+    /// What the kernel's `task_will_free_mem` looks at first: nothing needs to be killed.
+    #[inline(always)]
+    pub fn exiting(self) -> bool {
+        let signal: u64 = probe(self.addr(), &TASK_STRUCT__SIGNAL);
+        if probe::<u32>(signal, &SIGNAL_STRUCT__FLAGS) & SIGNAL_GROUP_EXIT != 0 {
+            return true;
+        }
+        probe::<u32>(self.addr(), &TASK_STRUCT__FLAGS) & PF_EXITING != 0
+            && probe::<u32>(signal, &SIGNAL_STRUCT__NR_THREADS) <= 1
+    }
+
+    /// Its id in the innermost pid namespace; 0 if it has none any more.
+    #[inline(always)]
+    pub fn ns_pid(self) -> u32 {
+        let pid: u64 = probe(self.addr(), &TASK_STRUCT__THREAD_PID);
+        if pid == 0 {
+            return 0;
+        }
+        let level: u32 = probe(pid, &PID__LEVEL);
+        let upid = pid + u64::from(level) * UPID_BYTES;
+        probe(upid, &PID__NUMBERS)
+    }
+
+    /// Its cgroup in the v2 hierarchy.
+    #[inline(always)]
+    pub fn cgroup(self) -> Cgroup {
+        let css_set: u64 = probe(self.addr(), &TASK_STRUCT__CGROUPS);
+        Cgroup(probe(css_set, &CSS_SET__DFL_CGRP))
+    }
+
+    #[inline(always)]
+    pub fn total_vm_pages(self) -> u64 {
+        match probe::<u64>(self.addr(), &TASK_STRUCT__MM) {
+            0 => 0,
+            mm => probe(mm, &MM_STRUCT__TOTAL_VM),
+        }
+    }
+}
+
+/// `struct cgroup`.
+#[derive(Clone, Copy)]
+pub struct Cgroup(u64);
+
+impl Cgroup {
+    /// The inode number of its directory.
+    #[inline(always)]
+    pub fn id(self) -> u64 {
+        let kn: u64 = probe(self.0, &CGROUP__KN);
+        probe(kn, &KERNFS_NODE__ID)
+    }
+
+    #[inline(always)]
+    pub fn level(self) -> u32 {
+        probe(self.0, &CGROUP__LEVEL)
+    }
+
+    /// Its ancestor (or itself) at a level; `None` if it is above that.
+    #[inline(always)]
+    pub fn ancestor(self, level: u32) -> Option<Cgroup> {
+        if self.level() < level {
+            return None;
+        }
+        Some(Cgroup(probe(self.0 + u64::from(level) * 8, &CGROUP__ANCESTORS)))
+    }
+}
+
+/// `struct oom_control`.
+#[derive(Clone, Copy)]
+pub struct OomControl(u64);
+
+impl OomControl {
+    pub fn new(pointer: *const u8) -> OomControl {
+        OomControl(pointer as u64)
+    }
+
+    #[inline(always)]
+    pub fn chosen(self) -> Task {
+        Task::untrusted(probe(self.0, &OOM_CONTROL__CHOSEN))
+    }
+
+    #[inline(always)]
+    pub fn total_pages(self) -> u64 {
+        probe(self.0, &OOM_CONTROL__TOTALPAGES)
+    }
+
+    /// The cgroup whose limit was hit; `None` when the node ran out.
+    #[inline(always)]
+    pub fn limit(self) -> Option<Cgroup> {
+        match probe::<u64>(self.0, &OOM_CONTROL__MEMCG) {
+            0 => None,
+            memcg => {
+                let css = memcg + u64::from(MEM_CGROUP__CSS.load());
+                Some(Cgroup(probe(css, &CGROUP_SUBSYS_STATE__CGROUP)))
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Offsets into the kernel's structures, in bytes. User space overrides each by its name here, which is
+//! `STRUCT__MEMBER` in capitals.
+
+use aya_ebpf::Global;
+
+macro_rules! offsets {
+    ($($name:ident)*) => { $(
+        #[unsafe(no_mangle)]
+        pub static $name: Global<u32> = Global::new(0);
+    )* };
+}
+
+offsets! {
+    TASK_STRUCT__PID
+    TASK_STRUCT__TGID
+    TASK_STRUCT__FLAGS
+    TASK_STRUCT__START_BOOTTIME
+    TASK_STRUCT__EXIT_CODE
+    TASK_STRUCT__GROUP_LEADER
+    TASK_STRUCT__SIGNAL
+    TASK_STRUCT__COMM
+    TASK_STRUCT__CGROUPS
+    TASK_STRUCT__THREAD_PID
+    TASK_STRUCT__MM
+    MM_STRUCT__TOTAL_VM
+    SIGNAL_STRUCT__LIVE
+    SIGNAL_STRUCT__NR_THREADS
+    SIGNAL_STRUCT__FLAGS
+    SIGNAL_STRUCT__GROUP_EXIT_CODE
+    PID__LEVEL
+    PID__NUMBERS
+    CSS_SET__DFL_CGRP
+    CGROUP__LEVEL
+    CGROUP__ANCESTORS
+    CGROUP__KN
+    KERNFS_NODE__ID
+    MEM_CGROUP__CSS
+    CGROUP_SUBSYS_STATE__CGROUP
+    OOM_CONTROL__MEMCG
+    OOM_CONTROL__CHOSEN
+    OOM_CONTROL__TOTALPAGES
+}
+
+/// How deep in the cgroup tree containers are; the root is level 0. Not from BTF: podbox's own layout.
+#[unsafe(no_mangle)]
+pub static CONTAINER_LEVEL: Global<u32> = Global::new(0);

@@ -1,0 +1,96 @@
+//! The dead that get reaped: how long each lay there, and who took it away.
+//!
+//! Every process is briefly a zombie, so lifetimes of all are counted, and only those that lay long enough
+//! to be called zombies make an event. `zombie_released` is exact and knows the reaper; where fentry is
+//! refused, `zombie_freed` sees the same a grace period later.
+
+use crate::count::{Counts, add, bump, next_seq, now_ns, send};
+use crate::exit::EVENTS;
+use crate::kernel::Task;
+use aya_ebpf::helpers::bpf_get_current_comm;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::{btf_tracepoint, fentry, map};
+use aya_ebpf::maps::HashMap;
+use aya_ebpf::programs::{BtfTracePointContext, FEntryContext};
+use podbox_common::{
+    Comm, Dead, DeadKey, Head, Kind, LIFETIME_BOUNDS_NS, Loss, ReapEvent, ZOMBIE_AFTER_NS,
+};
+
+/// Processes dead and not yet reaped. Allocated at start: exits must not wait for memory.
+#[map]
+pub static DEAD: HashMap<DeadKey, Dead> = HashMap::with_max_entries(16384, 0);
+
+/// `release_task(task)`: the current task takes the dead one away.
+#[fentry(function = "release_task")]
+pub fn zombie_released(ctx: FEntryContext) -> i32 {
+    if let Some((key, dead)) = find(Task::trusted(ctx.arg(0))) {
+        let reaper = (bpf_get_current_pid_tgid() >> 32) as u32;
+        reaped(key, dead, reaper, bpf_get_current_comm().unwrap_or_default());
+    }
+    0
+}
+
+/// `sched_process_free(task)`: its last traces go. Current is anybody.
+#[btf_tracepoint(function = "sched_process_free")]
+pub fn zombie_freed(ctx: BtfTracePointContext) -> i32 {
+    if let Some((key, dead)) = find(Task::trusted(ctx.arg(0))) {
+        reaped(key, dead, 0, [0; 16]);
+    }
+    0
+}
+
+/// Outside pods: three loads and one look-up that fails.
+#[inline(always)]
+fn find(task: Task) -> Option<(DeadKey, Dead)> {
+    let (pid, tgid) = task.ids_direct();
+    if pid != tgid {
+        return None;
+    }
+    let key = DeadKey { tgid: tgid.into(), start_ns: task.start_direct() };
+    // SAFETY: the entry is removed by nobody else while its task is being taken away.
+    let dead = unsafe { DEAD.get(&key) }?;
+    Some((key, *dead))
+}
+
+#[inline(always)]
+fn reaped(key: DeadKey, dead: Dead, reaper_tgid: u32, reaper_comm: Comm) {
+    // Only the one that removes it counts: user space removes what it finds gone.
+    if DEAD.remove(&key).is_err() {
+        return;
+    }
+    let at_ns = now_ns();
+    let lifetime_ns = at_ns.saturating_sub(dead.died_ns);
+    if let Some(counts) = Counts::of(dead.container) {
+        count(counts, lifetime_ns);
+    }
+    if lifetime_ns < ZOMBIE_AFTER_NS {
+        return;
+    }
+    let head = Head {
+        kind: Kind::Reap as u32,
+        tgid: key.tgid as u32,
+        seq: next_seq(Kind::Reap),
+        at_ns,
+        container: dead.container,
+        leaf: dead.leaf,
+        ns_pid: dead.ns_pid,
+        reserved: 0,
+        comm: dead.comm,
+    };
+    let event = ReapEvent { head, died_ns: dead.died_ns, reaper_tgid, reserved: 0, reaper_comm };
+    send(&EVENTS, &event, Loss::ReapEvent);
+}
+
+#[inline(always)]
+fn count(counts: Counts, lifetime_ns: u64) {
+    let mut bucket = 0;
+    while bucket < LIFETIME_BOUNDS_NS.len() && lifetime_ns > LIFETIME_BOUNDS_NS[bucket] {
+        bucket += 1;
+    }
+    // SAFETY: the pointers are a map's value.
+    unsafe {
+        bump!(counts, reaped);
+        add(&raw mut (*counts.as_ptr()).lifetime_sum_ns, lifetime_ns);
+        bump!(counts, lifetime_buckets[bucket]);
+    }
+}

@@ -1,0 +1,161 @@
+//! Cgroup ids → containers, boot time → wall time: what turns a raw event into one for people. Pure.
+//!
+//! A removed container keeps its entry as a tombstone, since events may come after its end.
+
+use super::decode::{self, Raw};
+use crate::api::attribution::{OomRole, OomVictim};
+use crate::api::event::{Detail, KernelEvent, Oom, OomLimit, Reap, Subject};
+use crate::api::identity::ContainerRef;
+use podbox_common::{Head, NO_LIMIT, OomEvent, RawRole};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const PAGE_BYTES: u64 = 4096;
+
+/// Which cgroup is which container.
+#[derive(Debug, Default)]
+pub struct Register {
+    entries: BTreeMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    container: ContainerRef,
+    /// When it was removed, in time since boot.
+    removed: Option<Duration>,
+}
+
+impl Register {
+    /// Says whose a cgroup is.
+    pub fn insert(&mut self, cgroup: u64, container: ContainerRef) {
+        self.entries.insert(cgroup, Entry { container, removed: None });
+    }
+
+    /// Makes an entry a tombstone.
+    pub fn remove(&mut self, cgroup: u64, now: Duration) {
+        if let Some(entry) = self.entries.get_mut(&cgroup) {
+            entry.removed.get_or_insert(now);
+        }
+    }
+
+    /// Whose a cgroup is, or was.
+    pub fn get(&self, cgroup: u64) -> Option<&ContainerRef> {
+        self.entries.get(&cgroup).map(|entry| &entry.container)
+    }
+
+    /// Every entry, tombstones included.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &ContainerRef)> {
+        self.entries.iter().map(|(cgroup, entry)| (*cgroup, &entry.container))
+    }
+
+    /// Takes out the tombstones that are older than `age`.
+    pub fn expire(&mut self, now: Duration, age: Duration) -> Vec<(u64, ContainerRef)> {
+        let old = |entry: &Entry| entry.removed.is_some_and(|removed| now.saturating_sub(removed) >= age);
+        let expired: Vec<u64> =
+            self.entries.iter().filter(|(_, e)| old(e)).map(|(cgroup, _)| *cgroup).collect();
+        expired
+            .into_iter()
+            .filter_map(|cgroup| Some((cgroup, self.entries.remove(&cgroup)?.container)))
+            .collect()
+    }
+}
+
+/// What must be known of this host to read an event.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// How deep in the tree containers are.
+    pub container_level: u32,
+    /// Whether the OOM killer's decision is watched (fentry runs here).
+    pub oom_watched: bool,
+    /// Wall time at boot: what to add to an event's time.
+    pub boot_ns: i128,
+}
+
+/// The event for people.
+pub fn attribute(raw: &Raw, register: &Register, facts: &Facts) -> KernelEvent {
+    let detail = match raw {
+        Raw::Exit(event) => Detail::Exit(decode::exit(event.status)),
+        Raw::Oom(event) => Detail::Oom(oom(event, register, facts)),
+        Raw::Reap(event) => Detail::Reap(Reap {
+            lifetime_ms: event.head.at_ns.saturating_sub(event.died_ns) / 1_000_000,
+            reaper_pid: (event.reaper_tgid != 0).then_some(event.reaper_tgid),
+            reaper_command: (event.reaper_tgid != 0).then(|| decode::command(&event.reaper_comm)),
+        }),
+    };
+    subject(raw.head(), detail, register, facts)
+}
+
+/// Adds who and when to what.
+pub fn subject(head: &Head, detail: Detail, register: &Register, facts: &Facts) -> KernelEvent {
+    let time = jiff::Timestamp::from_nanosecond(facts.boot_ns + i128::from(head.at_ns));
+    KernelEvent {
+        seq: head.seq,
+        time: time.unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+        subject: register.get(head.container).map(Subject::from),
+        cgroup: head.leaf,
+        pid: head.tgid,
+        ns_pid: (head.ns_pid != 0).then_some(head.ns_pid),
+        command: decode::command(&head.comm),
+        detail,
+    }
+}
+
+/// The victim as whoever handles its exit wants it.
+pub fn victim(event: &OomEvent, facts: &Facts) -> OomVictim {
+    OomVictim {
+        pid: event.head.tgid,
+        command: decode::command(&event.head.comm),
+        role: role(event.role, facts.oom_watched),
+        at_ns: event.head.at_ns,
+    }
+}
+
+/// Where the decision is watched, a mark outside of it can only be the shortcut for one that is exiting.
+pub fn role(raw: u32, oom_watched: bool) -> OomRole {
+    match raw {
+        raw if raw == RawRole::Chosen as u32 => OomRole::Chosen,
+        raw if raw == RawRole::Group as u32 => OomRole::Group,
+        raw if raw == RawRole::Exiting as u32 => OomRole::Exiting,
+        _ if oom_watched => OomRole::Exiting,
+        _ => OomRole::Unknown,
+    }
+}
+
+fn oom(event: &OomEvent, register: &Register, facts: &Facts) -> Oom {
+    let decided = event.role != RawRole::Unwatched as u32;
+    let hit = decided && event.limit != NO_LIMIT;
+    let unknown = match (decided, facts.oom_watched) {
+        (true, _) => None,
+        (false, true) => Some("the kernel chose nobody: the process was exiting already"),
+        (false, false) => Some("this kernel refuses fentry, so the killer's decision cannot be watched"),
+    };
+    Oom {
+        role: role(event.role, facts.oom_watched),
+        limit: decided.then(|| limit(event, facts.container_level)),
+        limit_unknown: unknown.map(str::to_owned),
+        limit_cgroup: hit.then_some(event.limit),
+        limit_bytes: decided.then(|| event.limit_pages.saturating_mul(PAGE_BYTES)),
+        vm_bytes: event.total_vm_pages.saturating_mul(PAGE_BYTES),
+        trigger_pid: event.trigger_tgid,
+        trigger_command: decode::command(&event.trigger_comm),
+        trigger_container: register.get(event.trigger_container).map(ContainerRef::to_string),
+    }
+}
+
+/// The limit's place in the tree: class, pod and container are one level each.
+fn limit(event: &OomEvent, container_level: u32) -> OomLimit {
+    if event.limit == NO_LIMIT {
+        return OomLimit::Node;
+    }
+    match i64::from(event.limit_level) - i64::from(container_level) {
+        1.. => OomLimit::Inner,
+        0 => OomLimit::Container,
+        -1 => OomLimit::Pod,
+        -2 => OomLimit::Qos,
+        _ => OomLimit::Above,
+    }
+}
+
+#[cfg(test)]
+#[path = "attribute_tests.rs"]
+mod tests;

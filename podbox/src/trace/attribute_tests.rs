@@ -1,0 +1,135 @@
+use super::*;
+use crate::api::identity::PodRef;
+use podbox_common::{Comm, ExitEvent, Kind, ReapEvent};
+
+fn container(name: &str) -> ContainerRef {
+    let pod = PodRef { namespace: "shop".into(), name: "web".into(), uid: "u-1".into() };
+    ContainerRef { pod, name: name.into(), attempt: 2 }
+}
+
+fn register() -> Register {
+    let mut register = Register::default();
+    register.insert(40, container("app"));
+    register.insert(50, container("eater"));
+    register
+}
+
+fn facts(oom_watched: bool) -> Facts {
+    Facts { container_level: 4, oom_watched, boot_ns: 1_000_000_000_000 }
+}
+
+fn comm(name: &str) -> Comm {
+    let mut comm = [0; 16];
+    comm[..name.len()].copy_from_slice(name.as_bytes());
+    comm
+}
+
+fn head(kind: Kind) -> Head {
+    Head {
+        kind: kind as u32,
+        tgid: 123,
+        seq: 7,
+        at_ns: 5_500_000_000,
+        container: 40,
+        leaf: 41,
+        ns_pid: 3,
+        reserved: 0,
+        comm: comm("worker"),
+    }
+}
+
+fn oom_event(role: RawRole, limit: u64, limit_level: u32) -> Raw {
+    Raw::Oom(OomEvent {
+        head: head(Kind::Oom),
+        role: role as u32,
+        limit_level,
+        limit,
+        limit_pages: 256,
+        total_vm_pages: 1000,
+        trigger_tgid: 99,
+        reserved: 0,
+        trigger_comm: comm("eater"),
+        trigger_container: 50,
+    })
+}
+
+fn json(raw: &Raw, oom_watched: bool) -> serde_json::Value {
+    serde_json::to_value(attribute(raw, &register(), &facts(oom_watched))).unwrap()
+}
+
+#[test]
+fn an_exit_is_printed_flat_with_its_container() {
+    let raw = Raw::Exit(ExitEvent { head: head(Kind::Exit), status: 9, reserved: 0 });
+    assert_eq!(
+        json(&raw, true),
+        serde_json::json!({
+            "kind": "exit", "seq": 7, "time": "1970-01-01T00:16:45.5Z",
+            "namespace": "shop", "pod": "web", "uid": "u-1", "container": "app", "attempt": 2,
+            "cgroup": 41, "pid": 123, "ns_pid": 3, "command": "worker", "signal": 9,
+        })
+    );
+}
+
+#[test]
+fn what_is_printed_can_be_read_back() {
+    let reap = ReapEvent {
+        head: head(Kind::Reap),
+        died_ns: 4_000_000_000,
+        reaper_tgid: 0,
+        reserved: 0,
+        reaper_comm: comm(""),
+    };
+    for raw in [oom_event(RawRole::Group, 30, 3), Raw::Reap(reap)] {
+        let event = attribute(&raw, &register(), &facts(true));
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<KernelEvent>(&text).unwrap(), event);
+    }
+}
+
+#[test]
+fn an_oom_kill_names_role_limit_and_trigger() {
+    let event = json(&oom_event(RawRole::Group, 30, 3), true);
+    assert_eq!(event["role"], "group");
+    assert_eq!(event["limit"], "pod");
+    assert_eq!(event["limit_cgroup"], 30);
+    assert_eq!(event["limit_bytes"], 1 << 20);
+    assert_eq!(event["trigger_pid"], 99);
+    assert_eq!(event["trigger_container"], "shop/web/eater#2");
+    assert!(event.get("limit_unknown").is_none());
+}
+
+#[test]
+fn the_limit_is_named_by_its_place_in_the_tree() {
+    let check = |limit, level, expected| {
+        assert_eq!(json(&oom_event(RawRole::Chosen, limit, level), true)["limit"], expected, "level {level}");
+    };
+    check(9, 5, "inner");
+    check(9, 4, "container");
+    check(9, 3, "pod");
+    check(9, 2, "qos");
+    check(9, 1, "above");
+    check(NO_LIMIT, 0, "node");
+}
+
+#[test]
+fn an_unwatched_kill_says_why_its_limit_is_unknown() {
+    let event = json(&oom_event(RawRole::Unwatched, 0, 0), false);
+    assert_eq!(event["role"], "unknown");
+    assert!(event.get("limit").is_none());
+    assert!(event["limit_unknown"].as_str().unwrap().contains("fentry"));
+    // Where kills are watched, the same mark means that nothing had to be killed.
+    assert_eq!(json(&oom_event(RawRole::Unwatched, 0, 0), true)["role"], "exiting");
+}
+
+#[test]
+fn a_tombstone_attributes_until_it_expires() {
+    let second = Duration::from_secs;
+    let mut register = register();
+    register.remove(40, second(100));
+    register.remove(40, second(200));
+    assert!(register.expire(second(399), second(300)).is_empty());
+    assert_eq!(register.get(40), Some(&container("app")));
+    assert_eq!(register.expire(second(400), second(300)), [(40, container("app"))]);
+    assert_eq!(register.get(40), None);
+    assert!(register.get(50).is_some());
+}

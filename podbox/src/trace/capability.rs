@@ -1,0 +1,143 @@
+//! What of the kernel's knowledge can be had on this host, by which backend, and what is lost. Pure data,
+//! for `podbox doctor` and the log at start.
+
+use serde::Serialize;
+use std::fmt;
+
+/// One answer per signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CapabilityReport {
+    /// In a fixed order.
+    pub signals: Vec<Capability>,
+}
+
+/// How one signal is had, or why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Capability {
+    /// What is to be known.
+    pub signal: Signal,
+    /// The hook that is live; `None` where there is none.
+    pub backend: Option<&'static str>,
+    /// Why it is not the best one, or not there at all; empty if all is well.
+    pub reason: String,
+    /// What podbox cannot say therefore; empty if all is well.
+    pub lost: &'static str,
+}
+
+/// What the kernel can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signal {
+    /// Ends of processes.
+    Exits,
+    /// Victims of the OOM killer.
+    OomVictims,
+    /// Whose limit was hit, and why this victim.
+    OomDecision,
+    /// Reaping of the dead.
+    Reaping,
+    /// What the programs cost.
+    ProgramCost,
+}
+
+impl Signal {
+    /// All of them, in the report's order.
+    pub const ALL: [Signal; 5] =
+        [Signal::Exits, Signal::OomVictims, Signal::OomDecision, Signal::Reaping, Signal::ProgramCost];
+
+    /// What podbox cannot say without it.
+    fn lost(self) -> &'static str {
+        match self {
+            Signal::Exits => "exits of processes that are not PID 1 stay unseen",
+            Signal::OomVictims => "containers killed for memory look like killed by SIGKILL",
+            Signal::OomDecision => "an OOM victim's role, and whose limit was hit, stay unknown",
+            Signal::Reaping => "zombies and their lifetimes stay unseen",
+            Signal::ProgramCost => "the cost of the BPF programs stays unmeasured",
+        }
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Signal::Exits => "process exits",
+            Signal::OomVictims => "OOM victims",
+            Signal::OomDecision => "OOM limit and role",
+            Signal::Reaping => "zombies reaped",
+            Signal::ProgramCost => "BPF program cost",
+        })
+    }
+}
+
+impl Capability {
+    /// The best backend is live.
+    pub fn live(signal: Signal, backend: &'static str) -> Capability {
+        Capability { signal, backend: Some(backend), reason: String::new(), lost: "" }
+    }
+
+    /// A lesser backend is live.
+    pub fn reduced(signal: Signal, backend: &'static str, reason: String, lost: &'static str) -> Capability {
+        Capability { signal, backend: Some(backend), reason, lost }
+    }
+
+    /// There is none.
+    pub fn absent(signal: Signal, reason: String) -> Capability {
+        Capability { signal, backend: None, reason, lost: signal.lost() }
+    }
+}
+
+impl CapabilityReport {
+    /// Nothing can be had, for one reason.
+    pub fn nothing(reason: &str) -> CapabilityReport {
+        CapabilityReport {
+            signals: Signal::ALL.map(|signal| Capability::absent(signal, reason.to_owned())).into(),
+        }
+    }
+
+    /// The answer for one signal.
+    pub fn get(&self, signal: Signal) -> Option<&Capability> {
+        self.signals.iter().find(|capability| capability.signal == signal)
+    }
+
+    /// Whether a signal is had at all.
+    pub fn has(&self, signal: Signal) -> bool {
+        self.get(signal).is_some_and(|capability| capability.backend.is_some())
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.signal, self.backend.unwrap_or("not available"))?;
+        if !self.reason.is_empty() {
+            write!(f, " ({}); {}", self.reason, self.lost)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for CapabilityReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.signals.iter().try_for_each(|capability| writeln!(f, "{capability}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_says_what_is_lost_and_why() {
+        let report = CapabilityReport::nothing("no BTF");
+        assert_eq!(report.signals.len(), Signal::ALL.len());
+        assert!(!report.has(Signal::Exits));
+        let line = report.get(Signal::OomVictims).unwrap().to_string();
+        assert_eq!(
+            line,
+            "OOM victims: not available (no BTF); containers killed for memory look like killed by SIGKILL"
+        );
+        assert_eq!(
+            Capability::live(Signal::Exits, "tp_btf sched_process_exit").to_string(),
+            "process exits: tp_btf sched_process_exit"
+        );
+    }
+}

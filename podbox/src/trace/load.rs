@@ -1,0 +1,232 @@
+//! Loads the programs and attaches the best backend of each signal that this kernel allows.
+//!
+//! The ladder: tracepoints with BTF arguments everywhere; fentry where it is not refused. One object for
+//! all kernels: what differs between them comes from BTF at run time. Nothing is pinned: programs and maps
+//! go when the process goes.
+
+use super::btf::{Btf, BtfError};
+use super::capability::{Capability, CapabilityReport, Signal};
+use super::offsets;
+use crate::limits;
+use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError};
+use aya::sys::{Stats, enable_stats};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use thiserror::Error;
+
+const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podbox.bpf.o"));
+
+/// How to trace.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceConfig {
+    /// How deep in the cgroup tree container directories are; the root of the hierarchy is level 0.
+    pub container_level: u32,
+    /// Size of the ring of exits and reapings: a power of two, at least a page.
+    pub event_ring_bytes: u32,
+    /// Size of the ring of OOM victims: a power of two, at least a page.
+    pub oom_ring_bytes: u32,
+    /// Whether the kernel shall measure what the programs cost (some 20 ns per run).
+    pub measure_cost: bool,
+}
+
+impl TraceConfig {
+    /// The usual sizes.
+    pub fn new(container_level: u32) -> TraceConfig {
+        TraceConfig {
+            container_level,
+            event_ring_bytes: limits::EVENT_RING_BYTES,
+            oom_ring_bytes: limits::OOM_RING_BYTES,
+            measure_cost: true,
+        }
+    }
+}
+
+/// Why nothing can be traced.
+#[derive(Debug, Error)]
+pub enum TraceError {
+    /// The kernel does not describe its types.
+    #[error("cannot read {BTF_PATH}; the kernel must be built with CONFIG_DEBUG_INFO_BTF")]
+    ReadBtf(#[source] io::Error),
+    /// It does, but not so that we understand it.
+    #[error("the kernel's type information does not say what podbox needs")]
+    Btf(#[from] BtfError),
+    /// aya's own reader did not understand it.
+    #[error("the kernel's type information cannot be used for loading programs")]
+    LoaderBtf(#[source] Box<aya_obj::btf::BtfError>),
+    /// Maps cannot be made, or the object is unfit.
+    #[error("cannot create podbox's BPF maps (this takes root, or CAP_BPF and CAP_PERFMON)")]
+    Maps(#[source] Box<EbpfError>),
+    /// The one program without which nothing is seen.
+    #[error("cannot load the BPF program {program}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// The object lacks something: it was built from another source.
+    #[error("podbox's BPF object has no {0}")]
+    Object(&'static str),
+    /// A map refused to be used.
+    #[error("cannot use the BPF map {map}")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: Box<aya::maps::MapError>,
+    },
+}
+
+/// What was loaded; programs stay attached as long as this lives.
+pub(super) struct Loaded {
+    pub ebpf: Ebpf,
+    pub report: CapabilityReport,
+    /// Keeps the kernel measuring.
+    pub stats: Option<OwnedFd>,
+}
+
+/// Loads and attaches everything that can be.
+pub(super) fn load(config: &TraceConfig) -> Result<Loaded, TraceError> {
+    let btf = Btf::parse(std::fs::read(Path::new(BTF_PATH)).map_err(TraceError::ReadBtf)?)?;
+    let globals = offsets::resolve(&btf)?;
+    let loader_btf = aya::Btf::from_sys_fs().map_err(|source| TraceError::LoaderBtf(Box::new(source)))?;
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(&loader_btf))
+        .map_max_entries("EVENTS", config.event_ring_bytes)
+        .map_max_entries("OOM_EVENTS", config.oom_ring_bytes)
+        .override_global("CONTAINER_LEVEL", &config.container_level, true);
+    for (name, offset) in &globals {
+        loader.override_global(name, offset, true);
+    }
+    let ebpf = loader.load(OBJECT).map_err(|source| TraceError::Maps(Box::new(source)))?;
+    let mut ladder = Ladder { ebpf, btf: loader_btf };
+    let (stats, cost) = if config.measure_cost { measure() } else { (None, not_measured()) };
+    let signals =
+        vec![ladder.exits()?, ladder.oom_victims(&btf), ladder.oom_decision(), ladder.reaping(), cost];
+    Ok(Loaded { ebpf: ladder.ebpf, report: CapabilityReport { signals }, stats })
+}
+
+fn measure() -> (Option<OwnedFd>, Capability) {
+    match enable_stats(Stats::RunTime) {
+        Ok(fd) => (Some(fd), Capability::live(Signal::ProgramCost, "BPF_ENABLE_STATS")),
+        Err(error) => (None, Capability::absent(Signal::ProgramCost, chain(&error))),
+    }
+}
+
+fn not_measured() -> Capability {
+    Capability::absent(Signal::ProgramCost, "not asked for".to_owned())
+}
+
+/// The programs not yet attached.
+struct Ladder {
+    ebpf: Ebpf,
+    btf: aya::Btf,
+}
+
+impl Ladder {
+    fn exits(&mut self) -> Result<Capability, TraceError> {
+        self.tp_btf("process_exit", "sched_process_exit")
+            .map_err(|source| TraceError::Program { program: "process_exit", source: Box::new(source) })?;
+        Ok(Capability::live(Signal::Exits, "tp_btf sched_process_exit"))
+    }
+
+    /// The tracepoint's arguments changed once, and were carried back to some older kernels: the prototype
+    /// decides, not the version.
+    fn oom_victims(&mut self, btf: &Btf) -> Capability {
+        let signal = Signal::OomVictims;
+        let parameters = btf.tracepoint("mark_victim");
+        match parameters.as_deref().map(|parameters| parameters.first()) {
+            Some(Some(Some(first))) if first == "task_struct" => {
+                match self.tp_btf("oom_victim", "mark_victim") {
+                    Ok(()) => Capability::live(signal, "tp_btf mark_victim"),
+                    Err(error) => Capability::absent(signal, chain(&error)),
+                }
+            }
+            Some(_) => Capability::absent(signal, "this kernel's mark_victim tells a pid only".to_owned()),
+            None => Capability::absent(signal, "this kernel has no tracepoint mark_victim".to_owned()),
+        }
+    }
+
+    fn oom_decision(&mut self) -> Capability {
+        let function = "oom_kill_process";
+        // The end first: a beginning without an end would leave a stale decision behind.
+        let attached =
+            self.fexit("oom_kill_end", function).and_then(|()| self.fentry("oom_kill_begin", function));
+        match attached {
+            Ok(()) => Capability::live(Signal::OomDecision, "fentry oom_kill_process"),
+            Err(error) => Capability::absent(Signal::OomDecision, chain(&error)),
+        }
+    }
+
+    fn reaping(&mut self) -> Capability {
+        let signal = Signal::Reaping;
+        let Err(refused) = self.fentry("zombie_released", "release_task") else {
+            return Capability::live(signal, "fentry release_task");
+        };
+        match self.tp_btf("zombie_freed", "sched_process_free") {
+            Ok(()) => Capability::reduced(
+                signal,
+                "tp_btf sched_process_free",
+                chain(&refused),
+                "who reaped a zombie stays unknown, and lifetimes include an RCU grace period",
+            ),
+            Err(error) => Capability::absent(signal, chain(&error)),
+        }
+    }
+
+    fn tp_btf(&mut self, program: &str, tracepoint: &str) -> Result<(), ProgramError> {
+        let program: &mut BtfTracePoint = pick(&mut self.ebpf, program)?;
+        program.load(tracepoint, &self.btf)?;
+        program.attach().map(drop)
+    }
+
+    fn fentry(&mut self, program: &str, function: &str) -> Result<(), ProgramError> {
+        let program: &mut FEntry = pick(&mut self.ebpf, program)?;
+        program.load(function, &self.btf)?;
+        let attached = program.attach().map(drop);
+        if attached.is_err() {
+            // What is not attached need not stay loaded.
+            let _ = program.unload();
+        }
+        attached
+    }
+
+    fn fexit(&mut self, program: &str, function: &str) -> Result<(), ProgramError> {
+        let program: &mut FExit = pick(&mut self.ebpf, program)?;
+        program.load(function, &self.btf)?;
+        let attached = program.attach().map(drop);
+        if attached.is_err() {
+            let _ = program.unload();
+        }
+        attached
+    }
+}
+
+fn pick<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, ProgramError>
+where
+    &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or(ProgramError::InvalidName { name: name.to_owned() })?;
+    program.try_into()
+}
+
+/// An error with its causes in one line; the verifier's log, which is long, stays out.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text.lines().next().unwrap_or_default().to_owned()
+}

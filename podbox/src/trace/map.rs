@@ -1,0 +1,54 @@
+//! The maps with their types: what the kernel's side counts, remembers and is told.
+
+use super::load::TraceError;
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::{Ebpf, Pod};
+use podbox_common::{ContainerStats, Dead, DeadKey, OomEvent, VictimKey, Wire};
+
+/// Lends [`Wire`] types aya's own mark for plain data.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(super) struct Plain<T>(pub T);
+
+// SAFETY: `Wire` promises what `Pod` asks for: any bytes are a valid value, and copying it is a memcpy.
+unsafe impl<T: Wire> Pod for Plain<T> {}
+
+type Hash<K, V> = HashMap<MapData, K, Plain<V>>;
+
+/// Every map but the rings.
+pub(super) struct Maps {
+    pub containers: Hash<u64, ContainerStats>,
+    pub dead: Hash<Plain<DeadKey>, Dead>,
+    pub victims: Hash<Plain<VictimKey>, OomEvent>,
+    pub sequence: Array<MapData, u64>,
+    pub losses: PerCpuArray<MapData, u64>,
+}
+
+/// The rings: one reader owns both.
+pub(super) struct Rings {
+    pub events: RingBuf<MapData>,
+    pub oom: RingBuf<MapData>,
+}
+
+impl Maps {
+    pub fn take(ebpf: &mut Ebpf) -> Result<Maps, TraceError> {
+        Ok(Maps {
+            containers: take(ebpf, "CONTAINERS")?,
+            dead: take(ebpf, "DEAD")?,
+            victims: take(ebpf, "VICTIMS")?,
+            sequence: take(ebpf, "SEQUENCE")?,
+            losses: take(ebpf, "LOSSES")?,
+        })
+    }
+}
+
+impl Rings {
+    pub fn take(ebpf: &mut Ebpf) -> Result<Rings, TraceError> {
+        Ok(Rings { events: take(ebpf, "EVENTS")?, oom: take(ebpf, "OOM_EVENTS")? })
+    }
+}
+
+fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, TraceError> {
+    let map = ebpf.take_map(name).ok_or(TraceError::Object(name))?;
+    T::try_from(map).map_err(|source| TraceError::Map { map: name, source: Box::new(source) })
+}

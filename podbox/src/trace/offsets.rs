@@ -1,0 +1,48 @@
+//! Which members of the kernel's structures the programs read: the twin of `podbox-ebpf/src/offsets.rs`.
+
+use super::btf::{Btf, BtfError};
+
+/// Structure and member; the programs' global is `STRUCT__MEMBER` in capitals.
+pub const MEMBERS: &[(&str, &str)] = &[
+    ("task_struct", "pid"),
+    ("task_struct", "tgid"),
+    ("task_struct", "flags"),
+    ("task_struct", "start_boottime"),
+    ("task_struct", "exit_code"),
+    ("task_struct", "group_leader"),
+    ("task_struct", "signal"),
+    ("task_struct", "comm"),
+    ("task_struct", "cgroups"),
+    ("task_struct", "thread_pid"),
+    ("task_struct", "mm"),
+    ("mm_struct", "total_vm"),
+    ("signal_struct", "live"),
+    ("signal_struct", "nr_threads"),
+    ("signal_struct", "flags"),
+    ("signal_struct", "group_exit_code"),
+    ("pid", "level"),
+    ("pid", "numbers"),
+    ("css_set", "dfl_cgrp"),
+    ("cgroup", "level"),
+    ("cgroup", "ancestors"),
+    ("cgroup", "kn"),
+    ("kernfs_node", "id"),
+    ("mem_cgroup", "css"),
+    ("cgroup_subsys_state", "cgroup"),
+    ("oom_control", "memcg"),
+    ("oom_control", "chosen"),
+    ("oom_control", "totalpages"),
+];
+
+/// The name of the global for a member.
+fn global(structure: &str, member: &str) -> String {
+    format!("{structure}__{member}").to_uppercase()
+}
+
+/// Every global with its value in this kernel.
+pub fn resolve(btf: &Btf) -> Result<Vec<(String, u32)>, BtfError> {
+    MEMBERS
+        .iter()
+        .map(|(structure, member)| Ok((global(structure, member), btf.offset(structure, member)?)))
+        .collect()
+}

@@ -1,0 +1,111 @@
+//! The reader: rings → decoded, attributed events → subscribers. It also looks, twice a second, for the
+//! dead that nobody reaps, and removes tombstones that are old enough.
+//!
+//! It decides nothing and waits for nobody: who does not keep up with the broadcast loses events and is
+//! told so.
+
+use super::attribute;
+use super::decode;
+use super::map::Rings;
+use super::tracer::{Tracer, lock};
+use super::zombie::Zombies;
+use crate::{clock, limits};
+use aya::maps::{MapData, RingBuf};
+use std::io;
+use std::sync::Arc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+/// Records taken from a ring under one hold of the lock.
+const BATCH: usize = 256;
+
+impl Tracer {
+    /// Begins to read; events go to [`Tracer::subscribe`]rs. The tracer has one reader: asked again, this is
+    /// an error. Must be called within a tokio runtime.
+    pub fn spawn_reader(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
+        let taken = lock(&self.rings).take();
+        let Rings { events, oom } = taken.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::AlreadyExists, "the rings are being read already")
+        })?;
+        let reader = Reader {
+            events: register(events)?,
+            oom: register(oom)?,
+            zombies: Zombies::default(),
+            tracer: Arc::clone(self),
+        };
+        Ok(tokio::spawn(reader.run()))
+    }
+}
+
+/// Readiness of a ring's descriptor.
+fn register(ring: RingBuf<MapData>) -> io::Result<AsyncFd<RingBuf<MapData>>> {
+    // SAFETY: the ring owns its descriptor, which stays the same and open until the ring is dropped; the
+    // AsyncFd owns the ring and deregisters first.
+    Ok(unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?)
+}
+
+struct Reader {
+    tracer: Arc<Tracer>,
+    events: AsyncFd<RingBuf<MapData>>,
+    oom: AsyncFd<RingBuf<MapData>>,
+    zombies: Zombies,
+}
+
+impl Reader {
+    async fn run(mut self) {
+        let mut ticks = tokio::time::interval(limits::ZOMBIE_SCAN);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // OOM first: few, and somebody waits for them.
+            tokio::select! {
+                biased;
+                Ok(mut guard) = self.oom.readable_mut() => {
+                    if drain(&self.tracer, guard.get_inner_mut()) {
+                        guard.clear_ready();
+                    }
+                }
+                _ = ticks.tick() => self.tick(),
+                Ok(mut guard) = self.events.readable_mut() => {
+                    if drain(&self.tracer, guard.get_inner_mut()) {
+                        guard.clear_ready();
+                    }
+                }
+                // Both descriptors refuse to be polled: the runtime is shutting down.
+                else => return,
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = clock::boot();
+        let facts = self.tracer.facts();
+        let mut state = lock(&self.tracer.state);
+        state.expire(now);
+        for event in self.zombies.scan(&mut state, now, &facts) {
+            let _ = self.tracer.events.send(Arc::new(event));
+        }
+    }
+}
+
+/// Takes up to a batch of records. True when the ring is empty.
+fn drain(tracer: &Tracer, ring: &mut RingBuf<MapData>) -> bool {
+    let facts = tracer.facts();
+    let mut state = lock(&tracer.state);
+    for _ in 0..BATCH {
+        let Some(record) = ring.next() else { return true };
+        let Some(raw) = decode::decode(&record) else {
+            tracing::warn!(bytes = record.len(), "a kernel event of unknown form");
+            continue;
+        };
+        let head = raw.head();
+        if let Some(gaps) = state.gaps.get_mut(head.kind as usize) {
+            gaps.saw(head.seq);
+        }
+        let event = attribute::attribute(&raw, &state.register, &facts);
+        // No subscriber is no error.
+        let _ = tracer.events.send(Arc::new(event));
+    }
+    false
+}

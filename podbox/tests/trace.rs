@@ -1,0 +1,11 @@
+//! Kernel events against the real kernel: what the generator caused is what the tracer says.
+//!
+//! Each test has a cgroup subtree of its own and a tracer of its own. Without root, BTF or (for OOM) a
+//! memory controller in cgroup v2 a test says `SKIPPED` and why.
+
+mod trace {
+    mod cgroup;
+    mod exits;
+    mod watch;
+    mod zombies;
+}

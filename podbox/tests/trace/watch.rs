@@ -1,0 +1,81 @@
+//! A tracer with its reader, and waiting for events of it.
+
+use super::cgroup::{Container, LEVEL};
+use podbox::api::attribution::Attribution;
+use podbox::api::event::{Detail, KernelEvent};
+use podbox::trace::{Kind, Loss, Totals, TraceConfig, TraceError, Tracer};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
+
+/// Long enough for an emulated machine; a test that comes near it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Watch {
+    pub tracer: Arc<Tracer>,
+    pub events: Receiver<Arc<KernelEvent>>,
+}
+
+/// Err says what is missing here.
+pub fn load(config: TraceConfig) -> Result<Arc<Tracer>, String> {
+    match Tracer::load(config) {
+        Ok((tracer, _)) => Ok(Arc::new(tracer)),
+        Err(error @ TraceError::ReadBtf(_)) => Err(error.to_string()),
+        Err(error) => panic!("{error}: {error:?}"),
+    }
+}
+
+impl Watch {
+    /// Reads from now on; within a runtime.
+    pub fn start(containers: &[&Container]) -> Result<Watch, String> {
+        let tracer = load(TraceConfig::new(LEVEL))?;
+        for container in containers {
+            tracer.register(container.id, &container.name);
+        }
+        let events = tracer.subscribe();
+        tracer.spawn_reader().unwrap();
+        Ok(Watch { tracer, events })
+    }
+
+    /// The next event that `wanted` picks something of.
+    pub async fn next<T>(&mut self, mut wanted: impl FnMut(&KernelEvent) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                if let Some(found) = wanted(self.events.recv().await.unwrap().as_ref()) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.expect("the event never came")
+    }
+
+    /// The detail of the next event about a process.
+    pub async fn about(&mut self, pid: u32) -> (KernelEvent, Detail) {
+        self.next(|event| (event.pid == pid).then(|| (event.clone(), event.detail.clone()))).await
+    }
+
+    pub fn totals(&self, container: &Container) -> Totals {
+        totals(&self.tracer, container)
+    }
+}
+
+pub fn totals(tracer: &Tracer, container: &Container) -> Totals {
+    tracer.snapshot().containers[&(&container.name).into()].clone()
+}
+
+pub fn lost(tracer: &Tracer, loss: Loss) -> u64 {
+    tracer.snapshot().losses.iter().find(|(what, _)| *what == loss).unwrap().1
+}
+
+pub fn sent(tracer: &Tracer, kind: Kind) -> u64 {
+    tracer.snapshot().events.iter().find(|(what, _)| *what == kind).unwrap().1
+}
+
+/// Runs a test that needs this host to offer something.
+pub fn run<F: Future<Output = Result<(), String>>>(name: &str, test: F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    if let Err(why) = runtime.block_on(test) {
+        super::cgroup::skipped(name, &why);
+    }
+}
