@@ -23,6 +23,13 @@ pub struct Config {
     pub metrics_addr: SocketAddr,
 }
 
+impl Config {
+    /// The bridge's own address, and the pods' default route: the first of the pod range.
+    pub fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.pod_cidr.network()).saturating_add(1))
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {

@@ -40,6 +40,7 @@ table! {
     CONTAINERS = Gauge "podbox_containers" ["state"] "Containers on this node by state.";
     CONTAINER_RESTARTS = Counter "podbox_container_restarts_total" ["namespace", "pod", "container"] "Restarts of a container.";
     SANDBOX_STEP_SECONDS = Histogram "podbox_sandbox_step_duration_seconds" ["step"] "Time of one step of building a sandbox or a container.";
+    POD_ADDRESSES = Gauge "podbox_pod_addresses" ["state"] "Addresses of the pod range, leased and free.";
     POD_START_SECONDS = Histogram "podbox_pod_start_duration_seconds" [] "From a pod accepted to its first container's process running.";
     LOG_RETRIES = Counter "podbox_log_write_retries_total" [] "Failed attempts to write a container's log; what was to be written is kept and tried again.";
     BUS_DROPPED = Counter "podbox_bus_dropped_events_total" [] "Kernel events a slow listener inside the daemon did not get.";

@@ -24,10 +24,13 @@ use std::path::{Path, PathBuf};
 /// The loopback link's index: the first of every namespace.
 const LOOPBACK: u32 = 1;
 
-/// What a container in a pod may do without capabilities, as containerd has it: ping, and bind any port.
-const POD_SYSCTLS: [(&str, &str); 2] = [
+/// What a container in a pod may do without capabilities, as containerd has it: ping, and bind any port. No IPv6
+/// on links to come (`::1` stays): pods have no such address yet, and must not believe each other's router
+/// advertisements.
+const POD_SYSCTLS: [(&str, &str); 3] = [
     ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
     ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
+    ("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"),
 ];
 
 /// Namespaces to make.
@@ -224,7 +227,12 @@ fn make_network(dir: &Path) -> Result<PodNet, NetnsError> {
     let up = LinkUnspec::new_with_index(LOOPBACK).up().build();
     netlink.change([(RouteNetlinkMessage::SetLink(up), CHANGE)]).map_err(NetnsError::Loopback)?;
     for (path, value) in POD_SYSCTLS {
-        fs::write(path, value).map_err(|source| NetnsError::Sysctl { path, value, source })?;
+        // Absent: the kernel has no IPv6.
+        absent_is_done(fs::write(path, value)).map_err(|source| NetnsError::Sysctl {
+            path,
+            value,
+            source,
+        })?;
     }
     Ok(PodNet { namespace: keep(dir, "net")?, netlink })
 }
