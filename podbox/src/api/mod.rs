@@ -4,3 +4,4 @@ pub mod attribution;
 pub mod event;
 pub mod identity;
 pub mod image;
+pub mod images;
