@@ -1,6 +1,7 @@
 //! podbox's developer tools, one verb per module. `cargo xtask help` lists them.
 
 mod clock;
+mod image;
 mod setup;
 mod vm;
 mod workspace;
@@ -18,6 +19,8 @@ const TOOL_FAILED: u8 = 125;
 enum Verb {
     /// Install what the other verbs need; they call it themselves.
     Setup,
+    /// Build the test image, an OCI layout.
+    Image,
     /// Run a command in a virtual machine that sees this host's files.
     Vm(vm::Args),
 }
@@ -25,6 +28,7 @@ enum Verb {
 fn main() -> ExitCode {
     let result = match Verb::parse() {
         Verb::Setup => setup::main().map(|()| 0),
+        Verb::Image => image::main().map(|()| 0),
         Verb::Vm(args) => vm::main(args),
     };
     match result {

@@ -21,7 +21,9 @@ pub fn target() -> PathBuf {
 
 /// Where virtual machines' kernels, logs and results live.
 pub fn vm() -> PathBuf {
-    target().join("vm")
+    let dir = target().join("vm");
+    // Several checkouts may share one by a symbolic link, which the guest would follow from another root.
+    dir.canonicalize().unwrap_or(dir)
 }
 
 /// Whether the tools run as root.

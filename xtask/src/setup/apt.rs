@@ -15,26 +15,28 @@ pub struct Package {
     /// A file it brings.
     proof: &'static str,
     /// What needs it.
-    serves: Serves,
+    serves: &'static [Serves],
 }
 
 /// What a package is for.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Serves {
     Build,
+    Image,
     Vm,
     Peers,
 }
+use Serves::{Build, Image, Peers, Vm};
 
 impl Package {
     /// Whether `need` needs it.
     pub fn serves(&self, need: Need<'_>) -> bool {
-        self.serves
-            == match need {
-                Need::Build => Serves::Build,
-                Need::Vm(_) => Serves::Vm,
-                Need::Peers => Serves::Peers,
-            }
+        self.serves.contains(&match need {
+            Need::Build => Build,
+            Need::Image => Image,
+            Need::Vm(_) => Vm,
+            Need::Peers => Peers,
+        })
     }
 
     /// Whether it is installed.
@@ -43,39 +45,39 @@ impl Package {
     }
 }
 
-const fn package(serves: Serves, name: &'static str, proof: &'static str) -> Package {
+const fn package(serves: &'static [Serves], name: &'static str, proof: &'static str) -> Package {
     Package { name, proof, serves }
 }
 
 /// Everything that is taken from Debian.
 pub const PACKAGES: &[Package] = &[
     // A C compiler and linker, for the crates that have C in them.
-    package(Serves::Build, "gcc", "/usr/bin/gcc"),
-    package(Serves::Build, "libc6-dev", "/usr/include/stdlib.h"),
-    package(Serves::Build, "pkg-config", "/usr/bin/pkg-config"),
+    package(&[Build], "gcc", "/usr/bin/gcc"),
+    package(&[Build], "libc6-dev", "/usr/include/stdlib.h"),
+    package(&[Build], "pkg-config", "/usr/bin/pkg-config"),
     // A rustc with a `core` for BPF, and the LLVM that bpf-linker is built against.
-    package(Serves::Build, "rustc-web", "/usr/bin/rustc"),
-    package(Serves::Build, "libstd-rust-web-dev-bpf", "/usr/lib/rustlib/bpfel-unknown-none/lib"),
-    package(Serves::Build, "llvm-22-dev", "/usr/lib/llvm-22/bin/llvm-config"),
-    package(Serves::Build, "g++", "/usr/bin/g++"),
-    package(Serves::Build, "zlib1g-dev", "/usr/include/zlib.h"),
-    package(Serves::Build, "libzstd-dev", "/usr/include/zstd.h"),
+    package(&[Build], "rustc-web", "/usr/bin/rustc"),
+    package(&[Build], "libstd-rust-web-dev-bpf", "/usr/lib/rustlib/bpfel-unknown-none/lib"),
+    package(&[Build], "llvm-22-dev", "/usr/lib/llvm-22/bin/llvm-config"),
+    package(&[Build], "g++", "/usr/bin/g++"),
+    package(&[Build], "zlib1g-dev", "/usr/include/zlib.h"),
+    package(&[Build], "libzstd-dev", "/usr/include/zstd.h"),
     // The machine, its first programs, and what unpacks and indexes its modules.
-    package(Serves::Vm, "qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
-    package(Serves::Vm, "busybox-static", "/bin/busybox"),
-    package(Serves::Vm, "kmod", "/sbin/depmod"),
-    package(Serves::Vm, "xz-utils", "/usr/bin/xz"),
-    package(Serves::Vm, "util-linux", "/usr/bin/setpriv"),
+    package(&[Vm], "qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
+    package(&[Image, Vm], "busybox-static", "/bin/busybox"),
+    package(&[Vm], "kmod", "/sbin/depmod"),
+    package(&[Vm], "xz-utils", "/usr/bin/xz"),
+    package(&[Vm], "util-linux", "/usr/bin/setpriv"),
     // What podbox is tested with and measured beside.
-    package(Serves::Peers, "crun", "/usr/bin/crun"),
-    package(Serves::Peers, "runc", "/usr/sbin/runc"),
-    package(Serves::Peers, "containernetworking-plugins", "/usr/lib/cni/bridge"),
-    package(Serves::Peers, "docker-registry", "/usr/bin/docker-registry"),
-    package(Serves::Peers, "skopeo", "/usr/bin/skopeo"),
-    package(Serves::Peers, "nftables", "/usr/sbin/nft"),
-    package(Serves::Peers, "iptables", "/usr/sbin/iptables"),
-    package(Serves::Peers, "iproute2", "/usr/sbin/ip"),
-    package(Serves::Peers, "strace", "/usr/bin/strace"),
+    package(&[Peers], "crun", "/usr/bin/crun"),
+    package(&[Peers], "runc", "/usr/sbin/runc"),
+    package(&[Peers], "containernetworking-plugins", "/usr/lib/cni/bridge"),
+    package(&[Peers], "docker-registry", "/usr/bin/docker-registry"),
+    package(&[Peers], "skopeo", "/usr/bin/skopeo"),
+    package(&[Peers], "nftables", "/usr/sbin/nft"),
+    package(&[Peers], "iptables", "/usr/sbin/iptables"),
+    package(&[Peers], "iproute2", "/usr/sbin/ip"),
+    package(&[Peers], "strace", "/usr/bin/strace"),
 ];
 
 /// Installs `packages`, with apt's progress on our output.

@@ -20,13 +20,15 @@ pub enum Need<'a> {
     Build,
     /// Virtual machines with a kernel of this series.
     Vm(&'a str),
+    /// The test image.
+    Image,
     /// What tests and benchmarks run beside podbox.
     Peers,
 }
 
 /// Runs the verb.
 pub fn main() -> Result<()> {
-    let mut needs = vec![Need::Build, Need::Peers];
+    let mut needs = vec![Need::Build, Need::Image, Need::Peers];
     needs.extend(vm::SERIES.iter().map(|series| Need::Vm(series)));
     ensure(&needs)?;
     eprintln!("setup: everything is here");
@@ -47,7 +49,7 @@ pub fn ensure(needs: &[Need<'_>]) -> Result<()> {
         match need {
             Need::Build => linker::ensure()?,
             Need::Vm(series) => kernel::ensure(series, &kernel_dir(series))?,
-            Need::Peers => {}
+            Need::Image | Need::Peers => {}
         }
     }
     Ok(())

@@ -1,0 +1,37 @@
+//! What a test needs of its host. `let Some(()) = needs::root("test") else { return }` reads as it works.
+
+use std::io::Write;
+use std::path::Path;
+
+/// Tells that `test` is skipped, in the form that the tool counts.
+pub fn skip(test: &str, why: &str) {
+    // Not eprintln: libtest would keep that for itself when the test passes.
+    writeln!(std::io::stderr(), "SKIPPED {test}: {why}").ok();
+}
+
+/// Root.
+pub fn root(test: &str) -> Option<()> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));
+    when(effective == Some("0"), test, "it needs root")
+}
+
+/// cgroup v2 with the controller `name`.
+pub fn controller(test: &str, name: &str) -> Option<()> {
+    let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let why = format!("it needs cgroup v2's {name} controller at /sys/fs/cgroup");
+    when(controllers.split_whitespace().any(|controller| controller == name), test, &why)
+}
+
+/// A file: a program, say, or a kernel's interface.
+pub fn file(test: &str, path: impl AsRef<Path>) -> Option<()> {
+    let path = path.as_ref();
+    when(path.exists(), test, &format!("it needs {}", path.display()))
+}
+
+fn when(there: bool, test: &str, why: &str) -> Option<()> {
+    if !there {
+        skip(test, why);
+    }
+    there.then_some(())
+}
