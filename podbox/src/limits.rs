@@ -9,6 +9,8 @@ pub const CONTAINERS: usize = 2048;
 pub const MANIFEST_BYTES: u64 = 3 << 20;
 /// Kernel events waiting for one subscriber of the event bus; an older one is dropped and counted.
 pub const EVENTS_QUEUED: usize = 4096;
+/// Pause before a keeper that did not answer is asked again.
+pub const KEEPER_RETRY: Duration = Duration::from_millis(500);
 /// How long a keeper may take to answer one request.
 pub const KEEPER_ANSWER: Duration = Duration::from_secs(10);
 /// Connections one HTTP listener serves at the same time; further ones wait in the kernel's backlog.
@@ -43,3 +45,7 @@ pub const TOMBSTONE: Duration = Duration::from_secs(300);
 pub const ZOMBIE_SCAN: Duration = Duration::from_millis(500);
 /// Entries of the map of the dead that one look reads.
 pub const ZOMBIES_READ: usize = 16384;
+/// Shortest time between two frames of the live table.
+pub const FRAME: Duration = Duration::from_millis(100);
+/// Time between two clean-ups of histogram samples that nobody scraped.
+pub const METRICS_UPKEEP: Duration = Duration::from_secs(5);

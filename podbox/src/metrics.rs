@@ -43,5 +43,15 @@ table! {
     POD_ADDRESSES = Gauge "podbox_pod_addresses" ["state"] "Addresses of the pod range, leased and free.";
     POD_START_SECONDS = Histogram "podbox_pod_start_duration_seconds" [] "From a pod accepted to its first container's process running.";
     LOG_RETRIES = Counter "podbox_log_write_retries_total" [] "Failed attempts to write a container's log; what was to be written is kept and tried again.";
-    BUS_DROPPED = Counter "podbox_bus_dropped_events_total" [] "Kernel events a slow listener inside the daemon did not get.";
+    EXITS = Counter "podbox_process_exits_total" ["namespace", "pod", "container", "code"] "Processes of a container that exited, with code zero or another one.";
+    SIGNAL_EXITS = Counter "podbox_process_signal_exits_total" ["namespace", "pod", "container", "signal"] "Processes of a container that a signal ended.";
+    OOM_VICTIMS = Counter "podbox_oom_victims_total" ["namespace", "pod", "container", "role"] "Processes the OOM killer marked, each once: chosen, group, exiting or unknown.";
+    ZOMBIES = Gauge "podbox_zombies" ["namespace", "pod", "container"] "Processes dead for over a second and not reaped.";
+    ZOMBIE_LIFETIME_SECONDS = Histogram "podbox_zombie_lifetime_seconds" ["namespace", "pod", "container"] "Time from a process' death to its being reaped.";
+    KERNEL_EVENTS = Counter "podbox_kernel_events_total" ["kind"] "Events the BPF programs saw in containers, received or not.";
+    KERNEL_EVENTS_MISSED = Counter "podbox_kernel_events_missed_total" ["kind"] "Events whose numbers the reader found missing.";
+    BPF_DROPS = Counter "podbox_bpf_drops_total" ["kind"] "Records the BPF programs could not deliver or keep.";
+    BPF_RUNS = Counter "podbox_bpf_program_runs_total" ["program"] "Runs of a BPF program, by the kernel's count.";
+    BPF_RUN_SECONDS = Counter "podbox_bpf_program_run_seconds_total" ["program"] "Time a BPF program ran, by the kernel's measure.";
+    EVENT_STREAM_DROPPED = Counter "podbox_event_stream_dropped_total" [] "Kernel events that a slow reader of the event stream did not get.";
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per command. Each prints for people; an error is one line on stderr.
 
-#[expect(dead_code, reason = "the commands that need it follow")]
+mod events;
+mod live;
 mod table;
 
 use crate::config::Config;
@@ -50,8 +51,8 @@ struct NodeArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print where this node keeps what
-    Config,
+    /// Print what the kernel does to containers, live
+    Events(events::EventsArgs),
 }
 
 impl NodeArgs {
@@ -75,10 +76,7 @@ pub fn main() -> ExitCode {
     log_to_stderr();
     let config = cli.node.config();
     let done: anyhow::Result<ExitCode> = match cli.command {
-        Command::Config => {
-            println!("{config:#?}");
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Events(args) => events::run(args, &config),
     };
     match done {
         Ok(code) => code,
@@ -93,13 +91,12 @@ fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("PODBOX_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| live::Above)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
 }
 
-#[expect(dead_code, reason = "the commands that need it follow")]
 /// The async runtime of a command that needs one.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     use anyhow::Context;

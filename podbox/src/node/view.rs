@@ -14,10 +14,21 @@ use tokio::sync::watch;
 pub struct PodView {
     /// Its status, as the API words it.
     pub status: PodStatus,
-    /// The latest kernel event of each of its containers, in words.
-    pub events: BTreeMap<String, String>,
+    /// The latest kernel event of each of its containers.
+    pub events: BTreeMap<String, LastEvent>,
     /// Nothing of it is left on the node.
     pub gone: bool,
+}
+
+/// What the kernel last said of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastEvent {
+    /// In words.
+    pub text: String,
+    /// In which run.
+    pub attempt: u32,
+    /// An OOM kill. The ends that follow from it do not take its place.
+    pub oom: bool,
 }
 
 /// Every pod of this node.
@@ -38,6 +49,19 @@ impl Views {
         self.pods.send_modify(|pods| match pods.get_mut(pod) {
             Some(view) => change(view),
             None => change(pods.entry(pod.clone()).or_default()),
+        });
+    }
+
+    /// Notes a kernel event of a pod that has a row.
+    pub fn note(&self, pod: &PodRef, container: &str, event: LastEvent) {
+        self.pods.send_if_modified(|pods| {
+            let Some(view) = pods.get_mut(pod) else { return false };
+            let newer = |last: &LastEvent| event.oom || !last.oom || last.attempt != event.attempt;
+            if !view.events.get(container).is_none_or(newer) {
+                return false;
+            }
+            view.events.insert(container.to_owned(), event);
+            true
         });
     }
 

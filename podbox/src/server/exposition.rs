@@ -28,7 +28,8 @@ pub enum ExpositionError {
     Installed,
 }
 
-type Collector = Box<dyn Fn() + Send + Sync>;
+/// Sets series; what cannot be set, it returns as text.
+type Collector = Box<dyn Fn() -> String + Send + Sync>;
 
 /// The recorder's readable side.
 pub struct Exposition {
@@ -60,8 +61,8 @@ impl Exposition {
         Ok(Exposition { handle, collectors: Vec::new() })
     }
 
-    /// Runs `collect` before each scrape.
-    pub fn collect(&mut self, collect: impl Fn() + Send + Sync + 'static) {
+    /// Runs `collect` before each scrape; the text it returns, complete metric families, is appended.
+    pub fn collect(&mut self, collect: impl Fn() -> String + Send + Sync + 'static) {
         self.collectors.push(Box::new(collect));
     }
 
@@ -76,10 +77,8 @@ impl Exposition {
 
     /// The text format, as of now.
     pub fn render(&self) -> String {
-        for collect in &self.collectors {
-            collect();
-        }
-        self.handle.render()
+        let extra: String = self.collectors.iter().map(|collect| collect()).collect();
+        self.handle.render() + &extra
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! Knows nothing of sandboxes or plans: it renders what it is handed.
 
+pub mod admin;
 pub mod client;
 pub mod exposition;
 pub mod http;
+pub mod kernel;
 
 /// The name of the root-only socket in the run directory.
 pub const SOCKET: &str = "podbox.sock";
