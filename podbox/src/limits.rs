@@ -7,6 +7,9 @@ use std::time::Duration;
 pub const CONTAINERS: usize = 2048;
 /// A manifest file's size in bytes.
 pub const MANIFEST_BYTES: u64 = 3 << 20;
+/// Values (and pieces of 64 bytes of text) that one document of a manifest may have once its aliases are
+/// expanded.
+pub const MANIFEST_NODES: usize = 500_000;
 /// Kernel events waiting for one subscriber of the event bus; an older one is dropped and counted.
 pub const EVENTS_QUEUED: usize = 4096;
 /// Pause before a keeper that did not answer is asked again.

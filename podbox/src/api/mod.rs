@@ -5,3 +5,5 @@ pub mod event;
 pub mod identity;
 pub mod image;
 pub mod images;
+pub mod manifest;
+pub mod quantity;
