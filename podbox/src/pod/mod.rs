@@ -1,6 +1,11 @@
 //! Pods: what Kubernetes says of them, and the steps that follow from it.
 
+pub mod compose;
+pub mod desired;
+pub mod environ;
 pub mod observed;
 pub mod plan;
+pub mod resources;
 pub mod restart;
 pub mod status;
+pub mod volumes;

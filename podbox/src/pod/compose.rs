@@ -1,0 +1,373 @@
+//! A pod, its image and what it refers to, made into what the sandbox engine builds. Pure: after this, no
+//! Kubernetes word is left to resolve.
+
+use super::observed::StartFailure;
+use super::{environ, resources, volumes};
+use crate::api::identity::{ContainerRef, PodRef};
+use crate::api::image::{Image, ImageConfig};
+use crate::net::dns::{HostAlias, host_network_hosts, pod_hosts};
+use crate::sandbox::spec::{
+    ContainerSpec, Mount, MountSource, Network, SandboxSpec, Seccomp, Security, User,
+};
+use ipnet::Ipv4Net;
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret, VolumeMount};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+/// What pods are told of their node, and what their specs need of it.
+#[derive(Clone, Debug)]
+pub struct NodeFacts {
+    /// The node's name.
+    pub node_name: String,
+    /// The node's own address.
+    pub host_ip: IpAddr,
+    /// The range of pod addresses, with the bridge's own as its address.
+    pub pod_cidr: Ipv4Net,
+    /// `/etc/resolv.conf` for pods.
+    pub resolv_conf: String,
+    /// The host's `/etc/hosts`, for pods in its network.
+    pub hosts: String,
+    /// Where container logs go.
+    pub log_dir: PathBuf,
+    /// The node's processors in thousandths.
+    pub cpu_milli: u64,
+    /// The node's memory in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What a ConfigMap or a Secret holds.
+#[derive(Clone, Default)]
+pub struct Entries {
+    /// Bytes by key.
+    pub entries: BTreeMap<String, Vec<u8>>,
+}
+
+impl std::fmt::Debug for Entries {
+    // The bytes may be a secret's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.entries.keys()).finish()
+    }
+}
+
+/// The ConfigMaps and Secrets that pods may refer to, by namespace and name.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    config_maps: BTreeMap<(String, String), Entries>,
+    secrets: BTreeMap<(String, String), Entries>,
+}
+
+/// The namespace of an object that names none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+type Metadata = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+fn key(metadata: &Metadata) -> (String, String) {
+    let namespace = metadata.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    (namespace.unwrap_or(DEFAULT_NAMESPACE).to_owned(), metadata.name.clone().unwrap_or_default())
+}
+
+impl Sources {
+    /// Adds a ConfigMap; one of the same name is replaced.
+    pub fn add_config_map(&mut self, map: &ConfigMap) {
+        let text = map.data.iter().flatten().map(|(key, text)| (key.clone(), text.clone().into_bytes()));
+        let binary = map.binary_data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
+        self.config_maps.insert(key(&map.metadata), Entries { entries: text.chain(binary).collect() });
+    }
+
+    /// Adds a Secret; one of the same name is replaced.
+    pub fn add_secret(&mut self, secret: &Secret) {
+        let data = secret.data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
+        let text = secret.string_data.iter().flatten();
+        let text = text.map(|(key, text)| (key.clone(), text.clone().into_bytes()));
+        self.secrets.insert(key(&secret.metadata), Entries { entries: data.chain(text).collect() });
+    }
+}
+
+/// The sources as a pod sees them: those of its namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    sources: &'a Sources,
+    /// The pod's namespace.
+    pub namespace: &'a str,
+}
+
+impl<'a> Scope<'a> {
+    /// A ConfigMap's entries; `None` if it is optional and not there.
+    pub fn config_map(&self, name: &str, optional: Option<bool>) -> Result<Option<&'a Entries>, String> {
+        found(&self.sources.config_maps, "configmap", self.namespace, name, optional)
+    }
+
+    /// A Secret's entries; `None` if it is optional and not there.
+    pub fn secret(&self, name: &str, optional: Option<bool>) -> Result<Option<&'a Entries>, String> {
+        found(&self.sources.secrets, "secret", self.namespace, name, optional)
+    }
+}
+
+fn found<'a>(
+    all: &'a BTreeMap<(String, String), Entries>,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    optional: Option<bool>,
+) -> Result<Option<&'a Entries>, String> {
+    match all.get(&(namespace.to_owned(), name.to_owned())) {
+        None if optional != Some(true) => Err(format!("{kind} \"{name}\" not found")),
+        other => Ok(other),
+    }
+}
+
+/// What references are resolved against.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// Its uid.
+    pub uid: &'a str,
+    /// ConfigMaps and Secrets of its namespace.
+    pub scope: Scope<'a>,
+    /// Its node.
+    pub facts: &'a NodeFacts,
+    /// Its address; `None` in the host's network.
+    pub address: Option<Ipv4Addr>,
+}
+
+impl<'a> Context<'a> {
+    fn new(
+        pod: &'a Pod,
+        sources: &'a Sources,
+        facts: &'a NodeFacts,
+        address: Option<Ipv4Addr>,
+    ) -> Result<Context<'a>, StartFailure> {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+        let uid = pod.metadata.uid.as_deref().filter(|uid| !uid.is_empty());
+        let uid = uid.ok_or_else(|| failure("CreateContainerError", "the pod has no uid"))?;
+        Ok(Context { pod, uid, scope: Scope { sources, namespace }, facts, address })
+    }
+
+    fn spec(&self) -> Result<&'a PodSpec, StartFailure> {
+        self.pod.spec.as_ref().ok_or_else(|| failure("CreateContainerError", "the pod has no spec"))
+    }
+
+    /// The pod's containers, init containers first.
+    pub fn containers(&self) -> impl Iterator<Item = &'a Container> {
+        let spec = self.pod.spec.iter();
+        spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
+    }
+}
+
+fn failure(reason: &str, message: impl Into<String>) -> StartFailure {
+    StartFailure { reason: reason.to_owned(), message: message.into() }
+}
+
+fn config_error(message: String) -> StartFailure {
+    failure("CreateContainerConfigError", message)
+}
+
+/// A pod's sandbox. The pod must have its name and uid; `address` is `None` in the host's network.
+pub fn sandbox(
+    pod: &Pod,
+    sources: &Sources,
+    facts: &NodeFacts,
+    address: Option<Ipv4Addr>,
+) -> Result<SandboxSpec, StartFailure> {
+    let context = Context::new(pod, sources, facts, address)?;
+    let spec = context.spec()?;
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let hostname = hostname(spec, &name);
+    let volumes = spec.volumes.as_deref().unwrap_or_default();
+    let mut aliases = Vec::new();
+    for alias in spec.host_aliases.iter().flatten() {
+        let ip = alias.ip.parse().map_err(|_| {
+            failure("CreateContainerError", format!("hostAliases: {:?} is not an address", alias.ip))
+        })?;
+        aliases.push(HostAlias { ip, hostnames: alias.hostnames.clone().unwrap_or_default() });
+    }
+    Ok(SandboxSpec {
+        pod: PodRef { namespace: context.scope.namespace.to_owned(), name, uid: context.uid.to_owned() },
+        qos: resources::qos(pod),
+        network: match address {
+            None => Network::Host,
+            Some(address) => Network::Pod {
+                address,
+                prefix_len: facts.pod_cidr.prefix_len(),
+                gateway: gateway(facts.pod_cidr),
+            },
+        },
+        resources: resources::of_pod(pod),
+        hosts: match address {
+            Some(address) => pod_hosts(address.into(), &hostname, None, &aliases),
+            None => host_network_hosts(&facts.hosts, &aliases),
+        },
+        resolv_conf: facts.resolv_conf.clone(),
+        hostname,
+        empty_dirs: volumes::empty_dirs(volumes),
+        file_volumes: volumes::file_volumes(volumes, &context).map_err(config_error)?,
+    })
+}
+
+/// The bridge has the first address of the range.
+fn gateway(range: Ipv4Net) -> Ipv4Addr {
+    range.hosts().next().unwrap_or(range.addr())
+}
+
+/// `spec.hostname`, or the pod's name cut to what the kernel takes.
+fn hostname(spec: &PodSpec, name: &str) -> String {
+    const LONGEST: usize = 63;
+    let own = spec.hostname.as_deref().filter(|hostname| !hostname.is_empty());
+    own.unwrap_or(name).chars().take(LONGEST).collect::<String>().trim_end_matches(['-', '.']).to_owned()
+}
+
+/// One run of a container.
+pub fn container(
+    pod: &Pod,
+    sources: &Sources,
+    facts: &NodeFacts,
+    address: Option<Ipv4Addr>,
+    run: &ContainerRef,
+    image: &Image,
+) -> Result<ContainerSpec, StartFailure> {
+    let context = Context::new(pod, sources, facts, address)?;
+    let spec = context.spec()?;
+    let container = context.containers().find(|container| container.name == run.name);
+    let container = container
+        .ok_or_else(|| failure("CreateContainerError", format!("the pod has no container {}", run.name)))?;
+    let own = environ::own(container, &context).map_err(config_error)?;
+    let args = arguments(container, &image.config, &own);
+    if args.is_empty() {
+        return Err(failure("CreateContainerError", "no command specified"));
+    }
+    let qos = resources::qos(pod);
+    let image_dir = Some(image.config.working_dir.as_str()).filter(|dir| !dir.is_empty());
+    let own_dir = container.working_dir.as_deref().filter(|dir| !dir.is_empty());
+    Ok(ContainerSpec {
+        container: run.clone(),
+        qos,
+        layers: image.layers.clone(),
+        args,
+        env: environment(&image.config, &own, &hostname(spec, &run.pod.name)),
+        cwd: own_dir.or(image_dir).unwrap_or("/").to_owned(),
+        user: user(spec, container, &image.config)?,
+        mounts: mounts(spec, container, &own)?,
+        resources: resources::of_container(container),
+        security: security(spec, container),
+        oom_score_adj: resources::oom_score_adj(qos, container, facts.memory_bytes),
+        stdin: container.stdin.unwrap_or(false),
+        tty: container.tty.unwrap_or(false),
+        log_path: log_path(facts, run),
+    })
+}
+
+fn log_path(facts: &NodeFacts, run: &ContainerRef) -> PathBuf {
+    let PodRef { namespace, name, uid } = &run.pod;
+    let directory = facts.log_dir.join(format!("{namespace}_{name}_{uid}"));
+    directory.join(&run.name).join(format!("{}.log", run.attempt))
+}
+
+/// `command` replaces the image's entrypoint and its arguments, `args` only the arguments.
+fn arguments(container: &Container, image: &ImageConfig, own: &environ::Environment) -> Vec<String> {
+    let given = |list: &Option<Vec<String>>| -> Vec<String> {
+        list.iter().flatten().map(|text| own.expand(text)).collect()
+    };
+    let (command, args) = (given(&container.command), given(&container.args));
+    match (command.is_empty(), args.is_empty()) {
+        (false, _) => [command, args].concat(),
+        (true, false) => [image.entrypoint.clone(), args].concat(),
+        (true, true) => [image.entrypoint.clone(), image.cmd.clone()].concat(),
+    }
+}
+
+/// The image's variables, then the container's, which replace them. `PATH` and `HOSTNAME` are always
+/// there, as with other runtimes.
+fn environment(image: &ImageConfig, own: &environ::Environment, hostname: &str) -> Vec<String> {
+    const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let mut all = environ::Environment::default();
+    all.set("PATH", PATH.to_owned());
+    all.set("HOSTNAME", hostname.to_owned());
+    for line in image.env.iter().cloned().chain(own.lines()) {
+        let (name, value) = line.split_once('=').unwrap_or((&line, ""));
+        all.set(name, value.to_owned());
+    }
+    all.lines()
+}
+
+fn user(spec: &PodSpec, container: &Container, image: &ImageConfig) -> Result<User, StartFailure> {
+    let of_pod = spec.security_context.clone().unwrap_or_default();
+    let own = container.security_context.clone().unwrap_or_default();
+    let id = |id: Option<i64>| {
+        let id = id.map(u32::try_from).transpose();
+        id.map_err(|_| config_error("a user or group id is out of range".to_owned()))
+    };
+    let mut groups = Vec::new();
+    for group in of_pod.supplemental_groups.iter().flatten().copied().chain(of_pod.fs_group) {
+        groups.extend(id(Some(group))?);
+    }
+    Ok(User {
+        image_user: image.user.clone(),
+        uid: id(own.run_as_user.or(of_pod.run_as_user))?,
+        gid: id(own.run_as_group.or(of_pod.run_as_group))?,
+        groups,
+        non_root: own.run_as_non_root.or(of_pod.run_as_non_root).unwrap_or(false),
+    })
+}
+
+fn security(spec: &PodSpec, container: &Container) -> Security {
+    let own = container.security_context.clone().unwrap_or_default();
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.seccomp_profile.as_ref());
+    let capabilities = own.capabilities.unwrap_or_default();
+    // Manifests may write them with or without the prefix.
+    let names = |list: Option<Vec<String>>| -> Vec<String> {
+        let names = list.into_iter().flatten();
+        names.map(|name| name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name)).collect()
+    };
+    let privileged = own.privileged.unwrap_or(false);
+    let profile = own.seccomp_profile.as_ref().or(of_pod).map(|profile| profile.type_.as_str());
+    Security {
+        privileged,
+        capabilities_add: names(capabilities.add),
+        capabilities_drop: names(capabilities.drop),
+        no_new_privs: own.allow_privilege_escalation == Some(false),
+        read_only_root: own.read_only_root_filesystem.unwrap_or(false),
+        seccomp: match profile {
+            Some("Unconfined") => Seccomp::Unconfined,
+            _ if privileged => Seccomp::Unconfined,
+            _ => Seccomp::RuntimeDefault,
+        },
+    }
+}
+
+fn mounts(
+    spec: &PodSpec,
+    container: &Container,
+    own: &environ::Environment,
+) -> Result<Vec<Mount>, StartFailure> {
+    container.volume_mounts.iter().flatten().map(|mount| one_mount(spec, mount, own)).collect()
+}
+
+fn one_mount(spec: &PodSpec, mount: &VolumeMount, own: &environ::Environment) -> Result<Mount, StartFailure> {
+    let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name);
+    let volume = volume.ok_or_else(|| config_error(format!("volume {} not found", mount.name)))?;
+    let sub_path = match mount.sub_path_expr.as_deref().filter(|expr| !expr.is_empty()) {
+        Some(expr) => own.expand(expr),
+        None => mount.sub_path.clone().unwrap_or_default(),
+    };
+    // What a variable expands to was not seen by validation.
+    if sub_path.starts_with('/') || sub_path.split('/').any(|part| part == "..") {
+        return Err(config_error(format!("subPath {sub_path:?} of volume {} leaves it", mount.name)));
+    }
+    let source = match &volume.host_path {
+        Some(host) => MountSource::Host(PathBuf::from(&host.path)),
+        None => MountSource::Volume(volume.name.clone()),
+    };
+    let is_files = volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some();
+    Ok(Mount {
+        source,
+        target: mount.mount_path.clone(),
+        sub_path,
+        // Upstream mounts volumes of files read-only, whatever the manifest says.
+        read_only: is_files || mount.read_only.unwrap_or(false),
+    })
+}

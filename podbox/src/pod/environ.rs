@@ -1,0 +1,254 @@
+//! A container's environment: the image's, envFrom, env, with `$(NAME)` expanded as Kubernetes does it.
+//! Pure; what a reference does not find is an error in upstream's words.
+
+use super::compose::{Context, Scope};
+use super::resources;
+use crate::api::quantity::Quantity;
+use k8s_openapi::api::core::v1::{
+    Container, EnvFromSource, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
+};
+use std::collections::BTreeMap;
+
+/// Variables in the order of their first mention; a later value replaces an earlier one in place.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    order: Vec<String>,
+    values: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// Sets a variable.
+    pub fn set(&mut self, name: &str, value: String) {
+        if self.values.insert(name.to_owned(), value).is_none() {
+            self.order.push(name.to_owned());
+        }
+    }
+
+    /// Each `NAME=VALUE`.
+    pub fn lines(&self) -> Vec<String> {
+        self.order.iter().map(|name| format!("{name}={}", self.values[name])).collect()
+    }
+
+    /// Replaces `$(NAME)`; `$$` is a dollar sign, and what is not known stays as it is.
+    pub fn expand(&self, text: &str) -> String {
+        expand(text, &self.values)
+    }
+}
+
+fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|body| body.split_once(')')) {
+            match values.get(name) {
+                Some(value) => out.push_str(value),
+                None => out.extend(["$(", name, ")"]),
+            }
+            rest = after;
+        } else {
+            out.push('$');
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// A container's own variables: envFrom in order, then env in order, each of which sees those before it.
+/// The image's are not among them: they are neither expanded nor seen by `$(NAME)`.
+pub fn own(container: &Container, context: &Context<'_>) -> Result<Environment, String> {
+    let mut environment = Environment::default();
+    for source in container.env_from.iter().flatten() {
+        take_all(source, &context.scope, &mut environment)?;
+    }
+    for variable in container.env.iter().flatten() {
+        let value = match &variable.value_from {
+            Some(source) => match from(source, container, context)? {
+                Some(value) => value,
+                None => continue,
+            },
+            None => environment.expand(variable.value.as_deref().unwrap_or_default()),
+        };
+        environment.set(&variable.name, value);
+    }
+    Ok(environment)
+}
+
+fn take_all(source: &EnvFromSource, scope: &Scope<'_>, environment: &mut Environment) -> Result<(), String> {
+    let prefix = source.prefix.as_deref().unwrap_or_default();
+    let mut set = |entries: &BTreeMap<String, Vec<u8>>| {
+        for (key, value) in entries {
+            // Upstream skips what is not UTF-8 or would not be a name.
+            if let Ok(value) = String::from_utf8(value.clone())
+                && !key.contains('=')
+            {
+                environment.set(&format!("{prefix}{key}"), value);
+            }
+        }
+    };
+    if let Some(reference) = &source.config_map_ref
+        && let Some(map) = scope.config_map(&reference.name, reference.optional)?
+    {
+        set(&map.entries);
+    }
+    if let Some(reference) = &source.secret_ref
+        && let Some(secret) = scope.secret(&reference.name, reference.optional)?
+    {
+        set(&secret.entries);
+    }
+    Ok(())
+}
+
+/// A variable's value from elsewhere; `None` if it is optional and not there.
+fn from(
+    source: &EnvVarSource,
+    container: &Container,
+    context: &Context<'_>,
+) -> Result<Option<String>, String> {
+    let sources = &context.scope;
+    if let Some(reference) = &source.config_map_key_ref {
+        let found = sources.config_map(&reference.name, reference.optional)?;
+        let key = &reference.key;
+        let missing =
+            || format!("couldn't find key {key} in ConfigMap {}/{}", sources.namespace, reference.name);
+        return value(found.and_then(|map| map.entries.get(key)), reference.optional, missing);
+    }
+    if let Some(reference) = &source.secret_key_ref {
+        let found = sources.secret(&reference.name, reference.optional)?;
+        let key = &reference.key;
+        let missing =
+            || format!("couldn't find key {key} in Secret {}/{}", sources.namespace, reference.name);
+        return value(found.and_then(|secret| secret.entries.get(key)), reference.optional, missing);
+    }
+    if let Some(reference) = &source.field_ref {
+        return field(reference, context).map(Some);
+    }
+    if let Some(reference) = &source.resource_field_ref {
+        return resource(reference, Some(container), context).map(Some);
+    }
+    Err("the variable's valueFrom names no source that podbox knows".to_owned())
+}
+
+fn value(
+    found: Option<&Vec<u8>>,
+    optional: Option<bool>,
+    missing: impl Fn() -> String,
+) -> Result<Option<String>, String> {
+    match found {
+        Some(bytes) => Ok(Some(String::from_utf8_lossy(bytes).into_owned())),
+        None if optional == Some(true) => Ok(None),
+        None => Err(missing()),
+    }
+}
+
+/// A field of the pod.
+pub fn field(reference: &ObjectFieldSelector, context: &Context<'_>) -> Result<String, String> {
+    let path = reference.field_path.as_str();
+    let metadata = &context.pod.metadata;
+    let spec = context.pod.spec.as_ref();
+    let address = || context.address.map_or(context.facts.host_ip.to_string(), |ip| ip.to_string());
+    if let Some((map, key)) = path.strip_suffix("']").and_then(|path| path.split_once("['")) {
+        let map = match map {
+            "metadata.labels" => &metadata.labels,
+            "metadata.annotations" => &metadata.annotations,
+            _ => return Err(format!("unsupported fieldPath: {path}")),
+        };
+        return Ok(map.as_ref().and_then(|map| map.get(key)).cloned().unwrap_or_default());
+    }
+    let account = spec.and_then(|spec| spec.service_account_name.clone());
+    Ok(match path {
+        "metadata.name" => metadata.name.clone().unwrap_or_default(),
+        "metadata.namespace" => context.scope.namespace.to_owned(),
+        "metadata.uid" => context.uid.to_owned(),
+        "metadata.labels" => lines(metadata.labels.as_ref()),
+        "metadata.annotations" => lines(metadata.annotations.as_ref()),
+        "spec.nodeName" => context.facts.node_name.clone(),
+        "spec.serviceAccountName" => account.unwrap_or_else(|| "default".to_owned()),
+        "status.hostIP" | "status.hostIPs" => context.facts.host_ip.to_string(),
+        "status.podIP" | "status.podIPs" => address(),
+        _ => return Err(format!("unsupported fieldPath: {path}")),
+    })
+}
+
+/// `key="value"` lines, as a downward API file has them.
+fn lines(map: Option<&BTreeMap<String, String>>) -> String {
+    let lines: Vec<_> = map.into_iter().flatten().map(|(key, value)| format!("{key}={value:?}")).collect();
+    lines.join("\n")
+}
+
+/// A container's request or limit, in units of the divisor, rounded up. A limit that is not set is what
+/// the node has.
+pub fn resource(
+    reference: &ResourceFieldSelector,
+    own: Option<&Container>,
+    context: &Context<'_>,
+) -> Result<String, String> {
+    let named = reference.container_name.as_deref().filter(|name| !name.is_empty());
+    let container = match named {
+        Some(name) => context
+            .containers()
+            .find(|container| container.name == name)
+            .ok_or_else(|| format!("container {name} not found"))?,
+        None => own.ok_or("resourceFieldRef in a volume must name its container")?,
+    };
+    let (kind, name) = reference
+        .resource
+        .split_once('.')
+        .ok_or_else(|| format!("unsupported container resource : {}", reference.resource))?;
+    let quantity = match kind {
+        "limits" => resources::limit(container, name),
+        "requests" => resources::request(container, name),
+        _ => return Err(format!("unsupported container resource : {}", reference.resource)),
+    };
+    let divisor = match reference.divisor.as_ref().map(|divisor| Quantity::parse(&divisor.0)) {
+        Some(Ok(divisor)) if !divisor.is_zero() => divisor,
+        Some(Err(error)) => return Err(error.to_string()),
+        _ => Quantity::parse("1").map_err(|error| error.to_string())?,
+    };
+    let amount = match (name, kind, quantity) {
+        ("cpu", _, Some(quantity)) => i128::from(quantity.milli_value()),
+        ("cpu", "limits", None) => i128::from(context.facts.cpu_milli),
+        ("memory", "limits", None) => i128::from(context.facts.memory_bytes),
+        (_, _, Some(quantity)) => i128::from(quantity.value()),
+        (_, _, None) => 0,
+    };
+    let unit = match name {
+        "cpu" => i128::from(divisor.milli_value()),
+        _ => i128::from(divisor.value()),
+    };
+    Ok(((amount + unit - 1).div_euclid(unit.max(1))).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dollar_parentheses_are_expanded_as_kubernetes_does() {
+        let values =
+            BTreeMap::from([("A", "a"), ("B", "$(A)"), ("E", "")].map(|(k, v)| (k.to_owned(), v.to_owned())));
+        for (text, expected) in [
+            ("", ""),
+            ("plain", "plain"),
+            ("$(A)", "a"),
+            ("x$(A)y$(A)", "xaya"),
+            ("$(B)", "$(A)"),
+            ("$(E)|", "|"),
+            ("$(NOPE)", "$(NOPE)"),
+            ("$$(A)", "$(A)"),
+            ("$$$(A)", "$a"),
+            ("$$$$", "$$"),
+            ("$A", "$A"),
+            ("$(A", "$(A"),
+            ("end$", "end$"),
+            ("$()", "$()"),
+            ("é$(A)é", "éaé"),
+        ] {
+            assert_eq!(expand(text, &values), expected, "{text:?}");
+        }
+    }
+}
