@@ -1,9 +1,11 @@
 //! The words that podbox's modules exchange. Rank 0: data and pure functions, no effects.
 
 pub mod attribution;
+pub mod default;
 pub mod event;
 pub mod identity;
 pub mod image;
 pub mod images;
 pub mod manifest;
 pub mod quantity;
+pub mod support;

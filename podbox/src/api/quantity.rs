@@ -73,6 +73,13 @@ impl Quantity {
         self.nanos % NANO == 0
     }
 
+    /// Rounded up to whole thousandths, which is as fine as resources are counted.
+    pub fn at_least_milli(self) -> Quantity {
+        let unit = NANO / 1000;
+        let nanos = (self.nanos.abs() + unit - 1) / unit * unit * self.nanos.signum();
+        Quantity { nanos, ..self }
+    }
+
     fn in_units_of(self, unit: i128) -> i64 {
         let units = (self.nanos.abs() + unit - 1) / unit * self.nanos.signum();
         units.clamp(i64::MIN as i128, i64::MAX as i128) as i64

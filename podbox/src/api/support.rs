@@ -1,0 +1,253 @@
+//! What podbox does not honour yet. A pod that asks for it is refused with each field's path and the reason:
+//! a field is honoured or named, never silently dropped.
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
+use serde_json::Value;
+use std::fmt;
+
+/// A field that is not honoured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Its path: `spec.containers[0].livenessProbe`.
+    pub path: String,
+    /// What is missing, and what would happen if it were ignored.
+    pub why: &'static str,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: not supported yet: {}", self.path, self.why)
+    }
+}
+
+/// Every field of a pod that podbox does not honour.
+pub fn unsupported(pod: &Pod) -> Vec<Unsupported> {
+    let mut found = Found(Vec::new());
+    if let Some(spec) = &pod.spec {
+        found.pod(spec);
+    }
+    found.0
+}
+
+struct Found(Vec<Unsupported>);
+
+impl Found {
+    fn add(&mut self, is_set: bool, path: impl Into<String>, why: &'static str) {
+        if is_set {
+            self.0.push(Unsupported { path: path.into(), why });
+        }
+    }
+
+    fn pod(&mut self, spec: &PodSpec) {
+        let on = |flag: Option<bool>| flag == Some(true);
+        self.add(
+            spec.active_deadline_seconds.is_some(),
+            "spec.activeDeadlineSeconds",
+            "it would not end the pod",
+        );
+        self.add(spec.ephemeral_containers.is_some(), "spec.ephemeralContainers", "they cannot be run");
+        self.add(on(spec.host_ipc), "spec.hostIPC", "each pod has an IPC namespace of its own");
+        self.add(on(spec.host_pid), "spec.hostPID", "each container has a PID namespace of its own");
+        self.add(spec.host_users == Some(false), "spec.hostUsers", "there are no user namespaces yet");
+        self.add(
+            on(spec.share_process_namespace),
+            "spec.shareProcessNamespace",
+            "each container has a PID namespace of its own",
+        );
+        self.add(spec.dns_config.is_some(), "spec.dnsConfig", "pods get the host's name servers");
+        self.add(
+            spec.dns_policy.as_deref() == Some("None"),
+            "spec.dnsPolicy",
+            "pods get the host's name servers",
+        );
+        self.add(
+            spec.image_pull_secrets.as_ref().is_some_and(|secrets| !secrets.is_empty()),
+            "spec.imagePullSecrets",
+            "images are pulled without credentials",
+        );
+        self.add(spec.os.as_ref().is_some_and(|os| os.name != "linux"), "spec.os.name", "this is Linux");
+        self.add(spec.resources.is_some(), "spec.resources", "limits are set on containers");
+        self.add(spec.resource_claims.is_some(), "spec.resourceClaims", "no devices are allocated");
+        self.add(spec.runtime_class_name.is_some(), "spec.runtimeClassName", "there is one runtime");
+        self.add(spec.scheduling_gates.is_some(), "spec.schedulingGates", "nothing would open them");
+        self.add(spec.readiness_gates.is_some(), "spec.readinessGates", "nothing would set their conditions");
+        self.add(on(spec.set_hostname_as_fqdn), "spec.setHostnameAsFQDN", "pods have no domain");
+        self.add(spec.subdomain.is_some(), "spec.subdomain", "pods have no domain");
+        self.add(spec.hostname_override.is_some(), "spec.hostnameOverride", "use spec.hostname");
+        if let Some(security) = &spec.security_context {
+            let given = serde_json::to_value(security).unwrap_or_default();
+            const HONOURED: &[&str] =
+                &["runAsUser", "runAsGroup", "runAsNonRoot", "supplementalGroups", "seccompProfile"];
+            self.others(&given, HONOURED, "spec.securityContext", "it would not be applied");
+            self.seccomp(
+                security.seccomp_profile.as_ref().map(|profile| &profile.type_),
+                "spec.securityContext",
+            );
+        }
+        for (index, volume) in spec.volumes.iter().flatten().enumerate() {
+            self.volume(volume, &format!("spec.volumes[{index}]"));
+        }
+        for (index, container) in spec.init_containers.iter().flatten().enumerate() {
+            let path = format!("spec.initContainers[{index}]");
+            let own = container.restart_policy.as_deref().is_some_and(|policy| policy != "Always");
+            self.add(own, format!("{path}.restartPolicy"), "only Always, which makes a sidecar");
+            self.container(container, &path);
+        }
+        for (index, container) in spec.containers.iter().enumerate() {
+            let path = format!("spec.containers[{index}]");
+            let own = container.restart_policy.is_some();
+            self.add(
+                own,
+                format!("{path}.restartPolicy"),
+                "the pod's restartPolicy applies to all containers",
+            );
+            self.container(container, &path);
+        }
+    }
+
+    fn container(&mut self, container: &Container, path: &str) {
+        let mut add = |is_set: bool, field: &str, why| self.add(is_set, format!("{path}.{field}"), why);
+        const PROBES: &str = "probes are not run yet, and the container would count as ready";
+        add(container.liveness_probe.is_some(), "livenessProbe", PROBES);
+        add(container.readiness_probe.is_some(), "readinessProbe", PROBES);
+        add(container.startup_probe.is_some(), "startupProbe", PROBES);
+        let lifecycle = container.lifecycle.as_ref();
+        add(lifecycle.is_some_and(|l| l.post_start.is_some()), "lifecycle.postStart", "hooks are not run");
+        add(lifecycle.is_some_and(|l| l.pre_stop.is_some()), "lifecycle.preStop", "hooks are not run");
+        add(container.restart_policy_rules.is_some(), "restartPolicyRules", "restartPolicy alone decides");
+        add(container.stdin == Some(true), "stdin", "nothing could be attached to it");
+        add(container.tty == Some(true), "tty", "there are no terminals yet");
+        add(container.volume_devices.is_some(), "volumeDevices", "there are no block volumes");
+        add(
+            container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError"),
+            "terminationMessagePolicy",
+            "termination messages are not read",
+        );
+        let host_port = container.ports.iter().flatten().position(|port| {
+            port.host_port.is_some_and(|host_port| host_port != 0 && host_port != port.container_port)
+        });
+        if let Some(index) = host_port {
+            add(true, &format!("ports[{index}].hostPort"), "ports of the host are not forwarded");
+        }
+        add(
+            container.resources.as_ref().is_some_and(|resources| resources.claims.is_some()),
+            "resources.claims",
+            "no devices are allocated",
+        );
+        for list in [
+            container.resources.as_ref().and_then(|resources| resources.limits.as_ref()),
+            container.resources.as_ref().and_then(|resources| resources.requests.as_ref()),
+        ] {
+            let other =
+                list.and_then(|list| list.keys().find(|name| !["cpu", "memory"].contains(&name.as_str())));
+            add(other.is_some(), "resources", "of resources, only cpu and memory are limited");
+        }
+        if let Some(security) = &container.security_context {
+            let given = serde_json::to_value(security).unwrap_or_default();
+            const HONOURED: &[&str] = &[
+                "allowPrivilegeEscalation",
+                "capabilities",
+                "privileged",
+                "readOnlyRootFilesystem",
+                "runAsGroup",
+                "runAsNonRoot",
+                "runAsUser",
+                "seccompProfile",
+            ];
+            let path = format!("{path}.securityContext");
+            self.others(&given, HONOURED, &path, "it would not be applied");
+            self.seccomp(security.seccomp_profile.as_ref().map(|profile| &profile.type_), &path);
+        }
+        for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+            let path = format!("{path}.volumeMounts[{index}]");
+            let propagates = mount.mount_propagation.as_deref().is_some_and(|mode| mode != "None");
+            self.add(propagates, format!("{path}.mountPropagation"), "mounts are private to the container");
+            let recursive = mount.recursive_read_only.as_deref().is_some_and(|mode| mode != "Disabled");
+            self.add(recursive, format!("{path}.recursiveReadOnly"), "only the mount itself is read-only");
+        }
+    }
+
+    fn volume(&mut self, volume: &Volume, path: &str) {
+        let given = serde_json::to_value(volume).unwrap_or_default();
+        const HONOURED: &[&str] =
+            &["name", "configMap", "downwardAPI", "emptyDir", "hostPath", "projected", "secret"];
+        self.others(&given, HONOURED, path, "podbox has no volumes of this type");
+        let medium = volume.empty_dir.as_ref().and_then(|source| source.medium.as_deref());
+        self.add(
+            medium.is_some_and(|medium| !["", "Memory"].contains(&medium)),
+            format!("{path}.emptyDir.medium"),
+            "only the default medium and Memory",
+        );
+        let kind = volume.host_path.as_ref().and_then(|source| source.type_.as_deref());
+        self.add(
+            kind.is_some_and(|kind| !kind.is_empty()),
+            format!("{path}.hostPath.type"),
+            "what is there is neither checked nor made",
+        );
+        let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        for (index, source) in sources.enumerate() {
+            let given = serde_json::to_value(source).unwrap_or_default();
+            let path = format!("{path}.projected.sources[{index}]");
+            self.others(&given, &["configMap", "downwardAPI", "secret"], &path, "nothing would issue it");
+        }
+    }
+
+    fn seccomp(&mut self, kind: Option<&String>, path: &str) {
+        self.add(
+            kind.is_some_and(|kind| kind == "Localhost"),
+            format!("{path}.seccompProfile"),
+            "only RuntimeDefault and Unconfined",
+        );
+    }
+
+    /// Fields that are set and not among those honoured.
+    fn others(&mut self, given: &Value, honoured: &[&str], path: &str, why: &'static str) {
+        for field in given.as_object().into_iter().flat_map(|fields| fields.keys()) {
+            self.add(!honoured.contains(&field.as_str()), format!("{path}.{field}"), why);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(spec: &str, paths: &[&str]) {
+        let text = format!("{{apiVersion: v1, kind: Pod, metadata: {{name: a}}, spec: {spec}}}");
+        let mut pod: Pod = serde_yaml::from_str(&text).unwrap();
+        crate::api::default::pod(&mut pod);
+        let found: Vec<_> = unsupported(&pod).into_iter().map(|field| field.path).collect();
+        assert_eq!(found, paths, "{spec}");
+    }
+
+    #[test]
+    fn an_ordinary_pod_is_honoured_in_full() {
+        check(
+            "{initContainers: [{name: s, image: i, restartPolicy: Always}], volumes: [{name: v}, {name: h, hostPath: {path: /x}}], \
+             containers: [{name: c, image: i, resources: {limits: {cpu: 1, memory: 1Gi}}, lifecycle: {stopSignal: SIGINT}, \
+             securityContext: {runAsUser: 3, capabilities: {add: [NET_ADMIN]}}, ports: [{containerPort: 80}]}]}",
+            &[],
+        );
+    }
+
+    #[test]
+    fn what_is_not_honoured_is_named() {
+        check(
+            "{activeDeadlineSeconds: 3, shareProcessNamespace: true, securityContext: {fsGroup: 5, sysctls: []}, \
+             volumes: [{name: v, persistentVolumeClaim: {claimName: p}}], \
+             containers: [{name: c, image: i, tty: true, livenessProbe: {exec: {command: [a]}}, ports: [{containerPort: 1, hostPort: 2}], \
+             securityContext: {procMount: Unmasked}}]}",
+            &[
+                "spec.activeDeadlineSeconds",
+                "spec.shareProcessNamespace",
+                "spec.securityContext.fsGroup",
+                "spec.securityContext.sysctls",
+                "spec.volumes[0].persistentVolumeClaim",
+                "spec.containers[0].livenessProbe",
+                "spec.containers[0].tty",
+                "spec.containers[0].ports[0].hostPort",
+                "spec.containers[0].securityContext.procMount",
+            ],
+        );
+    }
+}
