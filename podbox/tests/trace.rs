@@ -6,6 +6,7 @@
 mod trace {
     mod cgroup;
     mod exits;
+    mod oom;
     mod watch;
     mod zombies;
 }

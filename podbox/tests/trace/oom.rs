@@ -1,0 +1,182 @@
+//! OOM victims. Every case is one that guessing from exit codes or from memory.events gets wrong: the
+//! victim is not the container's first process, the trigger is elsewhere, or the limit is an ancestor's.
+
+use super::cgroup::{Container, Tree};
+use super::watch::{Watch, run};
+use podbox::api::attribution::{Attribution, OomRole, OomVictim};
+use podbox::api::event::{Detail, KernelEvent, Oom, OomLimit};
+use podbox::trace::{Kind, Loss};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::process::Child;
+
+/// Takes memory until it is killed: `tail` keeps an endless last line.
+const EAT: &str = "tail /dev/zero";
+
+fn oom(event: &KernelEvent) -> Option<(KernelEvent, Oom)> {
+    match &event.detail {
+        Detail::Oom(oom) => Some((event.clone(), oom.clone())),
+        _ => None,
+    }
+}
+
+/// What the kernel can tell here: role and limit need fentry.
+fn expect(watch: &Watch, oom: &Oom, role: OomRole, limit: OomLimit) {
+    if watch.tracer.oom_watched() {
+        assert_eq!((oom.role, oom.limit), (role, Some(limit)));
+    } else {
+        assert_eq!((oom.role, oom.limit), (OomRole::Unknown, None));
+        assert!(oom.limit_unknown.is_some());
+    }
+}
+
+async fn finish(mut child: Child) -> std::process::ExitStatus {
+    tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap()
+}
+
+#[test]
+fn a_child_killed_for_memory_is_told_though_its_container_lives_on() {
+    run("a_child_killed_for_memory_is_told_though_its_container_lives_on", async {
+        let tree = Tree::with_memory()?;
+        let container = tree.container("app");
+        container.set("memory.max", "33554432");
+        let mut watch = Watch::start(&[&container])?;
+        let shell = container.shell(&format!("{EAT}; exit 5"));
+        let pid = shell.id();
+        let (event, oom) = watch.next(oom).await;
+        assert_eq!(finish(shell).await.code(), Some(5));
+
+        assert_ne!(event.pid, pid);
+        assert_eq!(event.command, "tail");
+        assert_eq!(event.subject.unwrap().container, "app");
+        expect(&watch, &oom, OomRole::Chosen, OomLimit::Container);
+        assert_eq!(oom.limit_bytes, watch.tracer.oom_watched().then_some(33554432));
+        assert_eq!((oom.trigger_pid, oom.trigger_command.as_str()), (event.pid, "tail"));
+        assert_eq!(oom.trigger_container.as_deref(), Some("test/pod/app#0"));
+        let victims = watch.tracer.oom_victims(container.id);
+        assert_eq!(victims.iter().map(|victim| victim.pid).collect::<Vec<_>>(), [event.pid]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_sigkill_is_no_oom_kill() {
+    run("a_sigkill_is_no_oom_kill", async {
+        let tree = Tree::with_memory()?;
+        let container = tree.container("app");
+        let mut watch = Watch::start(&[&container])?;
+        let shell = container.shell("kill -KILL $$");
+        let pid = shell.id();
+        finish(shell).await;
+        watch.about(pid).await;
+        assert_eq!(watch.tracer.oom_victims(container.id), []);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_group_kill_names_the_chosen_one_and_counts_each_victim_once() {
+    run("a_group_kill_names_the_chosen_one_and_counts_each_victim_once", async {
+        let tree = Tree::with_memory()?;
+        let container = tree.container("app");
+        container.set("memory.max", "33554432");
+        container.set("memory.oom.group", "1");
+        let watch = Watch::start(&[&container])?;
+        let shell = container.shell(&format!("sleep 1000 & {EAT}; exit 5"));
+        let pid = shell.id();
+        finish(shell).await;
+        // Not from events: the map alone must know, and the first process is gone.
+        let victims = watch.tracer.oom_victims(container.id);
+        let by_role = |role| names(&victims, role);
+        if watch.tracer.oom_watched() {
+            assert_eq!(by_role(OomRole::Chosen), ["tail"]);
+            assert_eq!(by_role(OomRole::Group), ["sh", "sleep"]);
+        } else {
+            assert_eq!(by_role(OomRole::Unknown), ["sh", "sleep", "tail"]);
+        }
+        assert!(victims.iter().any(|victim| victim.pid == pid));
+        let counted = watch.totals(&container).oom_victims(watch.tracer.oom_watched());
+        assert_eq!(counted.values().sum::<u64>(), 3);
+        Ok(())
+    });
+}
+
+fn names(victims: &[OomVictim], role: OomRole) -> Vec<&str> {
+    let mut names: Vec<&str> =
+        victims.iter().filter(|v| v.role == role).map(|v| v.command.as_str()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn a_pods_limit_kills_in_one_container_what_another_triggered() {
+    run("a_pods_limit_kills_in_one_container_what_another_triggered", async {
+        let tree = Tree::with_memory()?;
+        let (holder, eater) = (tree.container("holder"), tree.container("eater"));
+        tree.set("memory.max", "100663296");
+        let mut watch = Watch::start(&[&holder, &eater])?;
+        // 48 MiB held until told to end; the other one may not be chosen, but allocates.
+        let held = holder.shell("head -c 50331648 /dev/zero | tail -c 50331648 - | sleep 1000");
+        until_charged(&holder, 48 << 20).await;
+        let spared = eater.shell(&format!("echo -1000 >/proc/self/oom_score_adj; exec {EAT}"));
+        let spared_pid = spared.id();
+        let (event, oom) = watch.next(oom).await;
+        assert_eq!(event.subject.unwrap().container, "holder");
+        expect(&watch, &oom, OomRole::Chosen, OomLimit::Pod);
+        assert_eq!(oom.trigger_pid, spared_pid);
+        assert_eq!(oom.trigger_container.as_deref(), Some("test/pod/eater#0"));
+        assert_eq!(watch.tracer.oom_victims(eater.id), []);
+        tree.set("cgroup.kill", "1");
+        finish(held).await;
+        finish(spared).await;
+        Ok(())
+    });
+}
+
+/// Until the container's memory is at least so many bytes.
+async fn until_charged(container: &Container, bytes: u64) {
+    loop {
+        let current = std::fs::read_to_string(container.dir.join("memory.current")).unwrap();
+        if current.trim().parse::<u64>().unwrap() >= bytes {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What the exit path of a container relies on, without a timer: the reason is in the map before the
+/// descriptor says that there is an exit.
+#[test]
+fn a_victim_is_in_the_map_before_its_pidfd_is_readable() {
+    run("a_victim_is_in_the_map_before_its_pidfd_is_readable", async {
+        const TIMES: usize = 50;
+        let tree = Tree::with_memory()?;
+        let container = tree.container("app");
+        container.set("memory.max", "8388608");
+        let watch = Watch::start(&[&container])?;
+        let mut missing = 0;
+        for _ in 0..TIMES {
+            let mut child = container.command("tail", &["/dev/zero"]).spawn().unwrap();
+            let pidfd = pidfd(child.id());
+            let mut poll =
+                [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&pidfd), nix::poll::PollFlags::POLLIN)];
+            nix::poll::poll(&mut poll, nix::poll::PollTimeout::NONE).unwrap();
+            let victims = watch.tracer.oom_victims(container.id);
+            missing += usize::from(!victims.iter().any(|victim| victim.pid == child.id()));
+            child.wait().unwrap();
+        }
+        assert_eq!(missing, 0, "of {TIMES} victims");
+        let snapshot = watch.tracer.snapshot();
+        assert!(snapshot.events.contains(&(Kind::Oom, TIMES as u64)));
+        assert!(snapshot.losses.contains(&(Loss::VictimRecord, 0)));
+        Ok(())
+    });
+}
+
+fn pidfd(pid: u32) -> OwnedFd {
+    // SAFETY: a system call without pointers; the descriptor it returns is ours alone.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        assert!(fd >= 0, "pidfd_open: {}", std::io::Error::last_os_error());
+        OwnedFd::from_raw_fd(fd as i32)
+    }
+}
