@@ -2,8 +2,7 @@
 
 use crate::count::{Counts, bump, current_container, lost, next_seq, now_ns, send};
 use crate::kernel::Task;
-use crate::reap::DEAD;
-use aya_ebpf::bindings::BPF_NOEXIST;
+use crate::reap::remember;
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::RingBuf;
@@ -43,7 +42,7 @@ fn exited(task: Task, container: u64, counts: Counts) {
     let (ns_pid, comm) = (leader.ns_pid(), leader.comm());
     let key = DeadKey { tgid: tgid.into(), start_ns: leader.start_ns() };
     let dead = Dead { container, leaf, died_ns: at_ns, ns_pid, reserved: 0, comm };
-    match DEAD.insert(&key, &dead, BPF_NOEXIST.into()) {
+    match remember(&key, &dead) {
         Ok(()) => {}
         // Two last threads may both see the group dead: the first one tells.
         Err(EEXIST) => return,

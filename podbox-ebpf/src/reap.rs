@@ -7,18 +7,56 @@
 use crate::count::{Counts, add, bump, next_seq, now_ns, send};
 use crate::exit::EVENTS;
 use crate::kernel::Task;
-use aya_ebpf::helpers::bpf_get_current_comm;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::{btf_tracepoint, fentry, map};
-use aya_ebpf::maps::HashMap;
+use aya_ebpf::maps::{Array, HashMap};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext};
-use podbox_common::{
-    Comm, Dead, DeadKey, Head, Kind, LIFETIME_BOUNDS_NS, Loss, ReapEvent, ZOMBIE_AFTER_NS,
-};
+use podbox_common::{Comm, Dead, DeadKey, Head, Kind, LIFETIME_BOUNDS_NS, Loss, ReapEvent, ZOMBIE_AFTER_NS};
 
 /// Processes dead and not yet reaped. Allocated at start: exits must not wait for memory.
 #[map]
-pub static DEAD: HashMap<DeadKey, Dead> = HashMap::with_max_entries(16384, 0);
+static DEAD: HashMap<DeadKey, Dead> = HashMap::with_max_entries(16384, 0);
+
+/// How many entries `DEAD` has, in all (slot 0) and by the process id's low bits: most processes of the
+/// host are then known to be in it not, without a look-up, nor, mostly, a look at the cold task. May be too
+/// high (user space removes entries without telling), never too low.
+#[map]
+static DEAD_HINT: Array<u64> = Array::with_max_entries(HINT_SLOTS + 1, 0);
+
+const HINT_SLOTS: u32 = 1024;
+
+fn hint_slot(tgid: u32) -> u32 {
+    1 + tgid % HINT_SLOTS
+}
+
+#[inline(always)]
+fn hint(slot: u32) -> u64 {
+    DEAD_HINT.get(slot).copied().unwrap_or(0)
+}
+
+#[inline(always)]
+fn change_hint(slot: u32, change: i64) {
+    if let Some(cell) = DEAD_HINT.get_ptr_mut(slot) {
+        // SAFETY: the pointer is a map's value.
+        unsafe { add(cell, change as u64) };
+    }
+}
+
+/// Remembers a process that just died. Err is the kernel's: it is there already, or there is no room.
+#[inline(always)]
+pub fn remember(key: &DeadKey, dead: &Dead) -> Result<(), i32> {
+    let slot = hint_slot(key.tgid as u32);
+    // Before the entry is there, so that whoever finds the hint low finds no entry.
+    change_hint(0, 1);
+    change_hint(slot, 1);
+    let inserted = DEAD.insert(key, dead, BPF_NOEXIST.into());
+    if inserted.is_err() {
+        change_hint(0, -1);
+        change_hint(slot, -1);
+    }
+    inserted
+}
 
 /// `release_task(task)`: the current task takes the dead one away.
 #[fentry(function = "release_task")]
@@ -39,11 +77,14 @@ pub fn zombie_freed(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Outside pods: three loads and one look-up that fails.
+/// Outside pods: one load while no container has unreaped dead, two more while some have.
 #[inline(always)]
 fn find(task: Task) -> Option<(DeadKey, Dead)> {
+    if hint(0) == 0 {
+        return None;
+    }
     let (pid, tgid) = task.ids_direct();
-    if pid != tgid {
+    if pid != tgid || hint(hint_slot(tgid)) == 0 {
         return None;
     }
     let key = DeadKey { tgid: tgid.into(), start_ns: task.start_direct() };
@@ -58,6 +99,8 @@ fn reaped(key: DeadKey, dead: Dead, reaper_tgid: u32, reaper_comm: Comm) {
     if DEAD.remove(&key).is_err() {
         return;
     }
+    change_hint(0, -1);
+    change_hint(hint_slot(key.tgid as u32), -1);
     let at_ns = now_ns();
     let lifetime_ns = at_ns.saturating_sub(dead.died_ns);
     if let Some(counts) = Counts::of(dead.container) {
