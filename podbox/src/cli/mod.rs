@@ -1,5 +1,6 @@
 //! The command line: one file per command. Each prints for people; an error is one line on stderr.
 
+mod doctor;
 mod events;
 mod live;
 mod table;
@@ -51,6 +52,8 @@ struct NodeArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Say what this host offers, and what is lost without it; fails where no pod can run
+    Doctor(doctor::DoctorArgs),
     /// Print what the kernel does to containers, live
     Events(events::EventsArgs),
 }
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
     log_to_stderr();
     let config = cli.node.config();
     let done: anyhow::Result<ExitCode> = match cli.command {
+        Command::Doctor(args) => doctor::run(&args, &config),
         Command::Events(args) => events::run(args, &config),
     };
     match done {

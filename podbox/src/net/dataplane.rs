@@ -99,6 +99,13 @@ pub async fn ensure(config: &Config, pods: BTreeSet<String>) -> Result<Dataplane
     made
 }
 
+/// Looks whether the host is in the way of the pod network. Changes nothing.
+pub async fn check(config: &Config) -> Result<(), DataplaneError> {
+    let network = Network::open(config, BTreeSet::new())?;
+    diff::diff(&network.wanted, &network.observe().await?)?;
+    Ok(())
+}
+
 /// Takes the pod network away: the bridge with the links on it, the table, and forwarding if podbox switched it on
 /// and nobody else can have come to need it. Goes on after an error, and returns all.
 pub async fn teardown(config: &Config) -> Result<(), Vec<DataplaneError>> {

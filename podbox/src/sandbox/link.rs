@@ -12,7 +12,7 @@
 use super::netlink::{CHANGE, CREATE, Netlink, NetlinkError};
 use super::netns::PodNet;
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkMessage};
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth};
 use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
@@ -137,7 +137,7 @@ fn create(host: &Netlink, pod: &PodNet, spec: &LinkSpec) -> Result<(), LinkError
 }
 
 fn configure(pod: &Netlink, spec: &LinkSpec) -> Result<(), LinkError> {
-    let index = index_of(pod, POD_LINK).map_err(LinkError::Find)?;
+    let index = pod.link_index(POD_LINK).map_err(LinkError::Find)?;
     let up = LinkUnspec::new_with_index(index).up().build();
     let address =
         AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(spec.address, spec.prefix_len).build();
@@ -159,14 +159,6 @@ fn delete(host: &Netlink, name: &str) -> Result<(), LinkError> {
     match host.change([(RouteNetlinkMessage::DelLink(link), CHANGE)]) {
         Err(error) if error.is_absent() => Ok(()),
         other => other.map_err(|source| LinkError::Delete { name: name.to_owned(), source }),
-    }
-}
-
-fn index_of(netlink: &Netlink, name: &str) -> Result<u32, NetlinkError> {
-    let question: LinkMessage = LinkMessageBuilder::<LinkUnspec>::new().name(name).build();
-    match netlink.get(RouteNetlinkMessage::GetLink(question))? {
-        RouteNetlinkMessage::NewLink(link) => Ok(link.header.index),
-        other => Err(NetlinkError::Answer(format!("{other:?}"))),
     }
 }
 

@@ -12,6 +12,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use rtnetlink::LinkUnspec;
 use std::io;
 
 /// Room for the largest single answer: a link with all of its statistics is about 2 KiB.
@@ -123,6 +124,15 @@ impl Netlink {
         match self.receive()?.pop().map(|answer| answer.payload) {
             Some(NetlinkPayload::InnerMessage(message)) => Ok(message),
             Some(NetlinkPayload::Error(error)) => Err(refused(0, &error)),
+            other => Err(NetlinkError::Answer(format!("{other:?}"))),
+        }
+    }
+
+    /// A link's index, by its name.
+    pub fn link_index(&self, name: &str) -> Result<u32, NetlinkError> {
+        let question = LinkUnspec::new_with_name(name).build();
+        match self.get(RouteNetlinkMessage::GetLink(question))? {
+            RouteNetlinkMessage::NewLink(link) => Ok(link.header.index),
             other => Err(NetlinkError::Answer(format!("{other:?}"))),
         }
     }

@@ -1,0 +1,54 @@
+//! `podbox doctor` on this host: what it says, what its status says, and that it leaves nothing.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::{Command, Output};
+use std::sync::Mutex;
+
+/// One at a time: a doctor at work has things that it has not yet taken away.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn doctor(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_podbox")).args(["doctor"]).args(args).output().unwrap()
+}
+
+/// What it could leave, by the name that all of it has: links, mounts, directories, cgroups.
+fn traces() -> String {
+    const TRIAL: &str = "podbox-try";
+    let lines = ["/proc/self/mounts", "/proc/net/dev"].map(|path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().filter(|line| line.contains(TRIAL)).map(str::to_owned).collect::<Vec<_>>()
+    });
+    let left = ["/var/lib", "/run", "/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(|dir| {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().contains(TRIAL)).count()
+    });
+    format!("{lines:?} {left:?}")
+}
+
+#[test]
+fn its_status_agrees_with_what_it_says_and_it_leaves_nothing() {
+    let _alone = ALONE.lock();
+    let before = traces();
+    let text = doctor(&[]);
+    let json = doctor(&["-o", "json"]);
+    assert_eq!(traces(), before);
+    let report: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let can_run = report["can_run"].as_bool().unwrap();
+    assert_eq!((text.status.success(), json.status.success()), (can_run, can_run));
+    let text = String::from_utf8(text.stdout).unwrap();
+    let verdict = if can_run { "Pods can run here" } else { "Pods cannot run here" };
+    assert!(text.contains(verdict), "{text}");
+    assert!(!text.contains('\x1b'), "no colours into a pipe");
+}
+
+#[test]
+fn what_is_missing_comes_with_what_to_do() {
+    let _alone = ALONE.lock();
+    let output = doctor(&["--cgroup-root", "/proc", "-o", "json"]);
+    assert!(!output.status.success());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let cgroup = findings.iter().find(|finding| finding["name"] == "cgroup v2").unwrap();
+    assert_eq!(cgroup["state"], "missing");
+    assert!(!cgroup["mend"].as_str().unwrap().is_empty() && !cgroup["lost"].as_str().unwrap().is_empty());
+}
