@@ -14,8 +14,12 @@ pub const MANIFEST_NODES: usize = 500_000;
 pub const EVENTS_QUEUED: usize = 4096;
 /// Pause before a keeper that did not answer is asked again.
 pub const KEEPER_RETRY: Duration = Duration::from_millis(500);
+/// Connections to the keeper at the same time.
+pub const KEEPER_CONNECTIONS: usize = 8;
 /// How long a keeper may take to answer one request.
 pub const KEEPER_ANSWER: Duration = Duration::from_secs(10);
+/// How long killed processes may take to end before they count as stuck in the kernel.
+pub const CGROUP_EMPTY: Duration = Duration::from_secs(10);
 /// Connections one HTTP listener serves at the same time; further ones wait in the kernel's backlog.
 pub const CONNECTIONS: usize = 1024;
 /// How long a client may take to send a request's headers.
@@ -52,3 +56,5 @@ pub const ZOMBIES_READ: usize = 16384;
 pub const FRAME: Duration = Duration::from_millis(100);
 /// Time between two clean-ups of histogram samples that nobody scraped.
 pub const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// How long the removal of a container waits for the rest of its log.
+pub const LOG_REMOVE: Duration = Duration::from_secs(5);

@@ -56,6 +56,14 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Print what the kernel does to containers, live
     Events(events::EventsArgs),
+    /// Hold this node's containers; podbox starts it by itself
+    #[command(hide = true)]
+    Keeper {
+        /// The run directory it serves
+        directory: PathBuf,
+        /// The cgroup it moves to
+        cgroup: PathBuf,
+    },
 }
 
 impl NodeArgs {
@@ -76,19 +84,29 @@ impl NodeArgs {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Keeper { directory, cgroup } = &cli.command {
+        // Before anything that may start a thread or open a file.
+        return match crate::sandbox::keeper::main(directory, cgroup) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error.into()),
+        };
+    }
     log_to_stderr();
     let config = cli.node.config();
     let done: anyhow::Result<ExitCode> = match cli.command {
         Command::Doctor(args) => doctor::run(&args, &config),
         Command::Events(args) => events::run(args, &config),
+        Command::Keeper { .. } => unreachable!("handled before"),
     };
     match done {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("podbox: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("podbox: {error:#}");
+    ExitCode::FAILURE
 }
 
 fn log_to_stderr() {

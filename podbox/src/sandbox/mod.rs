@@ -1,8 +1,38 @@
 //! Pod sandboxes and their containers: a plan (pure), and the engine that applies it.
+//!
+//! ```text
+//!  spec ──plan──▶ steps ──apply──▶ kernel          daemon
+//!                   └ launch ──wire──▶ keeper ──clone3──▶ init ──exec──▶ the container's program
+//! ```
 
+// Pure: the words, and the decisions.
+pub mod caps;
+pub mod launch;
+pub mod message;
+pub mod plan;
+pub mod runtime;
+pub mod spec;
+pub mod step;
+mod syscalls;
+pub mod user;
+
+// The daemon's hands.
+pub mod apply;
+pub mod cgroup;
+mod client;
+pub mod device;
+pub mod engine;
+mod exec;
 pub mod link;
 pub mod log;
 pub mod netlink;
 pub mod netns;
-pub mod runtime;
-pub mod spec;
+mod record;
+
+// The keeper's.
+mod init;
+pub mod keeper;
+mod mount;
+pub mod seccomp;
+mod sys;
+mod wire;

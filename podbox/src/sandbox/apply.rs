@@ -1,0 +1,271 @@
+//! Does steps, measures each, and takes them back in reverse when one fails. It decides nothing: order and
+//! content come from `plan`.
+//!
+//! Invariant: after an error from [`Hands::apply`] nothing of the plan is left, or the error says what.
+
+use super::cgroup::{self, CgroupError};
+use super::client::{Client, ClientError, Reply};
+use super::device::{DeviceError, DevicePolicy};
+use super::link::{self, LinkError, LinkSpec};
+use super::message::Body;
+use super::netns::{self, NetnsError, PinSpec, Pinned};
+use super::step::{Lane, Step, Undo};
+use crate::api::attribution::Attribution;
+use crate::{clock, metrics as table};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Why one step, or taking it back, failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A file or a mount.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A cgroup.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// Namespaces.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The link.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The node has no bridge.
+    #[error("there is no bridge {0:?} on this host")]
+    NoBridge(String),
+    /// A link needs namespaces pinned before it, in the same plan.
+    #[error("no network namespace was pinned for it")]
+    NoNamespace,
+    /// The device policy.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The keeper.
+    #[error(transparent)]
+    Keeper(#[from] ClientError),
+    /// A test asked for it.
+    #[error("failed on purpose")]
+    Injected,
+}
+
+/// Why a plan was not carried out.
+#[derive(Debug, thiserror::Error)]
+#[error("{step} {subject:?}{}", left_text(.left))]
+pub struct ApplyError {
+    /// The step that failed.
+    pub step: &'static str,
+    /// What it worked on.
+    pub subject: String,
+    /// Why.
+    #[source]
+    pub source: StepError,
+    /// What could not be taken back.
+    pub left: Vec<StepError>,
+}
+
+fn left_text(left: &[StepError]) -> String {
+    left.iter().map(|error| format!(" (and then: {})", chain(error))).collect()
+}
+
+/// An error and its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What steps are done with.
+pub struct Hands<'a> {
+    /// The keeper.
+    pub keeper: &'a Client,
+    /// Who is told of cgroups.
+    pub attribution: &'a dyn Attribution,
+    /// The device policy.
+    pub devices: &'a DevicePolicy,
+    /// The bridge that links go to.
+    pub bridge: &'a str,
+    /// Largest packet of a link.
+    pub mtu: u32,
+    /// Fail at the step of this index: for tests of what is left then.
+    pub fail_at: Option<usize>,
+}
+
+impl std::fmt::Debug for Hands<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hands").field("bridge", &self.bridge).finish_non_exhaustive()
+    }
+}
+
+/// What one lane came to: the keeper's reply, if it launched, and how many of its steps were done.
+type LaneResult = Result<Option<Reply>, (&'static str, String, StepError)>;
+
+impl Hands<'_> {
+    /// Does every step, or none. Blocking. Returns what the keeper said to a launch.
+    pub fn apply(&self, steps: &[Step]) -> Result<Option<Reply>, Box<ApplyError>> {
+        let lane = |lane| -> Vec<_> { steps.iter().enumerate().filter(|(_, s)| s.lane() == lane).collect() };
+        let (network, ground) = (lane(Lane::Network), lane(Lane::Ground));
+        let mut done = [Vec::new(), Vec::new()];
+        let [done_network, done_ground] = &mut done;
+        let (first, second) = if network.is_empty() {
+            (Ok(None), self.run(&ground, done_ground))
+        } else {
+            std::thread::scope(|scope| {
+                let beside = scope.spawn(|| self.run(&network, done_network));
+                let here = self.run(&ground, done_ground);
+                (beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), here)
+            })
+        };
+        match first.and(second) {
+            Ok(reply) => Ok(reply),
+            Err((step, subject, source)) => {
+                let undone = done.iter().flat_map(|lane| lane.iter().rev()).filter_map(|step| step.inverse());
+                Err(Box::new(ApplyError { step, subject, source, left: self.undo(undone) }))
+            }
+        }
+    }
+
+    fn run<'s>(&self, steps: &[(usize, &'s Step)], done: &mut Vec<&'s Step>) -> LaneResult {
+        let mut pinned = None;
+        let mut reply = None;
+        for (index, step) in steps {
+            let began = clock::instant();
+            let result = match self.fail_at {
+                Some(at) if at == *index => Err(StepError::Injected),
+                _ => self.step(step, &mut pinned, &mut reply),
+            };
+            let seconds = (clock::instant() - began).as_secs_f64();
+            ::metrics::histogram!(table::SANDBOX_STEP_SECONDS, "step" => step.name()).record(seconds);
+            result.map_err(|error| (step.name(), step.subject(), error))?;
+            done.push(step);
+        }
+        Ok(reply)
+    }
+
+    fn step(
+        &self,
+        step: &Step,
+        pinned: &mut Option<Pinned>,
+        reply: &mut Option<Reply>,
+    ) -> Result<(), StepError> {
+        match step {
+            Step::MakeDirectory { path, mode } => make_directory(path, *mode)?,
+            Step::MountTmpfs { target, size, mode, exec } => mount_tmpfs(target, *size, *mode, *exec)?,
+            Step::WriteFile { path, bytes, mode } => write_file(path, bytes, *mode)?,
+            Step::MakeCgroup { path, settings, delegate } => cgroup::create(path, settings, delegate)?,
+            Step::PinNamespaces { dir, hostname, network } => {
+                let spec = PinSpec { hostname: hostname.clone(), network: *network };
+                *pinned = Some(netns::pin(dir, &spec)?);
+            }
+            Step::AttachLink { host_name, address, prefix_len, gateway } => {
+                let pod = pinned.as_ref().and_then(|pinned| pinned.net.as_ref());
+                let bridge_index = nix::net::if_::if_nametoindex(self.bridge)
+                    .map_err(|_| StepError::NoBridge(self.bridge.to_owned()))?;
+                let (host_name, mtu) = (host_name.clone(), self.mtu);
+                let (address, prefix_len, gateway) = (*address, *prefix_len, *gateway);
+                let spec = LinkSpec { host_name, bridge_index, address, prefix_len, gateway, mtu };
+                link::attach(pod.ok_or(StepError::NoNamespace)?, &spec)?;
+            }
+            Step::AllowDevices { cgroup } => self.devices.attach(cgroup)?,
+            Step::Register { cgroup, container } => {
+                self.attribution.register(cgroup::id(cgroup)?, container);
+            }
+            Step::Launch(launch) => {
+                *reply = Some(self.keeper.request(Body::Start(launch.clone()), &[])?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back, in this order, going on whatever happens. Returns what failed.
+    pub fn undo(&self, undos: impl IntoIterator<Item = Undo>) -> Vec<StepError> {
+        undos.into_iter().filter_map(|undo| self.undo_one(&undo).err()).collect()
+    }
+
+    fn undo_one(&self, undo: &Undo) -> Result<(), StepError> {
+        match undo {
+            Undo::Remove(path) => remove(path)?,
+            Undo::Unmount(target) => unmount(target)?,
+            Undo::RemoveCgroup(path) => cgroup::remove(path)?,
+            Undo::Unpin(dir) => netns::unpin(dir)?,
+            Undo::DetachLink(name) => link::detach(name)?,
+            Undo::Unregister(path) => {
+                // A cgroup that is gone is in no register either.
+                if let Ok(id) = cgroup::id(path) {
+                    self.attribution.forget(id);
+                }
+            }
+            Undo::Forget { id, cgroup } => self.forget(id, cgroup)?,
+        }
+        Ok(())
+    }
+
+    fn forget(&self, id: &str, group: &Path) -> Result<(), StepError> {
+        let mut ending = self.keeper.watch(id);
+        cgroup::kill(group)?;
+        cgroup::wait_empty(group)?;
+        // A dead process is in no cgroup; that the keeper has reaped it comes a moment later.
+        let forgotten = match self.keeper.command(Body::Forget { id: id.to_owned() }) {
+            Err(ClientError::Failed(_)) if ending.borrow_and_update().is_none() => {
+                self.wait_end(&mut ending);
+                self.keeper.command(Body::Forget { id: id.to_owned() })
+            }
+            done => done,
+        };
+        self.keeper.unwatch(id);
+        Ok(forgotten?)
+    }
+
+    fn wait_end(&self, ending: &mut super::client::Ending) {
+        let limit = crate::limits::KEEPER_ANSWER;
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // A closed channel or a passed limit shows in the request that follows.
+            let _ = runtime.block_on(tokio::time::timeout(limit, ending.wait_for(Option::is_some)));
+        }
+    }
+}
+
+fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(mode).create(path)?;
+    // The umask has taken bits away.
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+fn mount_tmpfs(target: &Path, size: Option<u64>, mode: u32, exec: bool) -> io::Result<()> {
+    make_directory(target, 0o700)?;
+    let size = size.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
+    let options = format!("mode={mode:o}{size}");
+    let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    flags.set(MsFlags::MS_NOEXEC, !exec);
+    let mounted = mount(Some("podbox"), target, Some("tmpfs"), flags, Some(options.as_str()));
+    mounted.map_err(|errno| {
+        let _ = fs::remove_dir(target);
+        errno.into()
+    })
+}
+
+fn write_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let written = file.set_permissions(Permissions::from_mode(mode)).and_then(|()| file.write_all(bytes));
+    written.inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if found.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
+
+fn unmount(target: &Path) -> io::Result<()> {
+    match umount2(target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) | Err(nix::Error::EINVAL | nix::Error::ENOENT) => remove(target),
+        Err(error) => Err(error.into()),
+    }
+}

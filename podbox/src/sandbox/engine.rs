@@ -1,0 +1,520 @@
+//! The sandbox engine: the [`Runtime`] that builds pods on this host.
+//!
+//! Per call it makes a plan, applies it on a thread that may block, and keeps who waits for what. What must
+//! survive it is elsewhere: processes and exit codes with the keeper, sandboxes' records in the run
+//! directory, everything else in the kernel. A new engine on the same directories finds all of it again.
+//!
+//! It does not know of images, manifests or restarts.
+
+use super::apply::{self, ApplyError, Hands, StepError};
+use super::cgroup::{self, CgroupError};
+use super::client::{Client, ClientError, Ending, KeeperSpec};
+use super::device::{DeviceError, DevicePolicy};
+use super::exec;
+use super::log::{self, LogError, LogSpec, Pump, Stream};
+use super::message::{Answer, Body, End};
+use super::netns::{self, NetnsError};
+use super::plan::{self, Facts, PlanError, Unenforced};
+use super::record::{self, Label, RecordError};
+use super::runtime::{ContainerStatus, ExecResult, ExecSpec, Exited, Runtime, Started};
+use super::spec::{ContainerSpec, Resources, SandboxSpec};
+use super::step::Undo;
+use crate::api::attribution::Attribution;
+use crate::api::identity::{ContainerRef, PodRef, QosClass};
+use crate::config::Config;
+use crate::limits;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What the engine is told beside the node's configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The podbox binary, to start the keeper from.
+    pub program: PathBuf,
+    /// Largest packet of pods' links: the bridge's.
+    pub mtu: u32,
+    /// Fail at the step of this index of every plan: for tests of what is left then.
+    pub fail_at: Option<usize>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { program: "/proc/self/exe".into(), mtu: 1500, fail_at: None }
+    }
+}
+
+/// Why the engine could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A directory it needs.
+    #[error("cannot make {}", .0.display())]
+    Directory(PathBuf, #[source] io::Error),
+    /// The node's cgroups.
+    #[error("cannot set up the node's cgroups")]
+    Cgroup(#[from] CgroupError),
+    /// The device policy.
+    #[error("cannot set up the device policy")]
+    Device(#[from] DeviceError),
+    /// The directory of pinned namespaces.
+    #[error("cannot set up the directory of namespaces")]
+    Netns(#[from] NetnsError),
+    /// The keeper.
+    #[error(transparent)]
+    Keeper(#[from] ClientError),
+    /// A spec that cannot be planned.
+    #[error("{subject}")]
+    Plan {
+        /// The pod or container.
+        subject: String,
+        /// Why.
+        #[source]
+        source: PlanError,
+    },
+    /// A sandbox was not built.
+    #[error("cannot build the sandbox of {pod}")]
+    Create {
+        /// The pod.
+        pod: PodRef,
+        /// Why.
+        #[source]
+        source: Box<ApplyError>,
+    },
+    /// A container was not started.
+    #[error("cannot start container {name}")]
+    Start {
+        /// The container.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<ApplyError>,
+    },
+    /// Something stayed.
+    #[error("cannot take away all of {subject}: {}", .left.iter().map(|e| apply::chain(e)).collect::<Vec<_>>().join("; "))]
+    Remove {
+        /// The pod or container.
+        subject: String,
+        /// What stayed, and why.
+        left: Vec<StepError>,
+    },
+    /// A sandbox's record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The log of a container.
+    #[error("cannot follow the output of {container}")]
+    Log {
+        /// The container.
+        container: ContainerRef,
+        /// Why.
+        #[source]
+        source: Box<LogError>,
+    },
+    /// No such sandbox.
+    #[error("pod {0} has no sandbox")]
+    NoSandbox(PodRef),
+    /// A pod's sandbox exists already.
+    #[error("pod {0} has a sandbox already")]
+    SandboxExists(PodRef),
+    /// No such container.
+    #[error("container {0} was not started")]
+    NoContainer(ContainerRef),
+    /// A command could not be run in a container.
+    #[error("container {name}")]
+    Exec {
+        /// The container.
+        name: String,
+        /// Why.
+        #[source]
+        source: exec::ExecError,
+    },
+    /// The runtime is shutting down, or a step panicked.
+    #[error("the work was given up")]
+    Abandoned(#[from] tokio::task::JoinError),
+}
+
+/// A container that the keeper holds.
+struct Tracked {
+    label: Label,
+    started: Started,
+    ending: Ending,
+    /// Its log; whoever waits first drives the rest.
+    pump: tokio::sync::Mutex<Pump>,
+}
+
+/// What calls share.
+struct Shared {
+    facts: Facts,
+    bridge: String,
+    options: Options,
+    keeper: Client,
+    devices: DevicePolicy,
+    attribution: Arc<dyn Attribution>,
+    sandboxes: Mutex<BTreeMap<PodRef, Arc<SandboxSpec>>>,
+    containers: Mutex<BTreeMap<ContainerRef, Arc<Tracked>>>,
+    /// Numbers execs, so that their cgroups have names of their own.
+    execs: AtomicU64,
+}
+
+/// The engine. Clones share one.
+#[derive(Clone)]
+pub struct Engine(Arc<Shared>);
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("facts", &self.0.facts).finish_non_exhaustive()
+    }
+}
+
+/// A poisoned lock only says that a thread panicked between two map operations; the map is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    /// Prepares the host, finds or starts the keeper, and takes over what an earlier engine left running.
+    pub async fn open(
+        config: &Config,
+        options: Options,
+        attribution: Arc<dyn Attribution>,
+    ) -> Result<Engine, EngineError> {
+        let config = config.clone();
+        let engine = blocking(move || Engine::prepare(&config, options, attribution)).await?;
+        engine.adopt()?;
+        Ok(engine)
+    }
+
+    fn prepare(
+        config: &Config,
+        options: Options,
+        attribution: Arc<dyn Attribution>,
+    ) -> Result<Engine, EngineError> {
+        let facts = Facts {
+            state_dir: config.state_dir.clone(),
+            run_dir: config.run_dir.clone(),
+            cgroup_root: config.cgroup_root.clone(),
+            controllers: cgroup::controllers(&config.cgroup_root)?,
+        };
+        let run = |name: &str| facts.run_dir.join(name);
+        for dir in [run("sandboxes"), run("pods"), run("root"), run("empty"), facts.state_dir.join("pods")] {
+            std::fs::create_dir_all(&dir).map_err(|error| EngineError::Directory(dir, error))?;
+        }
+        netns::ensure_dir(&facts.run_dir)?;
+        let keeper_cgroup = prepare_cgroups(&facts)?;
+        let run_dir = facts.run_dir.clone();
+        let spec = KeeperSpec { program: options.program.clone(), run_dir, cgroup: keeper_cgroup };
+        let keeper = Client::open(&spec)?;
+        let sandboxes = record::read_all(&facts)?;
+        let sandboxes = sandboxes.into_iter().map(|spec| (spec.pod.clone(), Arc::new(spec))).collect();
+        Ok(Engine(Arc::new(Shared {
+            bridge: config.bridge.clone(),
+            devices: DevicePolicy::load()?,
+            sandboxes: Mutex::new(sandboxes),
+            containers: Mutex::default(),
+            execs: AtomicU64::new(u64::from(std::process::id()) << 32),
+            facts,
+            options,
+            keeper,
+            attribution,
+        })))
+    }
+
+    /// Follows the containers that an earlier engine started.
+    fn adopt(&self) -> Result<(), EngineError> {
+        let shared = &self.0;
+        // Asked twice on purpose: watching must come before the list that says who has ended already.
+        for held in shared.list()? {
+            shared.keeper.watch(&held.id);
+        }
+        for held in shared.list()? {
+            let label: Label = Label::parse(&held.label)?;
+            let ending = shared.keeper.watch(&held.id);
+            if let Some(end) = held.end {
+                shared.keeper.ended(&held.id, end);
+            }
+            let (_, fds) = shared.keeper.request(Body::Streams { id: held.id.clone() }, &[])?;
+            let cgroup_id = cgroup::id(&shared.facts.container_cgroup(&label.container, label.qos))?;
+            shared.attribution.register(cgroup_id, &label.container);
+            let started = Started { pid: held.pid, cgroup_id, at: held.started };
+            self.track(label, started, ending, fds)?;
+        }
+        Ok(())
+    }
+
+    fn track(
+        &self,
+        label: Label,
+        started: Started,
+        ending: Ending,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), EngineError> {
+        let container = label.container.clone();
+        let [stdout, stderr] = streams(fds)?;
+        let journal = self.0.facts.log_journal(&container);
+        let pump = log::spawn(LogSpec { path: label.log_path.clone(), stdout, stderr, journal })
+            .map_err(|source| EngineError::Log { container: container.clone(), source: source.into() })?;
+        let tracked = Tracked { label, started, ending, pump: tokio::sync::Mutex::new(pump) };
+        lock(&self.0.containers).insert(container, Arc::new(tracked));
+        Ok(())
+    }
+
+    fn tracked(&self, container: &ContainerRef) -> Result<Arc<Tracked>, EngineError> {
+        let found = lock(&self.0.containers).get(container).cloned();
+        found.ok_or_else(|| EngineError::NoContainer(container.clone()))
+    }
+
+    /// Limits among these that this host cannot enforce: for a node condition and an event.
+    pub fn unenforced(&self, resources: &Resources) -> Vec<Unenforced> {
+        plan::unenforced(resources, &self.0.facts)
+    }
+
+    /// Sandboxes that exist, also those of an earlier engine.
+    pub fn sandboxes(&self) -> Vec<PodRef> {
+        lock(&self.0.sandboxes).keys().cloned().collect()
+    }
+
+    /// Takes away every sandbox that is not among `keep`.
+    pub async fn sweep(&self, keep: &BTreeSet<PodRef>) -> Result<(), EngineError> {
+        let mut done = Ok(());
+        for pod in self.sandboxes().iter().filter(|pod| !keep.contains(*pod)) {
+            let removed = self.remove_sandbox(pod).await;
+            done = done.and(removed);
+        }
+        done
+    }
+
+    /// Ends the keeper and takes the node's own cgroups and directories away. Every sandbox must be gone.
+    pub async fn close(&self) -> Result<(), EngineError> {
+        let shared = self.0.clone();
+        blocking(move || {
+            shared.keeper.shut_down()?;
+            cgroup::remove_empty(&shared.facts.slice())?;
+            Ok(netns::remove_dir(&shared.facts.run_dir)?)
+        })
+        .await
+    }
+}
+
+impl Shared {
+    fn hands(&self) -> Hands<'_> {
+        Hands {
+            keeper: &self.keeper,
+            attribution: &*self.attribution,
+            devices: &self.devices,
+            bridge: &self.bridge,
+            mtu: self.options.mtu,
+            fail_at: self.options.fail_at,
+        }
+    }
+
+    fn list(&self) -> Result<Vec<super::message::Held>, ClientError> {
+        match self.keeper.request(Body::List, &[])? {
+            (Answer::List(held), _) => Ok(held),
+            _ => Err(ClientError::Confused),
+        }
+    }
+
+    fn create(&self, spec: &SandboxSpec) -> Result<(), EngineError> {
+        let pod = &spec.pod;
+        let planned = plan::sandbox(spec, &self.facts);
+        let steps = planned.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
+        if lock(&self.sandboxes).insert(pod.clone(), Arc::new(spec.clone())).is_some() {
+            return Err(EngineError::SandboxExists(pod.clone()));
+        }
+        // Before the first step: whoever finds the record can take away whatever was done.
+        let built = record::write(spec, &self.facts).map_err(EngineError::from).and_then(|()| {
+            let applied = self.hands().apply(&steps);
+            applied.map_err(|source| EngineError::Create { pod: pod.clone(), source })
+        });
+        built.map(drop).inspect_err(|error| {
+            // What could not be taken back is still in the record: the next sweep tries again.
+            let clean = !matches!(error, EngineError::Create { source, .. } if !source.left.is_empty());
+            if clean && record::remove(pod, &self.facts).is_ok() {
+                lock(&self.sandboxes).remove(pod);
+            }
+        })
+    }
+
+    fn remove_pod(&self, pod: &PodRef) -> Result<(), EngineError> {
+        let Some(spec) = lock(&self.sandboxes).get(pod).cloned() else { return Ok(()) };
+        let planned = plan::sandbox(&spec, &self.facts);
+        let steps = planned.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
+        let hands = self.hands();
+        let mut left = Vec::new();
+        let held = self.list()?;
+        for label in held.iter().filter_map(|held| Label::parse(&held.label).ok()) {
+            if label.container.pod == *pod {
+                left.extend(hands.undo(self.teardown(&label.container, label.qos)));
+            }
+        }
+        left.extend(hands.undo(steps.iter().rev().filter_map(|step| step.inverse())));
+        if !left.is_empty() {
+            return Err(EngineError::Remove { subject: pod.to_string(), left });
+        }
+        record::remove(pod, &self.facts)?;
+        lock(&self.sandboxes).remove(pod);
+        Ok(())
+    }
+
+    fn teardown(&self, container: &ContainerRef, qos: QosClass) -> Vec<Undo> {
+        lock(&self.containers).remove(container);
+        plan::container_teardown(container, qos, &self.facts)
+    }
+
+    fn launch(&self, spec: &ContainerSpec) -> Result<(Started, Ending, Vec<OwnedFd>), EngineError> {
+        let container = &spec.container;
+        let sandbox = lock(&self.sandboxes).get(&container.pod).cloned();
+        let sandbox = sandbox.ok_or_else(|| EngineError::NoSandbox(container.pod.clone()))?;
+        let label = Label::of(spec).text();
+        let steps = plan::container(spec, &sandbox, &self.facts, label)
+            .map_err(|source| EngineError::Plan { subject: container.to_string(), source })?;
+        let id = plan::launch_id(container);
+        let ending = self.keeper.watch(&id);
+        let applied = self.hands().apply(&steps);
+        let (answer, fds) = match applied {
+            Ok(reply) => reply.ok_or(ClientError::Confused)?,
+            Err(source) => {
+                self.keeper.unwatch(&id);
+                return Err(EngineError::Start { name: container.name.clone(), source });
+            }
+        };
+        let Answer::Started { pid, at } = answer else { return Err(ClientError::Confused.into()) };
+        let cgroup_id = cgroup::id(&self.facts.container_cgroup(container, spec.qos))?;
+        Ok((Started { pid, cgroup_id, at }, ending, fds))
+    }
+
+    fn take_away(&self, container: &ContainerRef, qos: QosClass) -> Result<(), EngineError> {
+        let left = self.hands().undo(self.teardown(container, qos));
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(EngineError::Remove { subject: container.to_string(), left })
+    }
+}
+
+/// The cgroups between the root and the pods; returns the keeper's.
+fn prepare_cgroups(facts: &Facts) -> Result<PathBuf, CgroupError> {
+    let none = BTreeSet::new();
+    cgroup::hand_on(&facts.cgroup_root, facts.controllers.iter())?;
+    cgroup::ensure(&facts.slice(), &facts.controllers)?;
+    for qos in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
+        cgroup::ensure(&facts.slice().join(qos.cgroup()), &facts.controllers)?;
+    }
+    let keeper = facts.slice().join("keeper");
+    cgroup::ensure(&keeper, &none)?;
+    Ok(keeper)
+}
+
+fn streams(fds: Vec<OwnedFd>) -> Result<[Stream; 2], ClientError> {
+    let fds: [OwnedFd; 6] = fds.try_into().map_err(|_| ClientError::Confused)?;
+    let [a, b, c, d, e, f] = fds;
+    let stream = |source, staging_read, staging_write| Stream { source, staging_read, staging_write };
+    Ok([stream(a, b, c), stream(d, e, f)])
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    tokio::task::spawn_blocking(work).await?
+}
+
+impl Runtime for Engine {
+    type Error = EngineError;
+
+    async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<(), EngineError> {
+        let (shared, spec) = (self.0.clone(), spec.clone());
+        blocking(move || shared.create(&spec)).await
+    }
+
+    async fn remove_sandbox(&self, pod: &PodRef) -> Result<(), EngineError> {
+        let of_pod: Vec<_> = lock(&self.0.containers).keys().filter(|c| c.pod == *pod).cloned().collect();
+        let mut done = Ok(());
+        for container in of_pod {
+            let removed = self.remove(&container).await;
+            done = done.and(removed);
+        }
+        let (shared, pod) = (self.0.clone(), pod.clone());
+        done.and(blocking(move || shared.remove_pod(&pod)).await)
+    }
+
+    async fn start(&self, spec: &ContainerSpec) -> Result<Started, EngineError> {
+        let (shared, own) = (self.0.clone(), spec.clone());
+        let (started, ending, fds) = blocking(move || shared.launch(&own)).await?;
+        if let Err(error) = self.track(Label::of(spec), started.clone(), ending, fds) {
+            // Without its log it must not run.
+            self.remove_untracked(spec).await?;
+            return Err(error);
+        }
+        Ok(started)
+    }
+
+    async fn wait(&self, container: &ContainerRef) -> Result<Exited, EngineError> {
+        let tracked = self.tracked(container)?;
+        let mut ending = tracked.ending.clone();
+        let ended = ending.wait_for(Option::is_some).await.map(|end| *end);
+        let Ok(Some(End { status, at })) = ended else { return Err(ClientError::Gone.into()) };
+        // Its pid namespace died with it, so nobody is left who could hold the pipes open.
+        tracked.pump.lock().await.done().await;
+        Ok(Exited { status, at })
+    }
+
+    async fn signal(&self, container: &ContainerRef, signal: i32) -> Result<(), EngineError> {
+        self.tracked(container)?;
+        let (shared, id) = (self.0.clone(), plan::launch_id(container));
+        blocking(move || Ok(shared.keeper.command(Body::Signal { id, signal })?)).await
+    }
+
+    async fn kill(&self, container: &ContainerRef) -> Result<(), EngineError> {
+        let tracked = self.tracked(container)?;
+        Ok(cgroup::kill(&self.0.facts.container_cgroup(container, tracked.label.qos))?)
+    }
+
+    async fn remove(&self, container: &ContainerRef) -> Result<(), EngineError> {
+        // One that is not there is removed.
+        let Ok(tracked) = self.tracked(container) else { return Ok(()) };
+        self.kill(container).await?;
+        // What it wrote last may still be on its way to the log. A disk that stays full must not keep it.
+        let mut pump = tracked.pump.lock().await;
+        if tokio::time::timeout(limits::LOG_REMOVE, pump.done()).await.is_err() {
+            tracing::error!(%container, "its log could not be written to the end before it was removed");
+        }
+        let (shared, container) = (self.0.clone(), container.clone());
+        let qos = tracked.label.qos;
+        blocking(move || shared.take_away(&container, qos)).await
+    }
+
+    async fn exec(&self, container: &ContainerRef, spec: &ExecSpec) -> Result<ExecResult, EngineError> {
+        let tracked = self.tracked(container)?;
+        let number = self.0.execs.fetch_add(1, Ordering::Relaxed);
+        let cgroup = self.0.facts.container_cgroup(container, tracked.label.qos);
+        let target = exec::Target { container: plan::launch_id(container), cgroup, number };
+        exec::run(self.clone(), target, spec)
+            .await
+            .map_err(|source| EngineError::Exec { name: container.name.clone(), source })
+    }
+
+    async fn list(&self) -> Result<Vec<ContainerStatus>, EngineError> {
+        let shared = self.0.clone();
+        let held = blocking(move || Ok(shared.list()?)).await?;
+        let status = |held: super::message::Held| -> Option<ContainerStatus> {
+            let container = Label::parse(&held.label).ok()?.container;
+            let started = self.tracked(&container).ok()?.started.clone();
+            let exited = held.end.map(|End { status, at }| Exited { status, at });
+            Some(ContainerStatus { container, started, exited })
+        };
+        Ok(held.into_iter().filter_map(status).collect())
+    }
+}
+
+impl Engine {
+    async fn remove_untracked(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
+        let (shared, container, qos) = (self.0.clone(), spec.container.clone(), spec.qos);
+        blocking(move || shared.take_away(&container, qos)).await
+    }
+
+    pub(super) fn keeper(&self) -> &Client {
+        &self.0.keeper
+    }
+}

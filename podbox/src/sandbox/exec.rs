@@ -1,0 +1,170 @@
+//! Runs a command in a container: in a leaf cgroup of its own, so that a timeout ends its whole tree.
+//!
+//! It ends with the command's first process: what that has written by then is the output, whoever else
+//! still holds the pipes. Processes that the command leaves behind stay, in their leaf, until the container goes.
+
+use super::cgroup::{self, CgroupError};
+use super::client::ClientError;
+use super::engine::Engine;
+use super::launch::ExecLaunch;
+use super::message::{Body, End};
+use super::runtime::{ExecResult, ExecSpec};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use tokio::net::unix::pipe::Receiver;
+
+/// Why a command was not run, or its end not seen.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// The keeper could not start it.
+    #[error(transparent)]
+    Keeper(#[from] ClientError),
+    /// Its cgroup.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// Its output.
+    #[error("cannot read the command's output")]
+    Output(#[source] io::Error),
+    /// The runtime is shutting down.
+    #[error("the work was given up")]
+    Abandoned(#[from] tokio::task::JoinError),
+}
+
+/// Where a command runs.
+#[derive(Debug)]
+pub struct Target {
+    /// The keeper's key of the container.
+    pub container: String,
+    /// The container's cgroup.
+    pub cgroup: PathBuf,
+    /// The exec's own number.
+    pub number: u64,
+}
+
+/// The command's cgroup. Dropped before its end, it takes the command with it.
+struct Leaf {
+    path: PathBuf,
+    ended: bool,
+}
+
+impl Drop for Leaf {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Given up half way; what stays goes with the container.
+            let _ = cgroup::kill(&self.path);
+        }
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+/// Runs it to its end.
+pub async fn run(engine: Engine, target: Target, spec: &ExecSpec) -> Result<ExecResult, ExecError> {
+    let id = format!("{}/exec-{}", target.container, target.number);
+    let (mut stdout, out) = pipe().map_err(ExecError::Output)?;
+    let (mut stderr, err) = pipe().map_err(ExecError::Output)?;
+    let path = target.cgroup.join(format!("exec-{}", target.number));
+    cgroup::create(&path, &[], &[])?;
+    let mut leaf = Leaf { path: path.clone(), ended: false };
+    let mut ending = engine.keeper().watch(&id);
+    let (container, args) = (target.container, spec.args.clone());
+    let launch = ExecLaunch { id: id.clone(), container, cgroup: path.clone(), args };
+    let asked = {
+        let engine = engine.clone();
+        let ask = move || engine.keeper().request(Body::Exec(launch), &[out.as_fd(), err.as_fd()]);
+        tokio::task::spawn_blocking(ask).await
+    };
+    let started = asked.map_err(ExecError::from).and_then(|reply| Ok(reply.map(drop)?));
+    if let Err(error) = started {
+        engine.keeper().unwatch(&id);
+        return Err(error);
+    }
+    let (mut kept_out, mut kept_err) = (Vec::new(), Vec::new());
+    let (end, timed_out) = {
+        let ended = ending.wait_for(Option::is_some);
+        let ended = within(ended, spec.timeout, &path);
+        tokio::pin!(ended);
+        let reading = async {
+            tokio::join!(
+                drain(&mut stdout, &mut kept_out, spec.output_limit),
+                drain(&mut stderr, &mut kept_err, spec.output_limit)
+            )
+        };
+        tokio::pin!(reading);
+        // Ends of streams only stop the reading; the end of the process is what counts.
+        tokio::select! {
+            biased;
+            end = &mut ended => end,
+            _ = &mut reading => ended.await,
+        }
+    };
+    engine.keeper().unwatch(&id);
+    leaf.ended = end.is_some();
+    let Some(End { status, .. }) = end else { return Err(ClientError::Gone.into()) };
+    // What a process wrote before its end is in the pipe by then.
+    take_rest(&stdout, &mut kept_out, spec.output_limit).map_err(ExecError::Output)?;
+    take_rest(&stderr, &mut kept_err, spec.output_limit).map_err(ExecError::Output)?;
+    Ok(ExecResult { status, timed_out, stdout: kept_out, stderr: kept_err })
+}
+
+/// Waits for the end; when the time passes, kills the tree and waits on. The flag says that it passed.
+async fn within<'a, E>(
+    ended: impl Future<Output = Result<tokio::sync::watch::Ref<'a, Option<End>>, E>>,
+    timeout: Option<std::time::Duration>,
+    leaf: &Path,
+) -> (Option<End>, bool) {
+    tokio::pin!(ended);
+    let mut timed_out = false;
+    if let Some(timeout) = timeout {
+        match tokio::time::timeout(timeout, &mut ended).await {
+            Ok(end) => return (end.ok().and_then(|end| *end), false),
+            Err(_) => timed_out = true,
+        }
+        if let Err(error) = cgroup::kill(leaf) {
+            tracing::warn!(%error, "a command that timed out could not be killed");
+        }
+    }
+    let end = ended.await.ok().and_then(|end| *end);
+    (end, timed_out)
+}
+
+fn pipe() -> io::Result<(Receiver, OwnedFd)> {
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    Ok((Receiver::from_owned_fd(read)?, write))
+}
+
+/// Reads to the stream's end, keeps what fits.
+async fn drain(pipe: &mut Receiver, kept: &mut Vec<u8>, limit: usize) {
+    loop {
+        if pipe.readable().await.is_err() {
+            return;
+        }
+        match take(pipe, kept, limit) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn take_rest(pipe: &Receiver, kept: &mut Vec<u8>, limit: usize) -> io::Result<()> {
+    // A process that stays may write for ever: a pipe's content once, and no more.
+    for _ in 0..64 {
+        match take(pipe, kept, limit) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn take(pipe: &Receiver, kept: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
+    let mut buffer = [0; 4096];
+    let count = pipe.try_read(&mut buffer)?;
+    let room = limit.saturating_sub(kept.len());
+    kept.extend_from_slice(&buffer[..count.min(room)]);
+    Ok(count)
+}

@@ -1,0 +1,229 @@
+//! What a new process does between clone and exec. It starts as a copy of the keeper, in its cgroup and
+//! namespaces, and gives up everything else step by step; a failure is told through a pipe that a
+//! successful exec closes.
+//!
+//! Seccomp comes last where `no_new_privs` allows it. Without, installing a filter needs CAP_SYS_ADMIN, so it
+//! comes before the capabilities go; the few calls after it are in every profile.
+
+use super::launch::{Launch, Process};
+use super::message::{Context, Failure};
+use super::user::{self, Identity};
+use super::{mount, sys};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::resource::{Resource, rlim_t, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid};
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// Programs are looked for here when the environment has no PATH.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Of `/etc/passwd` and `/etc/group`, which the image's author wrote.
+const ACCOUNTS_BYTES: u64 = 1 << 20;
+
+/// What a new process inherits from the keeper on purpose.
+#[derive(Debug)]
+pub struct Inherited<'a> {
+    /// Becomes descriptors 0, 1 and 2.
+    pub stdio: [BorrowedFd<'a>; 3],
+    /// The seccomp filter, compiled.
+    pub filter: Option<&'a [libc::sock_filter]>,
+    /// The highest capability that this kernel knows.
+    pub last_cap: u32,
+    /// The limit of open files from before the keeper raised its own.
+    pub nofile: (rlim_t, rlim_t),
+}
+
+/// Becomes a container's first process. Returns only why it could not.
+pub fn container(launch: &Launch, inherited: &Inherited<'_>) -> Failure {
+    let built = ordinary(&launch.process, inherited)
+        .and_then(|()| launch.join.iter().try_for_each(|namespace| join(namespace)))
+        // Not by a flag of clone: it would take the keeper's cgroup for its root.
+        .and_then(|()| unshare(CloneFlags::CLONE_NEWCGROUP).at("unshare", "cgroup namespace"))
+        .and_then(|()| mount::enter(launch));
+    match built {
+        Ok(()) => program(&launch.process, &launch.process.args, &launch.cwd, inherited),
+        Err(failure) => failure,
+    }
+}
+
+/// Becomes a command in a running container. Returns only why it could not.
+pub fn exec(
+    container: BorrowedFd<'_>,
+    process: &Process,
+    args: &[String],
+    cwd: &str,
+    inherited: &Inherited<'_>,
+) -> Failure {
+    let all = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
+    let joined = ordinary(process, inherited)
+        .and_then(|()| setns(container, all).at("join", "the container's namespaces"));
+    match joined {
+        Ok(()) => program(process, args, cwd, inherited),
+        Err(failure) => failure,
+    }
+}
+
+/// Sheds what makes the keeper special.
+fn ordinary(process: &Process, inherited: &Inherited<'_>) -> Result<()> {
+    for (number, fd) in (0..).zip(inherited.stdio) {
+        sys::dup_onto(fd, number).at("dup", format!("descriptor {number}"))?;
+    }
+    for signal in super::keeper::IGNORED {
+        sys::default_signal(signal);
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).at("set", "signal mask")?;
+    nix::unistd::setsid().at("start", "session")?;
+    // Node devices and mount points are made with exactly the mode they are given.
+    umask(Mode::empty());
+    fs::write("/proc/self/oom_score_adj", process.oom_score_adj.to_string())
+        .at("write", format!("{} to oom_score_adj", process.oom_score_adj))?;
+    let (soft, hard) = inherited.nofile;
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).at("set", "limit of open files")?;
+    match sys::new_session_keyring() {
+        // A kernel without keyrings has none to share.
+        Err(nix::Error::ENOSYS) => Ok(()),
+        done => done.at("join", "session keyring"),
+    }
+}
+
+fn join(namespace: &Path) -> Result<()> {
+    let subject = namespace.display().to_string();
+    let pin = File::open(namespace).at("open namespace", subject.clone())?;
+    setns(pin, CloneFlags::empty()).at("join namespace", subject)
+}
+
+/// In the container's root: becomes the user and executes.
+fn program(process: &Process, args: &[String], cwd: &str, inherited: &Inherited<'_>) -> Failure {
+    match prepare(process, cwd, inherited) {
+        Ok(home) => run(args, &process.env, &home),
+        Err(failure) => failure,
+    }
+}
+
+fn prepare(process: &Process, cwd: &str, inherited: &Inherited<'_>) -> Result<String> {
+    let who = user::resolve(&process.user, &accounts("/etc/passwd")?, &accounts("/etc/group")?)
+        .map_err(|error| Failure::text("find user", process.user.image_user.clone(), error))?;
+    if let Err(nix::Error::ENOENT) = nix::unistd::chdir(cwd) {
+        mount::make_directories(Path::new(cwd))?;
+    }
+    nix::unistd::chdir(cwd).at("chdir", cwd)?;
+    umask(Mode::from_bits_truncate(0o022));
+    if process.no_new_privs {
+        sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).at("set", "no_new_privs")?;
+        become_user(process, &who, inherited.last_cap)?;
+        confine(inherited)?;
+    } else {
+        confine(inherited)?;
+        become_user(process, &who, inherited.last_cap)?;
+    }
+    Ok(who.home)
+}
+
+fn accounts(path: &str) -> Result<String> {
+    let mut text = Vec::new();
+    match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+        opened => {
+            opened.and_then(|file| file.take(ACCOUNTS_BYTES).read_to_end(&mut text)).at("read", path)?
+        }
+    };
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn confine(inherited: &Inherited<'_>) -> Result<()> {
+    inherited.filter.map_or(Ok(()), |filter| sys::seccomp(filter).at("install", "seccomp filter"))
+}
+
+fn become_user(process: &Process, who: &Identity, last_cap: u32) -> Result<()> {
+    for capability in process.caps.missing(last_cap) {
+        sys::prctl(libc::PR_CAPBSET_DROP, capability.into())
+            .at("drop from the bounding set", format!("capability {capability}"))?;
+    }
+    let groups: Vec<Gid> = who.groups.iter().copied().map(Gid::from_raw).collect();
+    nix::unistd::setgroups(&groups).at("set groups of", format!("uid {}", who.uid))?;
+    let (uid, gid) = (Uid::from_raw(who.uid), Gid::from_raw(who.gid));
+    nix::unistd::setresgid(gid, gid, gid).at("become", format!("gid {gid}"))?;
+    // For any uid but 0 this clears the capabilities, as exec would.
+    nix::unistd::setresuid(uid, uid, uid).at("become", format!("uid {uid}"))?;
+    if !uid.is_root() {
+        return Ok(());
+    }
+    let known = u64::MAX >> (63 - last_cap.min(63));
+    sys::capset(process.caps.0 & known).at("set", "capabilities")
+}
+
+fn run(args: &[String], env: &[String], home: &str) -> Failure {
+    let Some(name) = args.first() else {
+        return Failure::text("exec", "", "no command is given");
+    };
+    let strings = |list: &[String]| {
+        list.iter().map(|s| CString::new(s.as_str()).at("pass", s)).collect::<Result<Vec<_>>>()
+    };
+    let (argv, mut environment) = match (strings(args), strings(env)) {
+        (Ok(argv), Ok(environment)) => (argv, environment),
+        (Err(failure), _) | (_, Err(failure)) => return failure,
+    };
+    if !env.iter().any(|pair| pair.starts_with("HOME=")) {
+        environment.extend(CString::new(format!("HOME={home}")));
+    }
+    if let Err(failure) = sys::cloexec_from(3).at("close", "descriptors") {
+        return failure;
+    }
+    let path = env.iter().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or(PATH);
+    let mut found = libc::ENOENT;
+    for candidate in candidates(name, path) {
+        let Ok(file) = CString::new(candidate) else { continue };
+        match sys::execve(&file, &argv, &environment) as i32 {
+            // Look on; but if nothing better comes, this is what to tell.
+            libc::ENOENT | libc::ENOTDIR => {}
+            libc::EACCES => found = libc::EACCES,
+            errno => return Failure::errno("exec", name, errno),
+        }
+    }
+    Failure::errno("exec", name, found)
+}
+
+/// Where a command may be: as execvp(3) looks for it.
+fn candidates(name: &str, path: &str) -> Vec<String> {
+    if name.is_empty() || name.contains('/') {
+        return vec![name.to_owned()];
+    }
+    path.split(':').map(|dir| format!("{}/{name}", if dir.is_empty() { "." } else { dir })).collect()
+}
+
+/// Tells the keeper why, and ends.
+pub fn report(failure: &Failure, pipe: OwnedFd) -> ! {
+    if let Ok(text) = serde_json::to_vec(failure) {
+        // Nobody is left to tell when this fails too; the keeper sees an empty pipe and an exit code.
+        let _ = nix::unistd::write(pipe.as_fd(), &text);
+    }
+    sys::exit_now(127)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_looked_for_as_execvp_does() {
+        let check = |name: &str, path: &str, expected: &[&str]| {
+            assert_eq!(candidates(name, path), expected, "{name} in {path}");
+        };
+        check("sh", "/bin:/usr/bin", &["/bin/sh", "/usr/bin/sh"]);
+        check("sh", "/bin::", &["/bin/sh", "./sh", "./sh"]);
+        check("./sh", "/bin", &["./sh"]);
+        check("/x/sh", "/bin", &["/x/sh"]);
+        check("", "/bin", &[""]);
+    }
+}

@@ -1,0 +1,321 @@
+//! The keeper's loop: one poll set, one thread, no waiting anywhere else.
+
+use super::KeeperError;
+use super::connection::Connection;
+use super::process::{Child, Kind, Phase};
+use super::spawn::{SpawnError, Spawner};
+use crate::sandbox::launch::{ExecLaunch, Launch};
+use crate::sandbox::message::{Answer, Body, Failure, FromKeeper, Held, Request, VERSION};
+use crate::sandbox::sys;
+use crate::sandbox::wire::WireError;
+use crate::{clock, limits};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::rlim_t;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What a key of the poll set stands for.
+#[derive(Clone, Debug)]
+enum Source {
+    Listener,
+    Connection,
+    /// The report pipe of a process that starts.
+    Report(String),
+    /// The pidfd of a process.
+    Process(String),
+}
+
+/// The keeper's state: everything it holds.
+#[derive(Debug)]
+pub struct Keeper {
+    epoll: Epoll,
+    listener: OwnedFd,
+    /// By key in the poll set; keys are never used twice, so an event for a source that went meanwhile
+    /// finds nothing.
+    sources: BTreeMap<u64, Source>,
+    next_key: u64,
+    connections: BTreeMap<u64, Connection>,
+    children: BTreeMap<String, Child>,
+    spawner: Spawner,
+}
+
+/// What a request came to: an answer now, or none until a process has reported.
+type Outcome = Result<Option<Answer>, SpawnError>;
+
+impl Keeper {
+    /// With nothing in it yet.
+    pub fn new(listener: OwnedFd, nofile: (rlim_t, rlim_t)) -> Result<Keeper, KeeperError> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(KeeperError::Wait)?;
+        let spawner = Spawner::new(nofile)?;
+        let (sources, connections, children) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut keeper = Keeper { epoll, listener, sources, next_key: 0, connections, children, spawner };
+        let key = keeper.key(Source::Listener);
+        poll(&keeper.epoll, keeper.listener.as_fd(), key).map_err(KeeperError::Wait)?;
+        Ok(keeper)
+    }
+
+    /// Serves until a daemon ends it while it holds nothing.
+    pub fn run(mut self) -> Result<(), KeeperError> {
+        loop {
+            let mut events = [EpollEvent::empty(); 64];
+            let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+                Ok(count) => count,
+                Err(nix::Error::EINTR) => 0,
+                Err(error) => return Err(KeeperError::Wait(error)),
+            };
+            for event in &events[..count] {
+                if self.apply(event.data())?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, key: u64) -> Result<ControlFlow<()>, KeeperError> {
+        match self.sources.get(&key).cloned() {
+            None => {}
+            Some(Source::Listener) => self.accept(),
+            Some(Source::Connection) => return self.requested(key),
+            Some(Source::Report(id)) => self.reported(&id),
+            Some(Source::Process(id)) => self.ended(&id),
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn key(&mut self, source: Source) -> u64 {
+        let key = self.next_key;
+        self.next_key += 1;
+        self.sources.insert(key, source);
+        key
+    }
+
+    fn accept(&mut self) {
+        let Some(connection) = Connection::accept(self.listener.as_fd()) else { return };
+        if self.connections.len() >= limits::KEEPER_CONNECTIONS {
+            return;
+        }
+        let key = self.key(Source::Connection);
+        match poll(&self.epoll, connection.fd(), key) {
+            Ok(()) => drop(self.connections.insert(key, connection)),
+            Err(_) => drop(self.sources.remove(&key)),
+        }
+    }
+
+    /// Closing is all there is to do for a daemon that is gone, confused, or too slow to read: it will
+    /// connect again and ask for the list.
+    fn close(&mut self, key: u64) {
+        self.sources.remove(&key);
+        self.connections.remove(&key);
+    }
+
+    fn requested(&mut self, key: u64) -> Result<ControlFlow<()>, KeeperError> {
+        let Some(connection) = self.connections.get_mut(&key) else { return Ok(ControlFlow::Continue(())) };
+        let (request, fds) = match connection.receive() {
+            Ok(received) => received,
+            Err(WireError::WouldBlock) => return Ok(ControlFlow::Continue(())),
+            Err(error) => {
+                if !matches!(error, WireError::Closed) {
+                    eprintln!("podbox: keeper: connection closed: {error}");
+                }
+                self.close(key);
+                return Ok(ControlFlow::Continue(()));
+            }
+        };
+        let serial = request.serial;
+        let last = matches!(request.body, Body::Shutdown) && self.children.is_empty();
+        match self.handle(key, request, fds) {
+            Ok(None) => {}
+            Ok(Some(answer)) => self.answer((key, serial), answer, None),
+            Err(SpawnError::Refused(failure)) => self.answer((key, serial), Answer::Failed(failure), None),
+            Err(SpawnError::Fatal(error)) => return Err(error),
+        }
+        Ok(if last && self.connections.contains_key(&key) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    }
+
+    fn handle(&mut self, key: u64, request: Request, fds: Vec<OwnedFd>) -> Outcome {
+        let greeted = self.connections.get(&key).is_some_and(|connection| connection.greeted);
+        if !greeted && !matches!(request.body, Body::Hello { .. }) {
+            return Err(Failure::text("serve", "a daemon", "it has not said hello").into());
+        }
+        match request.body {
+            Body::Hello { version } => self.hello(key, version),
+            Body::Start(launch) => self.start(*launch, (key, request.serial)),
+            Body::Exec(launch) => self.exec(&launch, fds, (key, request.serial)),
+            Body::Signal { id, signal } => self.signal(&id, signal),
+            Body::List => Ok(Some(Answer::List(self.list()))),
+            Body::Streams { id } => {
+                self.child(&id)?;
+                self.answer((key, request.serial), Answer::Done, Some(&id));
+                Ok(None)
+            }
+            Body::Forget { id } => self.forget(&id),
+            Body::Shutdown if self.children.is_empty() => Ok(Some(Answer::Done)),
+            Body::Shutdown => {
+                let held = format!("it holds {} containers", self.children.len());
+                Err(Failure::text("end", "the keeper", held).into())
+            }
+        }
+    }
+
+    fn hello(&mut self, key: u64, version: u32) -> Outcome {
+        if let Some(connection) = self.connections.get_mut(&key) {
+            connection.greeted = version == VERSION;
+        }
+        // Also to a daemon of another version, so that it can say what is wrong.
+        Ok(Some(Answer::Hello { version: VERSION, pid: std::process::id() }))
+    }
+
+    fn start(&mut self, launch: Launch, asked: (u64, u64)) -> Outcome {
+        self.admit(&launch.id)?;
+        let id = launch.id.clone();
+        let child = self.spawner.container(launch, asked)?;
+        self.hold(id, child);
+        Ok(None)
+    }
+
+    fn exec(&mut self, launch: &ExecLaunch, fds: Vec<OwnedFd>, asked: (u64, u64)) -> Outcome {
+        self.admit(&launch.id)?;
+        let [stdout, stderr] = &fds[..] else {
+            let text = format!("it takes two descriptors, and {} came along", fds.len());
+            return Err(Failure::text("exec in", launch.container.clone(), text).into());
+        };
+        let Some(container) = self.children.get(&launch.container) else {
+            return Err(unknown(&launch.container).into());
+        };
+        if !matches!(container.phase, Phase::Running) {
+            return Err(Failure::text("exec in", launch.container.clone(), "it is not running").into());
+        }
+        let child = self.spawner.command(launch, container, [stdout.as_fd(), stderr.as_fd()], asked)?;
+        self.hold(launch.id.clone(), child);
+        Ok(None)
+    }
+
+    fn admit(&self, id: &str) -> Result<(), Failure> {
+        if self.children.contains_key(id) {
+            return Err(Failure::text("start", id, "the keeper already holds one of this name"));
+        }
+        if self.children.len() >= limits::CONTAINERS {
+            let full = format!("the keeper already holds {} processes", limits::CONTAINERS);
+            return Err(Failure::text("start", id, full));
+        }
+        Ok(())
+    }
+
+    /// Watches a new process. If it cannot be watched it is killed: the keeper never holds what it cannot see.
+    fn hold(&mut self, id: String, mut child: Child) {
+        let process = self.key(Source::Process(id.clone()));
+        let report = self.key(Source::Report(id.clone()));
+        child.polled = vec![process, report];
+        let Phase::Starting { report: pipe, .. } = &child.phase else { return };
+        let watched = poll(&self.epoll, child.pidfd.as_fd(), process)
+            .and_then(|()| poll(&self.epoll, pipe.as_fd(), report));
+        if let Err(error) = watched {
+            eprintln!("podbox: keeper: cannot watch {id}: {error}");
+            let _ = sys::pidfd_signal(child.pidfd.as_fd(), libc::SIGKILL);
+        }
+        self.children.insert(id, child);
+    }
+
+    /// A process that starts has exec'd, or told why it cannot.
+    fn reported(&mut self, id: &str) {
+        let Some(child) = self.children.get_mut(id) else { return };
+        if let Some(None) = child.read_report() {
+            self.running(id);
+        }
+        // One that failed is answered when it is gone: nothing must be left of it then.
+    }
+
+    fn running(&mut self, id: &str) {
+        let Some(child) = self.children.get_mut(id) else { return };
+        child.started = clock::wall();
+        let Phase::Starting { asked, .. } = std::mem::replace(&mut child.phase, Phase::Running) else {
+            return;
+        };
+        child.polled.drain(1..).for_each(|key| drop(self.sources.remove(&key)));
+        let started = Answer::Started { pid: child.pid.as_raw().cast_unsigned(), at: child.started };
+        self.answer(asked, started, Some(id));
+    }
+
+    fn ended(&mut self, id: &str) {
+        let Some(end) = self.children.get(id).and_then(|child| child.reap(clock::wall())) else { return };
+        // It may have reported, and be seen as ended first.
+        let failure = self.children.get_mut(id).and_then(Child::read_report).flatten();
+        if let Some(failure) = failure {
+            let Some(child) = self.drop_child(id) else { return };
+            if let Phase::Starting { asked, .. } = child.phase {
+                self.answer(asked, Answer::Failed(failure), None);
+            }
+            return;
+        }
+        self.running(id);
+        let Some(child) = self.children.get_mut(id) else { return };
+        child.phase = Phase::Ended(end);
+        child.polled.drain(..).for_each(|key| drop(self.sources.remove(&key)));
+        // Ended, the pidfd stays readable: out of the poll set, or it would wake the keeper for ever.
+        let _ = self.epoll.delete(&child.pidfd);
+        if let Kind::Command = child.kind {
+            self.drop_child(id);
+        }
+        self.push(&FromKeeper::Exited { id: id.to_owned(), end });
+    }
+
+    fn drop_child(&mut self, id: &str) -> Option<Child> {
+        let child = self.children.remove(id)?;
+        child.polled.iter().for_each(|key| drop(self.sources.remove(key)));
+        Some(child)
+    }
+
+    fn signal(&mut self, id: &str, signal: i32) -> Outcome {
+        match sys::pidfd_signal(self.child(id)?.pidfd.as_fd(), signal) {
+            // It is gone already: nothing to signal, nothing wrong.
+            Ok(()) | Err(nix::Error::ESRCH) => Ok(Some(Answer::Done)),
+            Err(error) => Err(Failure::errno("signal", id, error as i32).into()),
+        }
+    }
+
+    fn list(&self) -> Vec<Held> {
+        self.children.iter().filter_map(|(id, child)| child.held(id)).collect()
+    }
+
+    fn forget(&mut self, id: &str) -> Outcome {
+        match self.children.get(id).map(|child| &child.phase) {
+            None => {}
+            Some(Phase::Ended(_)) => drop(self.drop_child(id)),
+            Some(_) => return Err(Failure::text("forget", id, "it has not ended").into()),
+        }
+        Ok(Some(Answer::Done))
+    }
+
+    fn child(&self, id: &str) -> Result<&Child, Failure> {
+        self.children.get(id).ok_or_else(|| unknown(id))
+    }
+
+    /// Answers; with the log descriptors of `streams_of`, if it has any.
+    fn answer(&mut self, (key, serial): (u64, u64), answer: Answer, streams_of: Option<&str>) {
+        let Some(connection) = self.connections.get(&key) else { return };
+        let streams = streams_of.and_then(|id| self.children.get(id)).map(Child::streams);
+        if connection.answer(serial, answer, &streams.unwrap_or_default()).is_err() {
+            self.close(key);
+        }
+    }
+
+    fn push(&mut self, message: &FromKeeper) {
+        let failed =
+            |(key, connection): (&u64, &Connection)| connection.push(message).is_err().then_some(*key);
+        let gone: Vec<u64> = self.connections.iter().filter_map(failed).collect();
+        gone.into_iter().for_each(|key| self.close(key));
+    }
+}
+
+fn unknown(id: &str) -> Failure {
+    Failure::text("find", id, "the keeper holds nothing of this name")
+}
+
+fn poll(epoll: &Epoll, fd: BorrowedFd<'_>, key: u64) -> nix::Result<()> {
+    epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, key))
+}

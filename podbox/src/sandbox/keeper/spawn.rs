@@ -1,0 +1,168 @@
+//! Clones containers and commands.
+
+use super::KeeperError;
+use super::process::{Child, Kind, Phase, Stream};
+use crate::clock;
+use crate::sandbox::caps::CapSet;
+use crate::sandbox::init::{self, Inherited};
+use crate::sandbox::launch::{ExecLaunch, Launch, Process};
+use crate::sandbox::message::{Context, Failure};
+use crate::sandbox::{seccomp, sys};
+use nix::fcntl::OFlag;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::rlim_t;
+use nix::unistd::pipe2;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Different capability sets with a filter compiled; past it, they are compiled anew each time.
+const FILTERS: usize = 64;
+
+/// Why a start did not come to a process.
+#[derive(Debug)]
+pub enum SpawnError {
+    /// Nothing happened; the daemon is told.
+    Refused(Failure),
+    /// The keeper cannot go on.
+    Fatal(KeeperError),
+}
+
+impl From<Failure> for SpawnError {
+    fn from(failure: Failure) -> Self {
+        SpawnError::Refused(failure)
+    }
+}
+
+/// What every clone needs, made once.
+#[derive(Debug)]
+pub struct Spawner {
+    null: File,
+    own_pids: File,
+    last_cap: u32,
+    nofile: (rlim_t, rlim_t),
+    filters: BTreeMap<CapSet, Vec<libc::sock_filter>>,
+}
+
+impl Spawner {
+    /// Finds out what this kernel has.
+    pub fn new(nofile: (rlim_t, rlim_t)) -> Result<Spawner, KeeperError> {
+        let open = |path: &str| File::options().read(true).write(path == "/dev/null").open(path);
+        let null = open("/dev/null").map_err(|e| KeeperError::Start("open /dev/null", e))?;
+        let own_pids =
+            open("/proc/self/ns/pid").map_err(|e| KeeperError::Start("open its pid namespace", e))?;
+        let known = |cap: &u32| sys::prctl(libc::PR_CAPBSET_READ, (*cap).into()).is_ok();
+        let last_cap = (0..64).take_while(known).last().unwrap_or(0);
+        Ok(Spawner { null, own_pids, last_cap, nofile, filters: BTreeMap::new() })
+    }
+
+    /// Clones a container's first process.
+    pub fn container(&mut self, launch: Launch, asked: (u64, u64)) -> Result<Child, SpawnError> {
+        let (stdout, out) = stream()?;
+        let (stderr, err) = stream()?;
+        let filter = self.filter(&launch.process)?;
+        let cgroup = open_cgroup(&launch.cgroup)?;
+        let (report, told) = report_pipe()?;
+        let flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
+        // SAFETY: the keeper has one thread.
+        match unsafe { sys::clone3(flags, cgroup.as_fd()) }.at("clone", launch.id.clone())? {
+            sys::Cloned::Child => {
+                let stdio = [self.null.as_fd(), out.as_fd(), err.as_fd()];
+                let inherited = self.inherited(stdio, filter.as_deref());
+                init::report(&init::container(&launch, &inherited), told)
+            }
+            sys::Cloned::Parent(pid, pidfd) => {
+                let streams = Box::new([stdout, stderr]);
+                let kind = Kind::Container { streams, process: launch.process, cwd: launch.cwd };
+                Ok(starting(pid, pidfd, launch.label, kind, report, asked))
+            }
+        }
+    }
+
+    /// Clones a command into a container.
+    pub fn command(
+        &mut self,
+        launch: &ExecLaunch,
+        container: &Child,
+        output: [BorrowedFd<'_>; 2],
+        asked: (u64, u64),
+    ) -> Result<Child, SpawnError> {
+        let Kind::Container { process, cwd, .. } = &container.kind else {
+            return Err(Failure::text("exec in", launch.container.clone(), "it is not a container").into());
+        };
+        let filter = self.filter(process)?;
+        let cgroup = open_cgroup(&launch.cgroup)?;
+        let (report, told) = report_pipe()?;
+        // A pid namespace is entered by children only, so the keeper steps in, clones, and steps out: this
+        // saves the second clone that every other way of joining costs.
+        setns(&container.pidfd, CloneFlags::CLONE_NEWPID).at("join", "the container's pid namespace")?;
+        // SAFETY: the keeper has one thread.
+        let cloned = unsafe { sys::clone3(0, cgroup.as_fd()) };
+        if let Ok(sys::Cloned::Child) = cloned {
+            let inherited = self.inherited([self.null.as_fd(), output[0], output[1]], filter.as_deref());
+            let failure = init::exec(container.pidfd.as_fd(), process, &launch.args, cwd, &inherited);
+            init::report(&failure, told)
+        }
+        let home = setns(&self.own_pids, CloneFlags::CLONE_NEWPID);
+        home.map_err(|error| SpawnError::Fatal(KeeperError::Astray(error)))?;
+        match cloned.at("clone", launch.id.clone())? {
+            sys::Cloned::Parent(pid, pidfd) => {
+                Ok(starting(pid, pidfd, String::new(), Kind::Command, report, asked))
+            }
+            sys::Cloned::Child => sys::exit_now(127),
+        }
+    }
+
+    fn inherited<'a>(
+        &self,
+        stdio: [BorrowedFd<'a>; 3],
+        filter: Option<&'a [libc::sock_filter]>,
+    ) -> Inherited<'a> {
+        Inherited { stdio, filter, last_cap: self.last_cap, nofile: self.nofile }
+    }
+
+    fn filter(&mut self, process: &Process) -> Result<Option<Vec<libc::sock_filter>>, Failure> {
+        if !process.seccomp {
+            return Ok(None);
+        }
+        if let Some(filter) = self.filters.get(&process.caps) {
+            return Ok(Some(filter.clone()));
+        }
+        let filter = seccomp::compile(process.caps)
+            .map_err(|error| Failure::text("compile", "seccomp profile", error))?;
+        if self.filters.len() < FILTERS {
+            self.filters.insert(process.caps, filter.clone());
+        }
+        Ok(Some(filter))
+    }
+}
+
+fn starting(
+    pid: nix::unistd::Pid,
+    pidfd: OwnedFd,
+    label: String,
+    kind: Kind,
+    report: File,
+    asked: (u64, u64),
+) -> Child {
+    let phase = Phase::Starting { report, told: Vec::new(), asked };
+    Child { pid, pidfd, label, kind, phase, started: clock::wall(), polled: Vec::new() }
+}
+
+/// Pipes of the kernel's usual 64 KiB: a container that writes while no daemon reads waits, and loses
+/// nothing; more would only cost memory.
+fn stream() -> Result<(Stream, OwnedFd), Failure> {
+    let (source, write) = pipe2(OFlag::O_CLOEXEC).at("make", "log pipe")?;
+    let (staging_read, staging_write) = pipe2(OFlag::O_CLOEXEC).at("make", "staging pipe")?;
+    Ok((Stream { source, staging_read, staging_write }, write))
+}
+
+fn report_pipe() -> Result<(File, OwnedFd), Failure> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).at("make", "report pipe")?;
+    Ok((File::from(read), write))
+}
+
+fn open_cgroup(path: &Path) -> Result<File, Failure> {
+    File::open(path).at("open cgroup", path.display().to_string())
+}

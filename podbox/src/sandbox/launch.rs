@@ -1,0 +1,92 @@
+//! What the keeper is handed to start a container or an exec: every decision already made, every path
+//! absolute on the host unless it says otherwise. Data only; `plan` writes it, `init` carries it out.
+
+use super::caps::CapSet;
+use super::spec::User;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A container for the keeper to clone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The keeper's key for it: `POD-UID/CONTAINER-ATTEMPT`.
+    pub id: String,
+    /// Kept by the keeper and handed back as it is: how a restarted daemon knows what the container is.
+    pub label: String,
+    /// Its cgroup's directory; the process is cloned into it.
+    pub cgroup: PathBuf,
+    /// Pinned namespaces it joins.
+    pub join: Vec<PathBuf>,
+    /// Its root file system.
+    pub root: Root,
+    /// Bind mounts, in this order.
+    pub binds: Vec<Bind>,
+    /// `/proc` and `/sys` are fully visible and writable.
+    pub privileged: bool,
+    /// Working directory in the container; made if absent.
+    pub cwd: String,
+    /// What to execute, and as whom.
+    pub process: Process,
+}
+
+/// An overlay of image layers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Root {
+    /// An empty directory of the host: the mount point, in the container's own mount namespace only.
+    pub target: PathBuf,
+    /// Lower directories, the topmost first.
+    pub layers: Vec<PathBuf>,
+    /// What the container writes.
+    pub upper: PathBuf,
+    /// overlayfs' scratch directory beside it.
+    pub work: PathBuf,
+    /// Mounted read-only once everything is in place.
+    pub read_only: bool,
+    /// An empty directory that covers what containers shall not see.
+    pub empty: PathBuf,
+}
+
+/// A bind mount.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bind {
+    /// File or directory of the host.
+    pub source: PathBuf,
+    /// Path below the source, resolved so that no symbolic link leads out of it; empty for all of it.
+    pub sub_path: String,
+    /// Absolute path in the container; made if absent.
+    pub target: String,
+    /// Mounted read-only, with everything below it.
+    pub read_only: bool,
+}
+
+/// A program and what it may do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// argv; never empty.
+    pub args: Vec<String>,
+    /// `NAME=VALUE` each.
+    pub env: Vec<String>,
+    /// As whom.
+    pub user: User,
+    /// Capabilities of uid 0, and the bound for everybody else.
+    pub caps: CapSet,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    pub no_new_privs: bool,
+    /// Install the default-deny filter.
+    pub seccomp: bool,
+    /// oom_score_adj.
+    pub oom_score_adj: i32,
+}
+
+/// A command for a container that runs; user, capabilities and the rest are the container's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecLaunch {
+    /// The keeper's key of the exec.
+    pub id: String,
+    /// The container's.
+    pub container: String,
+    /// A leaf cgroup below the container's.
+    pub cgroup: PathBuf,
+    /// argv; never empty.
+    pub args: Vec<String>,
+}

@@ -1,0 +1,420 @@
+//! Decides what a sandbox and a container are made of: specs in, steps out. Pure: what the host offers
+//! comes in as [`Facts`].
+//!
+//! It does not know how a step is done, and it never leaves a limit out silently: what this host cannot
+//! enforce is in [`unenforced`].
+
+use super::caps::{CapSet, UnknownCapability};
+use super::launch::{Bind, Launch, Process, Root};
+use super::spec::{ContainerSpec, MountSource, Network, Resources, SandboxSpec, Seccomp};
+use super::step::{Setting, Step, Undo};
+use crate::api::identity::{ContainerRef, PodRef, QosClass};
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+/// A pod's `/dev/shm` has the size that Docker and containerd give it.
+const SHM_BYTES: u64 = 64 << 20;
+/// The cgroup that everything of podbox is in.
+pub const SLICE: &str = "podbox.slice";
+
+/// What the plan depends on and cannot decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// What outlives a reboot.
+    pub state_dir: PathBuf,
+    /// What does not.
+    pub run_dir: PathBuf,
+    /// Where cgroup v2 is mounted.
+    pub cgroup_root: PathBuf,
+    /// Controllers that are available below it.
+    pub controllers: BTreeSet<String>,
+}
+
+/// A spec that cannot be planned.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// It would become a file name, and is none.
+    #[error("{what} {name:?} cannot be a file name")]
+    Name {
+        /// Of what.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A file of a volume would be outside of it.
+    #[error("volume {volume:?}: {path:?} leads out of the volume")]
+    Path {
+        /// The volume.
+        volume: String,
+        /// The file.
+        path: String,
+    },
+    /// A mount names a volume that the pod does not have.
+    #[error("container {container:?} mounts volume {volume:?}, which its pod does not have")]
+    Volume {
+        /// The container.
+        container: String,
+        /// The volume.
+        volume: String,
+    },
+    /// A mount's target is relative.
+    #[error("container {container:?}: {path:?} is not an absolute path")]
+    Relative {
+        /// The container.
+        container: String,
+        /// The path.
+        path: String,
+    },
+    /// A capability's name.
+    #[error("container {container:?}")]
+    Capability {
+        /// The container.
+        container: String,
+        /// Which.
+        #[source]
+        source: UnknownCapability,
+    },
+    /// Without a command or layers there is nothing to run.
+    #[error("container {0:?} has no command, and its image names none")]
+    NoCommand(String),
+    /// An image without layers.
+    #[error("container {0:?}: its image has no layers")]
+    NoLayers(String),
+    /// Not built yet.
+    #[error("container {0:?}: a terminal (tty) or an open stdin is not supported")]
+    Terminal(String),
+}
+
+/// A limit that was asked for and that this host cannot enforce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unenforced {
+    /// The file it would be written to.
+    pub setting: &'static str,
+    /// The controller that is missing.
+    pub controller: &'static str,
+}
+
+impl Facts {
+    fn pod_run(&self, pod: &PodRef) -> PathBuf {
+        self.run_dir.join("pods").join(&pod.uid)
+    }
+
+    fn pod_state(&self, pod: &PodRef) -> PathBuf {
+        self.state_dir.join("pods").join(&pod.uid)
+    }
+
+    fn namespaces(&self, pod: &PodRef) -> PathBuf {
+        self.run_dir.join("ns").join(&pod.uid)
+    }
+
+    /// The cgroup of everything.
+    pub fn slice(&self) -> PathBuf {
+        self.cgroup_root.join(SLICE)
+    }
+
+    /// A pod's cgroup.
+    pub fn pod_cgroup(&self, pod: &PodRef, qos: QosClass) -> PathBuf {
+        self.slice().join(qos.cgroup()).join(format!("pod{}", pod.uid))
+    }
+
+    /// A container's cgroup.
+    pub fn container_cgroup(&self, container: &ContainerRef, qos: QosClass) -> PathBuf {
+        self.pod_cgroup(&container.pod, qos).join(container.key())
+    }
+
+    /// Where a container's log pump keeps its place.
+    pub fn log_journal(&self, container: &ContainerRef) -> PathBuf {
+        self.pod_run(&container.pod).join(format!("{}.journal", container.key()))
+    }
+
+    /// A sandbox's record: what a later daemon takes down when this one could not.
+    pub fn record(&self, pod: &PodRef) -> PathBuf {
+        self.run_dir.join("sandboxes").join(format!("{}.json", pod.uid))
+    }
+
+    /// An empty directory: where containers' roots are mounted, each in its own mount namespace.
+    pub fn root_target(&self) -> PathBuf {
+        self.run_dir.join("root")
+    }
+
+    /// An empty directory: covers what containers shall not see.
+    pub fn empty(&self) -> PathBuf {
+        self.run_dir.join("empty")
+    }
+}
+
+/// The keeper's key of a container.
+pub fn launch_id(container: &ContainerRef) -> String {
+    format!("{}/{}", container.pod.uid, container.key())
+}
+
+/// Steps that build a sandbox.
+pub fn sandbox(spec: &SandboxSpec, facts: &Facts) -> Result<Vec<Step>, PlanError> {
+    check_pod(&spec.pod)?;
+    let run = facts.pod_run(&spec.pod);
+    let mut steps = vec![
+        pin(spec, facts),
+        Step::MakeDirectory { path: run.clone(), mode: 0o711 },
+        Step::MakeDirectory { path: facts.pod_state(&spec.pod), mode: 0o711 },
+        Step::MakeCgroup {
+            path: facts.pod_cgroup(&spec.pod, spec.qos),
+            settings: enforced(&spec.resources, facts),
+            delegate: facts.controllers.iter().cloned().collect(),
+        },
+        Step::MountTmpfs { target: run.join("shm"), size: Some(SHM_BYTES), mode: 0o1777, exec: false },
+        file(run.join("hosts"), &spec.hosts),
+        file(run.join("resolv.conf"), &spec.resolv_conf),
+        file(run.join("hostname"), &format!("{}\n", spec.hostname)),
+    ];
+    if let Network::Pod { address, prefix_len, gateway } = spec.network {
+        let host_name = spec.pod.link_name();
+        steps.push(Step::AttachLink { host_name, address, prefix_len, gateway });
+    }
+    for volume in volumes(spec, facts)? {
+        steps.extend(volume.steps);
+    }
+    Ok(steps)
+}
+
+fn pin(spec: &SandboxSpec, facts: &Facts) -> Step {
+    Step::PinNamespaces {
+        dir: facts.namespaces(&spec.pod),
+        hostname: spec.hostname.clone(),
+        network: matches!(spec.network, Network::Pod { .. }),
+    }
+}
+
+fn file(path: PathBuf, text: &str) -> Step {
+    Step::WriteFile { path, bytes: text.as_bytes().to_vec(), mode: 0o644 }
+}
+
+/// A volume: where it is, and the steps that make it.
+struct Volume<'a> {
+    name: &'a str,
+    path: PathBuf,
+    steps: Vec<Step>,
+}
+
+fn volumes<'a>(spec: &'a SandboxSpec, facts: &Facts) -> Result<Vec<Volume<'a>>, PlanError> {
+    let (run, state) = (facts.pod_run(&spec.pod), facts.pod_state(&spec.pod));
+    let mut all = Vec::new();
+    for dir in &spec.empty_dirs {
+        check_name("volume", &dir.name)?;
+        // Every user of the pod may write there.
+        let (base, mode) = (if dir.memory { &run } else { &state }, 0o777);
+        let path = base.join(format!("volume-{}", dir.name));
+        let step = match dir.memory {
+            true => Step::MountTmpfs { target: path.clone(), size: dir.size_limit, mode, exec: true },
+            false => Step::MakeDirectory { path: path.clone(), mode },
+        };
+        all.push(Volume { name: &dir.name, path, steps: vec![step] });
+    }
+    for volume in &spec.file_volumes {
+        check_name("volume", &volume.name)?;
+        let path = run.join(format!("volume-{}", volume.name));
+        let mut steps = vec![match volume.memory {
+            true => Step::MountTmpfs { target: path.clone(), size: None, mode: 0o755, exec: true },
+            false => Step::MakeDirectory { path: path.clone(), mode: 0o755 },
+        }];
+        for file in &volume.files {
+            check_inside(&volume.name, &file.path)?;
+            let bytes = file.bytes.clone();
+            steps.push(Step::WriteFile { path: path.join(&file.path), bytes, mode: file.mode });
+        }
+        all.push(Volume { name: &volume.name, path, steps });
+    }
+    Ok(all)
+}
+
+/// Steps that build and start a container of that sandbox; `label` is what the keeper hands back later.
+pub fn container(
+    spec: &ContainerSpec,
+    sandbox: &SandboxSpec,
+    facts: &Facts,
+    label: String,
+) -> Result<Vec<Step>, PlanError> {
+    check_container(spec)?;
+    let state = container_state(&spec.container, facts);
+    let cgroup = facts.container_cgroup(&spec.container, spec.qos);
+    let launch = launch(spec, sandbox, facts, label)?;
+    let mut steps = vec![
+        Step::MakeDirectory { path: state.clone(), mode: 0o700 },
+        Step::MakeDirectory { path: state.join("upper"), mode: 0o755 },
+        Step::MakeDirectory { path: state.join("work"), mode: 0o700 },
+        // Processes live here, so its controllers are not handed on; the leaves of execs need none.
+        Step::MakeCgroup {
+            path: cgroup.clone(),
+            settings: enforced(&spec.resources, facts),
+            delegate: vec![],
+        },
+    ];
+    if !spec.security.privileged {
+        steps.push(Step::AllowDevices { cgroup: cgroup.clone() });
+    }
+    steps.push(Step::Register { cgroup, container: spec.container.clone() });
+    steps.push(Step::Launch(Box::new(launch)));
+    Ok(steps)
+}
+
+/// What takes a container away that an earlier daemon may have started: as its plan's inverses, in order.
+pub fn container_teardown(container: &ContainerRef, qos: QosClass, facts: &Facts) -> Vec<Undo> {
+    let cgroup = facts.container_cgroup(container, qos);
+    vec![
+        Undo::Forget { id: launch_id(container), cgroup: cgroup.clone() },
+        Undo::Unregister(cgroup.clone()),
+        Undo::RemoveCgroup(cgroup),
+        Undo::Remove(container_state(container, facts)),
+        Undo::Remove(facts.log_journal(container)),
+    ]
+}
+
+fn container_state(container: &ContainerRef, facts: &Facts) -> PathBuf {
+    facts.pod_state(&container.pod).join(container.key())
+}
+
+fn launch(
+    spec: &ContainerSpec,
+    sandbox: &SandboxSpec,
+    facts: &Facts,
+    label: String,
+) -> Result<Launch, PlanError> {
+    let state = container_state(&spec.container, facts);
+    let security = &spec.security;
+    let namespaces = facts.namespaces(&sandbox.pod);
+    let own_network = matches!(sandbox.network, Network::Pod { .. }).then_some("net");
+    Ok(Launch {
+        id: launch_id(&spec.container),
+        label,
+        cgroup: facts.container_cgroup(&spec.container, spec.qos),
+        join: own_network.into_iter().chain(["ipc", "uts"]).map(|name| namespaces.join(name)).collect(),
+        root: Root {
+            target: facts.root_target(),
+            layers: spec.layers.clone(),
+            upper: state.join("upper"),
+            work: state.join("work"),
+            read_only: security.read_only_root,
+            empty: facts.empty(),
+        },
+        binds: binds(spec, sandbox, facts)?,
+        privileged: security.privileged,
+        cwd: if spec.cwd.is_empty() { "/".into() } else { spec.cwd.clone() },
+        process: Process {
+            args: spec.args.clone(),
+            env: spec.env.clone(),
+            user: spec.user.clone(),
+            caps: caps(spec)?,
+            no_new_privs: security.no_new_privs,
+            seccomp: security.seccomp == Seccomp::RuntimeDefault && !security.privileged,
+            oom_score_adj: spec.oom_score_adj,
+        },
+    })
+}
+
+fn caps(spec: &ContainerSpec) -> Result<CapSet, PlanError> {
+    if spec.security.privileged {
+        return Ok(CapSet::ALL);
+    }
+    CapSet::resolve(&spec.security.capabilities_add, &spec.security.capabilities_drop)
+        .map_err(|source| PlanError::Capability { container: spec.container.name.clone(), source })
+}
+
+/// What every container of a pod shares, then its own mounts; one of those may cover one of these.
+fn binds(spec: &ContainerSpec, sandbox: &SandboxSpec, facts: &Facts) -> Result<Vec<Bind>, PlanError> {
+    let run = facts.pod_run(&sandbox.pod);
+    let own = |name: &str, target: &str| Bind {
+        source: run.join(name),
+        sub_path: String::new(),
+        target: target.into(),
+        // They belong to the pod, but a container may edit its files, as under every kubelet.
+        read_only: false,
+    };
+    let mut binds = vec![own("shm", "/dev/shm")];
+    for name in ["hosts", "resolv.conf", "hostname"] {
+        binds.push(own(name, &format!("/etc/{name}")));
+    }
+    // Mounts below others come after them, in whatever order the manifest has them.
+    let mut mounts: Vec<_> = spec.mounts.iter().collect();
+    mounts.sort_by_key(|mount| Path::new(&mount.target).components().count());
+    let volumes = volumes(sandbox, facts)?;
+    for mount in mounts {
+        let container = || spec.container.name.clone();
+        if !mount.target.starts_with('/') {
+            return Err(PlanError::Relative { container: container(), path: mount.target.clone() });
+        }
+        let source = match &mount.source {
+            MountSource::Host(path) => path.clone(),
+            MountSource::Volume(name) => match volumes.iter().find(|volume| volume.name == name) {
+                Some(volume) => volume.path.clone(),
+                None => return Err(PlanError::Volume { container: container(), volume: name.clone() }),
+            },
+        };
+        binds.retain(|bind| bind.target != mount.target);
+        let (sub_path, target) = (mount.sub_path.clone(), mount.target.clone());
+        binds.push(Bind { source, sub_path, target, read_only: mount.read_only });
+    }
+    Ok(binds)
+}
+
+/// Every cgroup file that the resources want written, with its controller.
+fn settings(resources: &Resources) -> Vec<(&'static str, Setting)> {
+    let mut all = Vec::new();
+    let mut add = |controller, file, value: Option<String>, optional| {
+        all.extend(value.map(|value| (controller, Setting { file, value, optional })));
+    };
+    let text = |value: Option<u64>| value.map(|value| value.to_string());
+    let cpu_max = resources.cpu_max.map(|max| format!("{} {}", max.quota_us, max.period_us));
+    add("cpu", "cpu.max", cpu_max, false);
+    add("cpu", "cpu.weight", text(resources.cpu_weight), false);
+    add("memory", "memory.max", text(resources.memory_max), false);
+    add("memory", "memory.high", text(resources.memory_high), false);
+    // As the kubelet has it: a memory limit is one of memory, not of memory and then swap.
+    add("memory", "memory.swap.max", resources.memory_max.map(|_| "0".into()), true);
+    add("memory", "memory.oom.group", resources.oom_group.then(|| "1".into()), false);
+    add("pids", "pids.max", text(resources.pids_max), false);
+    all
+}
+
+fn enforced(resources: &Resources, facts: &Facts) -> Vec<Setting> {
+    let all = settings(resources).into_iter();
+    all.filter(|(controller, _)| facts.controllers.contains(*controller)).map(|(_, s)| s).collect()
+}
+
+/// Limits in these resources that this host cannot enforce.
+pub fn unenforced(resources: &Resources, facts: &Facts) -> Vec<Unenforced> {
+    let all = settings(resources).into_iter();
+    all.filter(|(controller, setting)| !facts.controllers.contains(*controller) && !setting.optional)
+        .map(|(controller, setting)| Unenforced { setting: setting.file, controller })
+        .collect()
+}
+
+fn check_pod(pod: &PodRef) -> Result<(), PlanError> {
+    check_name("pod uid", &pod.uid)
+}
+
+fn check_container(spec: &ContainerSpec) -> Result<(), PlanError> {
+    let name = &spec.container.name;
+    check_pod(&spec.container.pod)?;
+    check_name("container", name)?;
+    match spec {
+        _ if spec.args.is_empty() => Err(PlanError::NoCommand(name.clone())),
+        _ if spec.layers.is_empty() => Err(PlanError::NoLayers(name.clone())),
+        _ if spec.tty || spec.stdin => Err(PlanError::Terminal(name.clone())),
+        _ => Ok(()),
+    }
+}
+
+fn check_name(what: &'static str, name: &str) -> Result<(), PlanError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.starts_with('.') || name.len() > 200 || !name.chars().all(plain) {
+        return Err(PlanError::Name { what, name: name.into() });
+    }
+    Ok(())
+}
+
+fn check_inside(volume: &str, path: &str) -> Result<(), PlanError> {
+    let normal = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    if path.is_empty() || !normal {
+        return Err(PlanError::Path { volume: volume.into(), path: path.into() });
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! The steps that build a sandbox or a container, and what undoes each. Data: `plan` lists them, `apply`
+//! does them.
+
+use super::launch::Launch;
+use crate::api::identity::ContainerRef;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+/// Steps in different lanes do not need each other and run at the same time; within a lane they run in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Namespaces and the link: the slowest part.
+    Network,
+    /// Everything else.
+    Ground,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Makes a directory with this mode.
+    MakeDirectory {
+        /// Where.
+        path: PathBuf,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Mounts a tmpfs on a new directory.
+    MountTmpfs {
+        /// Where.
+        target: PathBuf,
+        /// Its size in bytes; half of memory without.
+        size: Option<u64>,
+        /// Permission bits of its root.
+        mode: u32,
+        /// Programs in it may be executed.
+        exec: bool,
+    },
+    /// Writes a file, and makes the directories above it.
+    WriteFile {
+        /// Where.
+        path: PathBuf,
+        /// Content.
+        bytes: Vec<u8>,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Makes a cgroup.
+    MakeCgroup {
+        /// Its directory.
+        path: PathBuf,
+        /// Files and what to write to them.
+        settings: Vec<Setting>,
+        /// Controllers to hand on to its children; empty where processes will live.
+        delegate: Vec<String>,
+    },
+    /// Makes network, IPC and UTS namespaces and pins them.
+    PinNamespaces {
+        /// Where.
+        dir: PathBuf,
+        /// The host name.
+        hostname: String,
+        /// With a network namespace.
+        network: bool,
+    },
+    /// Links the namespace just pinned to the bridge.
+    AttachLink {
+        /// Name of the host's end.
+        host_name: String,
+        /// The pod's address.
+        address: Ipv4Addr,
+        /// Length of the node's pod range.
+        prefix_len: u8,
+        /// The default route.
+        gateway: Ipv4Addr,
+    },
+    /// Attaches the device policy to a cgroup. Undone by the cgroup's end.
+    AllowDevices {
+        /// Its directory.
+        cgroup: PathBuf,
+    },
+    /// Says whose the cgroup is, before a process can be in it.
+    Register {
+        /// Its directory.
+        cgroup: PathBuf,
+        /// Whose.
+        container: ContainerRef,
+    },
+    /// Lets the keeper start the container.
+    Launch(Box<Launch>),
+}
+
+/// A file of a cgroup and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The file's name.
+    pub file: &'static str,
+    /// What to write.
+    pub value: String,
+    /// Not every kernel has this file, and nothing is lost where it is missing.
+    pub optional: bool,
+}
+
+/// What takes a step back. Undoing what is not there succeeds, so that teardown may be repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Undo {
+    /// Removes a file or a directory with everything in it; never follows links.
+    Remove(PathBuf),
+    /// Unmounts, and removes the directory below.
+    Unmount(PathBuf),
+    /// Kills what lives in the cgroup, waits until it is empty, removes it and its children.
+    RemoveCgroup(PathBuf),
+    /// Unpins namespaces.
+    Unpin(PathBuf),
+    /// Removes a link by its host end's name.
+    DetachLink(String),
+    /// Says that the cgroup is nobody's.
+    Unregister(PathBuf),
+    /// Kills the container and lets the keeper forget it.
+    Forget {
+        /// The keeper's key.
+        id: String,
+        /// Its cgroup.
+        cgroup: PathBuf,
+    },
+}
+
+impl Step {
+    /// Its name in metrics and errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Step::MakeDirectory { .. } => "make-directory",
+            Step::MountTmpfs { .. } => "mount-tmpfs",
+            Step::WriteFile { .. } => "write-file",
+            Step::MakeCgroup { .. } => "make-cgroup",
+            Step::PinNamespaces { .. } => "pin-namespaces",
+            Step::AttachLink { .. } => "attach-link",
+            Step::AllowDevices { .. } => "allow-devices",
+            Step::Register { .. } => "register",
+            Step::Launch(_) => "launch",
+        }
+    }
+
+    /// What it works on, for errors.
+    pub fn subject(&self) -> String {
+        match self {
+            Step::MakeDirectory { path, .. }
+            | Step::WriteFile { path, .. }
+            | Step::MakeCgroup { path, .. } => path.display().to_string(),
+            Step::MountTmpfs { target, .. } => target.display().to_string(),
+            Step::PinNamespaces { dir, .. } => dir.display().to_string(),
+            Step::AttachLink { host_name, .. } => host_name.clone(),
+            Step::AllowDevices { cgroup } | Step::Register { cgroup, .. } => cgroup.display().to_string(),
+            Step::Launch(launch) => launch.id.clone(),
+        }
+    }
+
+    /// Where it runs.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Step::PinNamespaces { .. } | Step::AttachLink { .. } => Lane::Network,
+            _ => Lane::Ground,
+        }
+    }
+
+    /// What takes it back; `None` where another step's inverse does.
+    pub fn inverse(&self) -> Option<Undo> {
+        Some(match self {
+            Step::MakeDirectory { path, .. } | Step::WriteFile { path, .. } => Undo::Remove(path.clone()),
+            Step::MountTmpfs { target, .. } => Undo::Unmount(target.clone()),
+            Step::MakeCgroup { path, .. } => Undo::RemoveCgroup(path.clone()),
+            Step::PinNamespaces { dir, .. } => Undo::Unpin(dir.clone()),
+            Step::AttachLink { host_name, .. } => Undo::DetachLink(host_name.clone()),
+            Step::AllowDevices { .. } => return None,
+            Step::Register { cgroup, .. } => Undo::Unregister(cgroup.clone()),
+            Step::Launch(launch) => Undo::Forget { id: launch.id.clone(), cgroup: launch.cgroup.clone() },
+        })
+    }
+}
