@@ -122,3 +122,18 @@ proptest::proptest! {
         let _ = decode("m.yaml", text.as_bytes());
     }
 }
+
+#[test]
+fn the_examples_are_manifests_that_podbox_honours_in_full() {
+    for (file, text) in [
+        ("hello.yaml", include_str!("../../../../examples/hello.yaml")),
+        ("forever.yaml", include_str!("../../../../examples/forever.yaml")),
+    ] {
+        for document in decode(file, text.as_bytes()).unwrap() {
+            if let Object::Pod(mut pod) = document.object {
+                crate::api::default::pod(&mut pod);
+                assert_eq!(crate::api::support::unsupported(&pod), [], "{file}");
+            }
+        }
+    }
+}
