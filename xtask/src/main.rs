@@ -3,6 +3,7 @@
 mod clock;
 mod image;
 mod setup;
+mod tidy;
 mod vm;
 mod workspace;
 
@@ -21,6 +22,8 @@ enum Verb {
     Setup,
     /// Build the test image, an OCI layout.
     Image,
+    /// Check the import ranks and the house rules.
+    Tidy,
     /// Run a command in a virtual machine that sees this host's files.
     Vm(vm::Args),
 }
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     let result = match Verb::parse() {
         Verb::Setup => setup::main().map(|()| 0),
         Verb::Image => image::main().map(|()| 0),
+        Verb::Tidy => tidy::main().map(|()| 0),
         Verb::Vm(args) => vm::main(args),
     };
     match result {

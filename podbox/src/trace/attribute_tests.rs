@@ -1,3 +1,5 @@
+//! Attribution: which pod and container an event is told of, in which role.
+
 use super::*;
 use crate::api::identity::PodRef;
 use podbox_common::{Comm, ExitEvent, Kind, ReapEvent};

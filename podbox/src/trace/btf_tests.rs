@@ -1,3 +1,5 @@
+//! The BTF reader, on types written for these tests and on damaged ones.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Manifests as people write them: what is read from them, and how a mistake is told.
+
 use super::*;
 
 fn objects(text: &str) -> Vec<(usize, Option<usize>, &'static str)> {
