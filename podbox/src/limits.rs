@@ -58,3 +58,31 @@ pub const FRAME: Duration = Duration::from_millis(100);
 pub const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// How long the removal of a container waits for the rest of its log.
 pub const LOG_REMOVE: Duration = Duration::from_secs(5);
+/// Bytes of one name in a layer, as file systems have it.
+pub const ENTRY_NAME_BYTES: usize = 255;
+/// Bytes of one path in a layer, as the kernel has it.
+pub const ENTRY_PATH_BYTES: usize = 4095;
+/// Directories above each other in a layer.
+pub const ENTRY_DEPTH: usize = 255;
+/// Bytes of one extended header in a layer's archive: long names, extended attributes.
+pub const ENTRY_EXTENSION_BYTES: u64 = 1 << 20;
+/// Entries of one layer.
+pub const LAYER_ENTRIES: u64 = 4_000_000;
+/// Bytes of one unpacked layer, however large it is compressed.
+pub const LAYER_BYTES: u64 = 64 << 30;
+/// Bytes that any layer may unpack to; beyond, [`LAYER_RATIO`] counts.
+pub const LAYER_BYTES_FREE: u64 = 1 << 30;
+/// How many times its compressed size a layer may unpack to.
+pub const LAYER_RATIO: u64 = 200;
+/// Layers of one image: what overlayfs can stack.
+pub const IMAGE_LAYERS: usize = 500;
+/// Bytes of one manifest, index or image configuration.
+pub const IMAGE_DOCUMENT_BYTES: u64 = 8 << 20;
+/// Members of an image archive.
+pub const ARCHIVE_MEMBERS: usize = 100_000;
+/// Layers downloaded at the same time for one image.
+pub const LAYER_DOWNLOADS: usize = 4;
+/// How long a registry may take to accept a connection.
+pub const REGISTRY_CONNECT: Duration = Duration::from_secs(15);
+/// How long a registry may be silent while it answers.
+pub const REGISTRY_READ: Duration = Duration::from_secs(60);

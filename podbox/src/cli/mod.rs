@@ -2,6 +2,7 @@
 
 mod doctor;
 mod events;
+mod image;
 mod live;
 mod table;
 
@@ -64,6 +65,8 @@ enum Command {
         /// The cgroup it moves to
         cgroup: PathBuf,
     },
+    /// Pull, load, list and remove images
+    Image(image::ImageArgs),
 }
 
 impl NodeArgs {
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
     let config = cli.node.config();
     let done: anyhow::Result<ExitCode> = match cli.command {
         Command::Doctor(args) => doctor::run(&args, &config),
+        Command::Image(args) => image::run(args, &config),
         Command::Events(args) => events::run(args, &config),
         Command::Keeper { .. } => unreachable!("handled before"),
     };

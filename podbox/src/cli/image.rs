@@ -1,0 +1,184 @@
+//! `podbox image`: works on the store's files directly, beside a podbox that runs or without one.
+
+use super::table;
+use crate::config::Config;
+use crate::image::{Credentials, Record, Store, for_people};
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Images of this node.
+#[derive(Debug, Args)]
+pub struct ImageArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Pull an image from its registry
+    Pull {
+        /// As a manifest names it: busybox:1.36, registry.example/app@sha256:…
+        reference: String,
+    },
+    /// Load images from an OCI layout directory, an OCI archive or a docker-save archive
+    Load {
+        /// The directory or the archive
+        path: PathBuf,
+        /// The image's name, instead of those it has in the archive
+        #[arg(long, value_name = "NAME")]
+        tag: Option<String>,
+    },
+    /// List the images on this node
+    Ls {
+        /// How to print them
+        #[arg(short, long, value_enum, default_value = "table")]
+        output: Output,
+    },
+    /// Remove images, and the layers that no other image has
+    Rm {
+        /// Names or image IDs
+        #[arg(required = true)]
+        references: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+/// Runs `podbox image`.
+pub fn run(args: ImageArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let store = Store::open(&config.state_dir)?;
+    match args.command {
+        Command::Pull { reference } => {
+            let pull = store.pull(&reference, &Credentials::Anonymous, for_people().into());
+            let image = super::runtime()?.block_on(pull)?;
+            say(&format!("{}  {}\n", image.reference, image.id))?;
+        }
+        Command::Load { path, tag } => {
+            for image in store.load(&path, tag.as_deref())? {
+                say(&format!("{}  {}\n", image.reference, image.id))?;
+            }
+        }
+        Command::Ls { output } => list(&store, output)?,
+        Command::Rm { references } => {
+            let mounted = mounted_layers();
+            for reference in references {
+                let removed = store.remove(&reference, |layer| mounted.contains(layer))?;
+                say(&format!("{}  removed\n", removed.reference))?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints; a reader that went away (`| head`) is none of our failures.
+fn say(text: &str) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("printing failed"),
+        _ => Ok(()),
+    }
+}
+
+fn list(store: &Store, output: Output) -> anyhow::Result<()> {
+    let records = store.list()?;
+    match output {
+        Output::Json => {
+            let text = serde_json::to_string_pretty(&records).context("writing the images as JSON failed")?;
+            say(&(text + "\n"))?;
+        }
+        Output::Table => {
+            let now = crate::clock::wall();
+            let rows: Vec<_> = records.iter().map(|record| row(record, now)).collect();
+            say(&table::render(&["IMAGE", "TAG", "IMAGE ID", "SIZE", "CREATED", "PULLED"], &rows))?;
+        }
+    }
+    Ok(())
+}
+
+fn row(record: &Record, now: SystemTime) -> Vec<String> {
+    let (name, tag) = match record.reference.split_once('@') {
+        Some((name, _)) => (name, "<none>"),
+        None => record.reference.rsplit_once(':').unwrap_or((&record.reference, "<none>")),
+    };
+    let pulled = UNIX_EPOCH + Duration::from_secs(record.pulled_at);
+    let created = record.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    vec![
+        name.to_owned(),
+        tag.to_owned(),
+        record.id.hex()[..13].to_owned(),
+        size(record.size),
+        created.map_or_else(|| "-".to_owned(), |at| age(now, at.into())),
+        age(now, pulled),
+    ]
+}
+
+fn size(bytes: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for larger in units {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1000.0;
+        unit = larger;
+    }
+    if unit == "B" { format!("{bytes}B") } else { format!("{value:.1}{unit}") }
+}
+
+fn age(now: SystemTime, then: SystemTime) -> String {
+    let seconds = now.duration_since(then).map_or(0, |age| age.as_secs());
+    match seconds {
+        0..120 => format!("{seconds}s ago"),
+        120..7200 => format!("{}m ago", seconds / 60),
+        7200..172_800 => format!("{}h ago", seconds / 3600),
+        _ => format!("{}d ago", seconds / 86_400),
+    }
+}
+
+/// Layers that some overlay mount of some process uses. Containers have mount namespaces of their own, so each
+/// process' table counts; one that ends meanwhile uses nothing any more.
+fn mounted_layers() -> HashSet<PathBuf> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let tables = processes.filter_map(|process| fs::read_to_string(process.path().join("mountinfo")).ok());
+    tables.flat_map(|table| lower_dirs(&table)).collect()
+}
+
+fn lower_dirs(mountinfo: &str) -> Vec<PathBuf> {
+    let overlays = mountinfo.lines().filter_map(|line| line.split_once(" - overlay "));
+    let options = overlays.flat_map(|(_, rest)| rest.split(' ').next_back().unwrap_or_default().split(','));
+    let lower = options.filter_map(|option| option.strip_prefix("lowerdir").and_then(|o| o.split_once('=')));
+    lower.flat_map(|(_, dirs)| dirs.split(':')).map(PathBuf::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_ages_are_short() {
+        assert_eq!([size(0), size(999), size(1500), size(2_340_000)], ["0B", "999B", "1.5kB", "2.3MB"]);
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(
+            [age(at(9), at(0)), age(at(86_400 * 3), at(0)), age(at(0), at(9))],
+            ["9s ago", "3d ago", "0s ago"]
+        );
+    }
+
+    #[test]
+    fn layers_of_overlay_mounts_are_found_in_both_forms() {
+        let table = "1 2 0:1 / / rw - ext4 /dev/a rw\n\
+            3 1 0:2 / / rw - overlay overlay rw,lowerdir=/a/fs:/b/fs,upperdir=/u,workdir=/w\n\
+            4 1 0:3 / / rw - overlay none rw,lowerdir+=/c/fs,lowerdir+=/d/fs,upperdir=/u";
+        assert_eq!(lower_dirs(table), ["/a/fs", "/b/fs", "/c/fs", "/d/fs"].map(PathBuf::from));
+    }
+}
