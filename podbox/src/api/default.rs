@@ -15,7 +15,7 @@ const FILE_MODE: i32 = 0o644;
 
 /// Defaults a pod.
 pub fn pod(pod: &mut Pod) {
-    let Some(spec) = &mut pod.spec else { return };
+    let spec = pod.spec.get_or_insert_default();
     text(&mut spec.restart_policy, "Always");
     text(&mut spec.dns_policy, "ClusterFirst");
     text(&mut spec.scheduler_name, "default-scheduler");

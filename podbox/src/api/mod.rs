@@ -9,3 +9,4 @@ pub mod images;
 pub mod manifest;
 pub mod quantity;
 pub mod support;
+pub mod validate;
