@@ -1,1 +1,217 @@
-//! Where the real parts meet.
+//! Where the real parts meet: lock, tracer, network, engine, images, metrics and the root-only socket, started
+//! in the order in which they need each other and ended in the reverse one.
+//!
+//! It decides nothing about pods. Invariant: what a failed start made is taken back before the error is told.
+
+use crate::api::attribution::{Attribution, Untraced};
+use crate::api::error::chain;
+use crate::api::event::KernelEvent;
+use crate::config::Config;
+use crate::image::{ImageError, NodeImages, Progress, Store};
+use crate::limits;
+use crate::net::dataplane::{self, Dataplane, DataplaneError};
+use crate::net::lease::{LeaseError, Leases};
+use crate::node::agent::Agent;
+use crate::node::lock::{self, HostLock, LockError};
+use crate::node::{Node, events, facts};
+use crate::sandbox::engine::{Engine, EngineError, Options};
+use crate::server::admin::{self, Admin};
+use crate::server::exposition::{Exposition, ExpositionError};
+use crate::server::{http, kernel};
+use crate::trace::{CapabilityReport, TraceConfig, Tracer};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+
+/// Why the daemon could not start.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// Another one runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Images.
+    #[error("opening the image store failed")]
+    Images(#[from] ImageError),
+    /// Addresses.
+    #[error("opening the address leases failed")]
+    Leases(#[from] LeaseError),
+    /// The bridge and what is around it.
+    #[error("setting up the pod network failed")]
+    Network(#[from] DataplaneError),
+    /// Sandboxes.
+    #[error("starting the sandbox engine failed")]
+    Engine(#[from] EngineError),
+    /// The recorder.
+    #[error(transparent)]
+    Exposition(#[from] ExpositionError),
+    /// The metrics port.
+    #[error("listening for metrics on {address} failed; choose another with --metrics-addr")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The socket.
+    #[error("listening on podbox's own socket in {} failed", run_dir.display())]
+    Admin {
+        /// Where.
+        run_dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The node, with every part real.
+pub type RealNode = Node<Engine, NodeImages>;
+
+/// A running daemon.
+pub struct Daemon {
+    /// What pods share.
+    pub node: Arc<RealNode>,
+    /// Runs pods.
+    pub agent: Agent<Engine, NodeImages>,
+    /// The kernel's witness; none where no BPF program could be loaded.
+    pub tracer: Option<Arc<Tracer>>,
+    /// Which kernel signals are live.
+    pub capabilities: CapabilityReport,
+    tasks: JoinSet<()>,
+    socket: PathBuf,
+    _lock: HostLock,
+}
+
+impl Daemon {
+    /// Takes the host for `command` (`run`) and starts every part.
+    pub async fn start(
+        config: Config,
+        command: &str,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Daemon, DaemonError> {
+        let lock = lock::take(&config.run_dir, command)?;
+        let images = NodeImages::new(Store::open(&config.state_dir)?, progress);
+        let metrics = TcpListener::bind(config.metrics_addr)
+            .await
+            .map_err(|source| DaemonError::Metrics { address: config.metrics_addr, source })?;
+        let (socket_listener, socket) = admin::listen(&config.run_dir)
+            .map_err(|source| DaemonError::Admin { run_dir: config.run_dir.clone(), source })?;
+        let mut exposition = Exposition::install()?;
+        let (tracer, capabilities) = trace(&config);
+        let attribution: Arc<dyn Attribution> = match &tracer {
+            Some(tracer) => Arc::clone(tracer) as _,
+            None => Arc::new(Untraced),
+        };
+        let (node, agent) = match node(config, images, attribution).await {
+            Ok(made) => made,
+            Err(error) => {
+                let _ = fs::remove_file(&socket);
+                return Err(error);
+            }
+        };
+        let mut tasks = JoinSet::new();
+        let views = Arc::clone(&node);
+        exposition.collect(move || {
+            views.views.collect();
+            String::new()
+        });
+        if let Some(tracer) = &tracer {
+            let counted = Arc::clone(tracer);
+            exposition.collect(move || kernel::record(&counted.snapshot(), counted.oom_watched()));
+            tasks.spawn(follow(Arc::clone(&node), tracer.subscribe()));
+        }
+        let exposition = Arc::new(exposition);
+        let admin = Admin {
+            tracer: tracer.clone(),
+            exposition: Arc::clone(&exposition),
+            capabilities: serde_json::to_string(&capabilities).expect("a report has only string keys"),
+        };
+        tasks.spawn(http::serve(socket_listener, Arc::new(admin)));
+        tasks.spawn(http::serve(metrics, Arc::clone(&exposition)));
+        tasks.spawn(exposition.upkeep(limits::METRICS_UPKEEP));
+        Ok(Daemon { node, agent, tracer, capabilities, tasks, socket, _lock: lock })
+    }
+
+    /// Takes everything back. Pods must be gone. Goes on after a failure; returns all, for people.
+    pub async fn stop(mut self) -> Vec<String> {
+        let mut problems = Vec::new();
+        self.tasks.shutdown().await;
+        if let Err(error) = self.node.runtime.close().await {
+            problems.push(chain(&error));
+        }
+        if let Err(errors) = dataplane::teardown(&self.node.config).await {
+            problems.extend(errors.iter().map(|error| chain(error)));
+        }
+        if let Err(error) = fs::remove_file(&self.socket) {
+            problems.push(format!("removing {} failed: {error}", self.socket.display()));
+        }
+        problems
+    }
+}
+
+/// Loads the BPF programs. Without them pods run all the same, and the report says what stays unseen.
+fn trace(config: &Config) -> (Option<Arc<Tracer>>, CapabilityReport) {
+    let level = facts::container_level(&config.cgroup_root);
+    let loaded = Tracer::load(TraceConfig::new(level)).map(|(tracer, report)| (Arc::new(tracer), report));
+    match loaded {
+        Ok((tracer, report)) => match tracer.spawn_reader() {
+            Ok(_) => (Some(tracer), report),
+            Err(error) => {
+                tracing::error!(%error, "kernel events stay unseen: reading the BPF rings failed");
+                (Some(tracer), report)
+            }
+        },
+        Err(error) => {
+            let reason = chain(&error);
+            tracing::error!("kernel events stay unseen: {reason}");
+            (None, CapabilityReport::nothing(&reason))
+        }
+    }
+}
+
+async fn node(
+    config: Config,
+    images: NodeImages,
+    attribution: Arc<dyn Attribution>,
+) -> Result<(Arc<RealNode>, Agent<Engine, NodeImages>), DaemonError> {
+    let Dataplane { mtu, .. } = dataplane::ensure(&config, BTreeSet::new()).await?;
+    let made = async {
+        let leases = Leases::open(&config.run_dir, config.pod_cidr)?;
+        let facts = facts::of_host(&config);
+        let options = Options { mtu, ..Options::default() };
+        let runtime = Engine::open(&config, options, Arc::clone(&attribution)).await?;
+        // `run` starts from nothing: what an earlier one could not take away goes now.
+        runtime.sweep(&BTreeSet::new()).await?;
+        Ok::<_, DaemonError>((leases, facts, runtime))
+    };
+    let (leases, facts, runtime) = match made.await {
+        Ok(made) => made,
+        Err(error) => {
+            for problem in dataplane::teardown(&config).await.err().into_iter().flatten() {
+                tracing::warn!("undoing the pod network: {}", chain(&problem));
+            }
+            return Err(error);
+        }
+    };
+    let leases = Mutex::new(leases);
+    let views = Default::default();
+    let node = Arc::new(Node { config, runtime, images, attribution, leases, facts, views });
+    let agent = Agent::new(Arc::clone(&node));
+    Ok((node, agent))
+}
+
+/// Puts each kernel event beside its container in the views.
+async fn follow(node: Arc<RealNode>, mut events: broadcast::Receiver<Arc<KernelEvent>>) {
+    loop {
+        match events.recv().await {
+            Ok(event) => events::note(&node.views, &event),
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 pub mod attribution;
 pub mod default;
+pub mod error;
 pub mod event;
 pub mod identity;
 pub mod image;

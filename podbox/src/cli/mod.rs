@@ -4,6 +4,9 @@ mod doctor;
 mod events;
 mod image;
 mod live;
+pub mod load;
+mod run;
+mod summary;
 mod table;
 
 use crate::config::Config;
@@ -67,6 +70,8 @@ enum Command {
     },
     /// Pull, load, list and remove images
     Image(image::ImageArgs),
+    /// Run the pods of manifests on this node, in the foreground
+    Run(run::RunArgs),
 }
 
 impl NodeArgs {
@@ -99,6 +104,7 @@ pub fn main() -> ExitCode {
     let done: anyhow::Result<ExitCode> = match cli.command {
         Command::Doctor(args) => doctor::run(&args, &config),
         Command::Image(args) => image::run(args, &config),
+        Command::Run(args) => run::run(args, config),
         Command::Events(args) => events::run(args, &config),
         Command::Keeper { .. } => unreachable!("handled before"),
     };

@@ -3,7 +3,6 @@
 use super::view::{LastEvent, Views};
 use crate::api::event::{Detail, KernelEvent};
 use crate::api::identity::PodRef;
-use std::error::Error;
 
 /// Writes the event into its pod's view. One that nobody here knows the pod of is left alone: the
 /// counters in the kernel's maps have it.
@@ -14,15 +13,4 @@ pub fn note(views: &Views, event: &KernelEvent) {
     let text = format!("{} ({}) {}", event.command, event.pid, event.detail);
     let oom = matches!(event.detail, Detail::Oom(_));
     views.note(&pod, &subject.container, LastEvent { text, attempt: subject.attempt, oom });
-}
-
-/// An error and its sources in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }

@@ -1,5 +1,100 @@
 //! The node agent: pods that are to run here, and the loops that make them.
+//!
+//! [`Node`] holds what the pods of a node share; each pod has a [`worker::Worker`] of its own.
 
+pub mod agent;
 pub mod events;
+pub mod facts;
 pub mod lock;
+pub mod record;
 pub mod view;
+pub mod worker;
+
+use crate::api::attribution::Attribution;
+use crate::api::error::chain;
+use crate::api::identity::ContainerRef;
+use crate::api::image::Image;
+use crate::config::Config;
+use crate::net::lease::Leases;
+use crate::pod::compose::{self, NodeFacts};
+use crate::pod::observed::StartFailure;
+use crate::sandbox::runtime::{Runtime, Started};
+use record::PodRecord;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use view::Views;
+
+/// What the pods of a node share.
+pub struct Node<R, I> {
+    /// Where things are.
+    pub config: Config,
+    /// Builds sandboxes and runs containers.
+    pub runtime: R,
+    /// Has images.
+    pub images: I,
+    /// Knows whom the kernel killed for memory.
+    pub attribution: Arc<dyn Attribution>,
+    /// Pod addresses. Held for a look-up and an append to a file in memory, never across an await.
+    pub leases: Mutex<Leases>,
+    /// What pods are told of their node.
+    pub facts: NodeFacts,
+    /// What each pod is at.
+    pub views: Views,
+}
+
+impl<R: Runtime, I> Node<R, I> {
+    /// Makes a pod's sandbox; its address, unless it has the host's.
+    async fn create_sandbox(&self, pod: &PodRecord) -> Result<Option<Ipv4Addr>, String> {
+        let address = match pod.host_network() {
+            true => None,
+            false => Some(self.lease(pod).map_err(|error| chain(&error))?),
+        };
+        let made = async {
+            let spec = compose::sandbox(&pod.manifest, &pod.sources, &self.facts, address)
+                .map_err(|failure| failure.message)?;
+            self.runtime.create_sandbox(&spec).await.map_err(|error| chain(&error))
+        };
+        match made.await {
+            Ok(()) => Ok(address),
+            Err(message) => {
+                self.release(pod);
+                Err(message)
+            }
+        }
+    }
+
+    async fn remove_sandbox(&self, pod: &PodRecord) -> Result<(), String> {
+        self.runtime.remove_sandbox(&pod.pod).await.map_err(|error| chain(&error))?;
+        self.release(pod);
+        Ok(())
+    }
+
+    async fn start(
+        &self,
+        pod: &PodRecord,
+        run: &ContainerRef,
+        image: Option<&Image>,
+        address: Option<Ipv4Addr>,
+    ) -> Result<Started, StartFailure> {
+        let image = image.ok_or_else(|| StartFailure {
+            reason: "CreateContainerError".into(),
+            message: format!("the image of container {} is not on this node", run.name),
+        })?;
+        let spec = compose::container(&pod.manifest, &pod.sources, &self.facts, address, run, image)?;
+        self.runtime
+            .start(&spec)
+            .await
+            .map_err(|error| StartFailure { reason: "StartError".into(), message: chain(&error) })
+    }
+
+    fn lease(&self, pod: &PodRecord) -> Result<Ipv4Addr, crate::net::lease::LeaseError> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner).acquire(&pod.pod.uid)
+    }
+
+    fn release(&self, pod: &PodRecord) {
+        let released = self.leases.lock().unwrap_or_else(PoisonError::into_inner).release(&pod.pod.uid);
+        if let Err(error) = released {
+            tracing::warn!(pod = %pod.pod, "giving its address back failed: {}", chain(&error));
+        }
+    }
+}

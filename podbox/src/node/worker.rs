@@ -10,18 +10,18 @@
 //! any other. It does not decide anything; `pod::plan` does. Invariant: what is in flight is written
 //! to [`Observed`] before its task is spawned, so no step is issued twice.
 
+use super::Node;
 use super::record::PodRecord;
 use super::view::PodView;
-use super::Node;
-use super::events::chain;
+use crate::api::error::chain;
+use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
 use crate::api::images::{Images, PullFailure};
-use crate::api::identity::ContainerRef;
 use crate::clock;
-use crate::{limits, metrics};
 use crate::pod::observed::{ContainerState, ImageState, Observed, SandboxState, StartFailure, Termination};
 use crate::pod::plan::{Plan, PodStep, plan};
 use crate::sandbox::runtime::{Exited, Runtime, Started};
+use crate::{limits, metrics};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -65,7 +65,11 @@ pub struct Worker<R, I> {
 
 impl<R: Runtime, I: Images> Worker<R, I> {
     /// A worker for a pod that is not on the node yet.
-    pub fn new(node: Arc<Node<R, I>>, pod: Arc<PodRecord>, orders: watch::Receiver<Option<Duration>>) -> Self {
+    pub fn new(
+        node: Arc<Node<R, I>>,
+        pod: Arc<PodRecord>,
+        orders: watch::Receiver<Option<Duration>>,
+    ) -> Self {
         Worker {
             node,
             pod,
@@ -225,7 +229,9 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             PodStep::CreateSandbox => {
                 self.seen.sandbox_backoff.tried(now);
                 self.seen.sandbox = SandboxState::Creating;
-                self.spawn(|node, pod| async move { Report::Sandbox { result: node.create_sandbox(&pod).await } });
+                self.spawn(
+                    |node, pod| async move { Report::Sandbox { result: node.create_sandbox(&pod).await } },
+                );
             }
             PodStep::Start { container } => self.start(container, now),
             PodStep::Stop { container } => {

@@ -1,0 +1,46 @@
+//! What pods are told of this node, read from the host once at start.
+
+use crate::config::Config;
+use crate::net::dns;
+use crate::pod::compose::NodeFacts;
+use nix::sys::sysinfo::sysinfo;
+use nix::unistd::gethostname;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::Path;
+use std::thread;
+
+/// The facts now. What the host does not say is left empty: a pod that needs it says so when it starts.
+pub fn of_host(config: &Config) -> NodeFacts {
+    let resolv_conf = dns::host_resolv_conf().unwrap_or_else(|error| {
+        tracing::warn!(%error, "pods get no name servers: reading the host's failed");
+        String::new()
+    });
+    NodeFacts {
+        node_name: gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        host_ip: host_ip().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        pod_cidr: config.pod_cidr,
+        resolv_conf: dns::pod_resolv_conf(&resolv_conf),
+        hosts: fs::read_to_string("/etc/hosts").unwrap_or_default(),
+        log_dir: config.log_dir.clone(),
+        cpu_milli: thread::available_parallelism().map_or(1000, |cpus| cpus.get() as u64 * 1000),
+        memory_bytes: sysinfo().map(|info| info.ram_total()).unwrap_or_default(),
+    }
+}
+
+/// The address this host sends from by its default route. Connecting a datagram socket sends nothing.
+fn host_ip() -> io::Result<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // An address of the documentation range: only the route to it matters.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// How deep containers' cgroups lie below the hierarchy's own root, which BPF programs count from: podbox's
+/// tree has them four levels below its root, and that may be a cgroup inside of the hierarchy.
+pub fn container_level(cgroup_root: &Path) -> u32 {
+    const BELOW_ROOT: u32 = 4;
+    let above = cgroup_root.ancestors().skip(1).take_while(|dir| dir.join("cgroup.procs").exists());
+    BELOW_ROOT + above.count() as u32
+}

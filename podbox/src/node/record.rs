@@ -1,0 +1,82 @@
+//! A pod as its worker knows it: the manifest, and what was read from it once.
+
+use crate::api::identity::PodRef;
+use crate::api::image::Image;
+use crate::api::images::PullPolicy;
+use crate::pod::compose::Sources;
+use crate::pod::desired;
+use crate::pod::observed::Observed;
+use crate::pod::plan::Shape;
+use crate::pod::status::{self, Facts};
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// SIGTERM, unless the pod or the image says otherwise.
+const STOP_SIGNAL: i32 = 15;
+
+/// A pod that was accepted: decoded, defaulted, valid, and without a field that podbox does not honour.
+#[derive(Debug)]
+pub struct PodRecord {
+    /// Which.
+    pub pod: PodRef,
+    /// As defaulted.
+    pub manifest: Pod,
+    /// The ConfigMaps and Secrets it may refer to.
+    pub sources: Arc<Sources>,
+    /// What decides its steps.
+    pub shape: Shape,
+    /// Its own grace period.
+    pub grace: Duration,
+    accepted: SystemTime,
+}
+
+impl PodRecord {
+    /// A record of a pod accepted at `accepted`.
+    pub fn new(pod: PodRef, manifest: Pod, sources: Arc<Sources>, accepted: SystemTime) -> Self {
+        let shape = desired::shape(&manifest);
+        let grace = desired::grace(&manifest);
+        PodRecord { pod, manifest, sources, shape, grace, accepted }
+    }
+
+    /// It shares the host's network namespace.
+    pub fn host_network(&self) -> bool {
+        self.manifest.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
+    }
+
+    /// A container's image reference and when to pull it.
+    pub fn image(&self, container: &str) -> (&str, PullPolicy) {
+        match self.container(container) {
+            Some(container) => {
+                (container.image.as_deref().unwrap_or_default(), desired::pull_policy(container))
+            }
+            None => ("", PullPolicy::Never),
+        }
+    }
+
+    /// What asks a container to end.
+    pub fn stop_signal(&self, container: &str, image: Option<&Image>) -> i32 {
+        let own = self.container(container).and_then(desired::stop_signal);
+        let of_image = || desired::signal_number(image?.config.stop_signal.as_deref()?);
+        own.or_else(of_image).unwrap_or(STOP_SIGNAL)
+    }
+
+    /// Its status as the API words it.
+    pub fn status(&self, seen: &Observed, ip: Option<Ipv4Addr>, now: Instant) -> PodStatus {
+        let images =
+            self.containers().map(|c| (c.name.clone(), c.image.clone().unwrap_or_default())).collect();
+        let facts = Facts { pod: self.pod.clone(), ip, accepted: self.accepted, images };
+        status::status(&self.shape, seen, &facts, now)
+    }
+
+    /// Every container, init containers first.
+    pub fn containers(&self) -> impl Iterator<Item = &Container> {
+        let spec = self.manifest.spec.iter();
+        spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
+    }
+
+    fn container(&self, name: &str) -> Option<&Container> {
+        self.containers().find(|container| container.name == name)
+    }
+}
