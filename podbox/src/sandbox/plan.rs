@@ -418,3 +418,6 @@ fn check_inside(volume: &str, path: &str) -> Result<(), PlanError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

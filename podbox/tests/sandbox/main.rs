@@ -5,3 +5,4 @@ mod container;
 mod failure;
 mod host;
 mod keeper;
+mod limits;

@@ -1,0 +1,175 @@
+//! Plans as people read them.
+
+use super::*;
+use crate::sandbox::spec::{CpuMax, EmptyDir, FileVolume, Mount, Security, User, VolumeFile};
+use std::net::Ipv4Addr;
+
+fn facts(controllers: &[&str]) -> Facts {
+    Facts {
+        state_dir: "/state".into(),
+        run_dir: "/run".into(),
+        cgroup_root: "/cg".into(),
+        controllers: controllers.iter().map(|name| name.to_string()).collect(),
+    }
+}
+
+fn pod() -> SandboxSpec {
+    SandboxSpec {
+        pod: PodRef { namespace: "default".into(), name: "web".into(), uid: "u1".into() },
+        hostname: "web".into(),
+        qos: QosClass::Burstable,
+        network: Network::Pod {
+            address: Ipv4Addr::new(10, 85, 0, 2),
+            prefix_len: 16,
+            gateway: Ipv4Addr::new(10, 85, 0, 1),
+        },
+        resources: limits(),
+        hosts: String::new(),
+        resolv_conf: String::new(),
+        empty_dirs: vec![EmptyDir { name: "data".into(), memory: false, size_limit: None }],
+        file_volumes: vec![FileVolume {
+            name: "key".into(),
+            memory: true,
+            files: vec![VolumeFile { path: "a/b".into(), bytes: vec![1], mode: 0o400 }],
+        }],
+    }
+}
+
+fn limits() -> Resources {
+    Resources {
+        cpu_max: Some(CpuMax { quota_us: 50_000, period_us: 100_000 }),
+        memory_max: Some(1 << 20),
+        oom_group: true,
+        pids_max: Some(10),
+        ..Resources::default()
+    }
+}
+
+fn app(mounts: Vec<Mount>) -> ContainerSpec {
+    ContainerSpec {
+        container: ContainerRef { pod: pod().pod, name: "app".into(), attempt: 2 },
+        qos: QosClass::Burstable,
+        layers: vec!["/layers/top".into(), "/layers/base".into()],
+        args: vec!["run".into()],
+        env: vec![],
+        cwd: String::new(),
+        user: User::default(),
+        mounts,
+        resources: Resources::default(),
+        security: Security::default(),
+        oom_score_adj: 0,
+        stdin: false,
+        tty: false,
+        log_path: "/logs/0.log".into(),
+    }
+}
+
+fn volume(name: &str, target: &str) -> Mount {
+    let source = MountSource::Volume(name.into());
+    Mount { source, target: target.into(), sub_path: String::new(), read_only: false }
+}
+
+fn words(steps: &[Step]) -> Vec<String> {
+    steps.iter().map(|step| format!("{} {}", step.name(), step.subject())).collect()
+}
+
+#[test]
+fn a_sandbox_is_these_steps() {
+    let steps = sandbox(&pod(), &facts(&["cpu", "memory"])).unwrap();
+    let link = format!("attach-link {}", pod().pod.link_name());
+    let expected = [
+        "pin-namespaces /run/ns/u1",
+        "make-directory /run/pods/u1",
+        "make-directory /state/pods/u1",
+        "make-cgroup /cg/podbox.slice/burstable/podu1",
+        "mount-tmpfs /run/pods/u1/shm",
+        "write-file /run/pods/u1/hosts",
+        "write-file /run/pods/u1/resolv.conf",
+        "write-file /run/pods/u1/hostname",
+        link.as_str(),
+        "make-directory /state/pods/u1/volume-data",
+        "mount-tmpfs /run/pods/u1/volume-key",
+        "write-file /run/pods/u1/volume-key/a/b",
+    ];
+    assert_eq!(words(&steps), expected);
+    assert!(steps.iter().all(|step| step.inverse().is_some()));
+}
+
+#[test]
+fn a_container_is_these_steps_and_its_teardown_their_inverses() {
+    let facts = facts(&[]);
+    let spec = app(vec![]);
+    let steps = container(&spec, &pod(), &facts, String::new()).unwrap();
+    let expected = [
+        "make-directory /state/pods/u1/app-2",
+        "make-directory /state/pods/u1/app-2/upper",
+        "make-directory /state/pods/u1/app-2/work",
+        "make-cgroup /cg/podbox.slice/burstable/podu1/app-2",
+        "allow-devices /cg/podbox.slice/burstable/podu1/app-2",
+        "register /cg/podbox.slice/burstable/podu1/app-2",
+        "launch u1/app-2",
+    ];
+    assert_eq!(words(&steps), expected);
+    let teardown = container_teardown(&spec.container, spec.qos, &facts);
+    let below = |undo: &Undo, tree: &Undo| match (undo, tree) {
+        (Undo::Remove(path), Undo::Remove(tree)) => path.starts_with(tree),
+        _ => undo == tree,
+    };
+    for undo in steps.iter().filter_map(Step::inverse) {
+        assert!(teardown.iter().any(|tree| below(&undo, tree)), "{undo:?} is not in {teardown:?}");
+    }
+}
+
+#[test]
+fn limits_are_written_where_the_host_can_and_named_where_it_cannot() {
+    let written = |controllers: &[&str]| -> Vec<String> {
+        let settings = enforced(&limits(), &facts(controllers));
+        settings.iter().map(|s| format!("{}={}", s.file, s.value)).collect()
+    };
+    let missing = |controllers: &[&str]| -> Vec<&str> {
+        unenforced(&limits(), &facts(controllers)).iter().map(|u| u.setting).collect()
+    };
+    let memory = ["memory.max=1048576", "memory.swap.max=0", "memory.oom.group=1"];
+    assert_eq!(written(&["cpu", "memory", "pids"])[1..4], memory);
+    assert_eq!(missing(&["cpu", "memory", "pids"]), Vec::<&str>::new());
+    assert_eq!(written(&["cpu"]), ["cpu.max=50000 100000"]);
+    assert_eq!(missing(&["cpu"]), ["memory.max", "memory.oom.group", "pids.max"]);
+    assert_eq!(missing(&[]), ["cpu.max", "memory.max", "memory.oom.group", "pids.max"]);
+}
+
+#[test]
+fn mounts_come_outermost_first_and_may_replace_the_pods_own() {
+    let mounts = vec![volume("key", "/data/deep/key"), volume("data", "/data"), volume("data", "/etc/hosts")];
+    let steps = container(&app(mounts), &pod(), &facts(&[]), String::new()).unwrap();
+    let Some(Step::Launch(launch)) = steps.last() else { panic!("no launch in {steps:?}") };
+    let targets: Vec<_> = launch.binds.iter().map(|bind| bind.target.as_str()).collect();
+    assert_eq!(
+        targets,
+        ["/dev/shm", "/etc/resolv.conf", "/etc/hostname", "/data", "/etc/hosts", "/data/deep/key"]
+    );
+}
+
+#[test]
+fn specs_that_would_leave_their_place_are_refused() {
+    let refused = |change: &dyn Fn(&mut SandboxSpec)| {
+        let mut spec = pod();
+        change(&mut spec);
+        sandbox(&spec, &facts(&[])).unwrap_err().to_string()
+    };
+    assert_eq!(refused(&|s| s.pod.uid = "../x".into()), "pod uid \"../x\" cannot be a file name");
+    assert_eq!(refused(&|s| s.empty_dirs[0].name = "a/b".into()), "volume \"a/b\" cannot be a file name");
+    for path in ["/etc/x", "../x", "a/../../x", ""] {
+        let text = refused(&|s| s.file_volumes[0].files[0].path = path.into());
+        assert_eq!(text, format!("volume \"key\": {path:?} leads out of the volume"));
+    }
+    let container_error =
+        |spec: ContainerSpec| container(&spec, &pod(), &facts(&[]), String::new()).unwrap_err().to_string();
+    assert_eq!(
+        container_error(app(vec![volume("none", "/x")])),
+        "container \"app\" mounts volume \"none\", which its pod does not have"
+    );
+    assert_eq!(
+        container_error(app(vec![volume("data", "x")])),
+        "container \"app\": \"x\" is not an absolute path"
+    );
+}
