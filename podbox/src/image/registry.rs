@@ -71,9 +71,9 @@ impl Registry {
             connect_timeout: Some(limits::REGISTRY_CONNECT),
             read_timeout: Some(limits::REGISTRY_READ),
             user_agent: concat!("podbox/", env!("CARGO_PKG_VERSION")),
-            // Naming a proxy, for no host at all, keeps one from the environment out of loopback.
+            // Naming a proxy, for no host that is asked, keeps one from the environment out of loopback.
             http_proxy: loopback.then(|| "http://127.0.0.1:9".to_owned()),
-            no_proxy: loopback.then(|| "*".to_owned()),
+            no_proxy: loopback.then(|| "127.0.0.0/8,::1,localhost".to_owned()),
             ..ClientConfig::default()
         };
         let client =
