@@ -42,6 +42,13 @@ pub fn oom_kill_begin(ctx: FEntryContext) -> i32 {
         chosen_exiting: chosen.exiting().into(),
         reserved: 0,
     };
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(
+        &ctx,
+        "OOM kill: cgroup {} at its limit, process {} chosen",
+        limit,
+        context.chosen_tgid
+    );
     let _ = OOM_UNDER_WAY.set(0, &context, 0);
     0
 }

@@ -3,6 +3,8 @@
 //! Each test has a cgroup subtree of its own and a tracer of its own. Without root, BTF or (for OOM) a
 //! memory controller in cgroup v2 a test says `SKIPPED` and why.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod trace {
     mod cgroup;
     mod exits;

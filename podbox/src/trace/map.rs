@@ -1,6 +1,7 @@
 //! The maps with their types: what the kernel's side counts, remembers and is told.
 
 use super::load::TraceError;
+use super::log::{self, Flush};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
 use podbox_common::{ContainerStats, Dead, DeadKey, OomEvent, VictimKey, Wire};
@@ -28,6 +29,8 @@ pub(super) struct Maps {
 pub(super) struct Rings {
     pub events: RingBuf<MapData>,
     pub oom: RingBuf<MapData>,
+    /// Debug builds only.
+    pub log: Option<Flush>,
 }
 
 impl Maps {
@@ -44,7 +47,7 @@ impl Maps {
 
 impl Rings {
     pub fn take(ebpf: &mut Ebpf) -> Result<Rings, TraceError> {
-        Ok(Rings { events: take(ebpf, "EVENTS")?, oom: take(ebpf, "OOM_EVENTS")? })
+        Ok(Rings { log: log::open(ebpf), events: take(ebpf, "EVENTS")?, oom: take(ebpf, "OOM_EVENTS")? })
     }
 }
 

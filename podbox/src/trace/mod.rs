@@ -1,7 +1,7 @@
 //! Kernel events: loading the BPF programs, decoding and attributing what they report.
 //!
 //! Pure: `decode`, `attribute`, `snapshot`, `capability`. Hands: `btf` and `load` put the programs into the
-//! kernel, `map` and `tracer` ask its maps, `ring` and `zombie` turn what comes into events.
+//! kernel, `map` and `tracer` ask its maps, `log` relays its debug lines, `ring` and `zombie` turn what comes into events.
 //!
 //! Invariants: events are hints, counts come from the maps; which cgroup is whose is in the map before the
 //! first process starts there; nothing stays in the kernel when the process ends.
@@ -11,6 +11,7 @@ mod btf;
 mod capability;
 mod decode;
 mod load;
+mod log;
 mod map;
 mod offsets;
 mod ring;

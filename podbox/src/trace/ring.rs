@@ -6,6 +6,7 @@
 
 use super::attribute;
 use super::decode;
+use super::log::Flush;
 use super::map::Rings;
 use super::tracer::{Tracer, lock};
 use super::zombie::Zombies;
@@ -26,13 +27,14 @@ impl Tracer {
     /// an error. Must be called within a tokio runtime.
     pub fn spawn_reader(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
         let taken = lock(&self.rings).take();
-        let Rings { events, oom } = taken.ok_or_else(|| {
+        let Rings { events, oom, log } = taken.ok_or_else(|| {
             io::Error::new(io::ErrorKind::AlreadyExists, "the rings are being read already")
         })?;
         let reader = Reader {
             events: register(events)?,
             oom: register(oom)?,
             zombies: Zombies::default(),
+            log,
             tracer: Arc::clone(self),
         };
         Ok(tokio::spawn(reader.run()))
@@ -51,6 +53,7 @@ struct Reader {
     events: AsyncFd<RingBuf<MapData>>,
     oom: AsyncFd<RingBuf<MapData>>,
     zombies: Zombies,
+    log: Option<Flush>,
 }
 
 impl Reader {
@@ -79,6 +82,9 @@ impl Reader {
     }
 
     fn tick(&mut self) {
+        if let Some(flush) = &mut self.log {
+            flush();
+        }
         let now = clock::boot();
         let facts = self.tracer.facts();
         let mut state = lock(&self.tracer.state);
