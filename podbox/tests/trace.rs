@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod trace {
+    mod capability;
     mod cgroup;
     mod exits;
     mod oom;

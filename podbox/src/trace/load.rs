@@ -146,7 +146,7 @@ impl Ladder {
             Some(Some(Some(first))) if first == "task_struct" => {
                 match self.tp_btf("oom_victim", "mark_victim") {
                     Ok(()) => Capability::live(signal, "tp_btf mark_victim"),
-                    Err(error) => Capability::absent(signal, chain(&error)),
+                    Err(error) => Capability::absent(signal, refused("tp_btf mark_victim", &error)),
                 }
             }
             Some(_) => Capability::absent(signal, "this kernel's mark_victim tells a pid only".to_owned()),
@@ -161,23 +161,23 @@ impl Ladder {
             self.fexit("oom_kill_end", function).and_then(|()| self.fentry("oom_kill_begin", function));
         match attached {
             Ok(()) => Capability::live(Signal::OomDecision, "fentry oom_kill_process"),
-            Err(error) => Capability::absent(Signal::OomDecision, chain(&error)),
+            Err(error) => Capability::absent(Signal::OomDecision, refused("fentry oom_kill_process", &error)),
         }
     }
 
     fn reaping(&mut self) -> Capability {
         let signal = Signal::Reaping;
-        let Err(refused) = self.fentry("zombie_released", "release_task") else {
+        let Err(best) = self.fentry("zombie_released", "release_task") else {
             return Capability::live(signal, "fentry release_task");
         };
         match self.tp_btf("zombie_freed", "sched_process_free") {
             Ok(()) => Capability::reduced(
                 signal,
                 "tp_btf sched_process_free",
-                chain(&refused),
+                refused("fentry release_task", &best),
                 "who reaped a zombie stays unknown, and lifetimes include an RCU grace period",
             ),
-            Err(error) => Capability::absent(signal, chain(&error)),
+            Err(error) => Capability::absent(signal, refused("tp_btf sched_process_free", &error)),
         }
     }
 
@@ -215,6 +215,18 @@ where
 {
     let program = ebpf.program_mut(name).ok_or(ProgramError::InvalidName { name: name.to_owned() })?;
     program.try_into()
+}
+
+/// Why a hook could not be had: the kernel's error, and the verifier's last word if it had any.
+fn refused(hook: &str, error: &ProgramError) -> String {
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return format!("{hook}: {}", chain(error));
+    };
+    let log = verifier_log.to_string();
+    match log.lines().rfind(|line| !line.trim().is_empty()) {
+        Some(word) => format!("the kernel refuses {hook}: {io_error}: {word}"),
+        None => format!("the kernel refuses {hook}: {io_error}"),
+    }
 }
 
 /// An error with its causes in one line; the verifier's log, which is long, stays out.

@@ -180,3 +180,55 @@ fn pidfd(pid: u32) -> OwnedFd {
         OwnedFd::from_raw_fd(fd as i32)
     }
 }
+
+/// A memory limit by cgroup v1: what hosts have that bind the memory controller there. The victim's v2
+/// cgroup still says whose it is.
+struct OldLimit(std::path::PathBuf);
+
+impl OldLimit {
+    fn new(bytes: u64) -> Result<OldLimit, String> {
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+        let memory = |line: &&str| {
+            let mut words = line.split(' ').skip(2);
+            words.next() == Some("cgroup")
+                && words.next().is_some_and(|o| o.split(',').any(|o| o == "memory"))
+        };
+        let mount = mounts.lines().find(memory).and_then(|line| line.split(' ').nth(1));
+        let dir = std::path::Path::new(mount.ok_or("no memory controller in cgroup v1 either")?)
+            .join(format!("podbox-trace-{}", std::process::id()));
+        std::fs::create_dir(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
+        let limit = OldLimit(dir);
+        std::fs::write(limit.0.join("memory.limit_in_bytes"), bytes.to_string())
+            .map_err(|e| e.to_string())?;
+        Ok(limit)
+    }
+}
+
+impl Drop for OldLimit {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_victim_is_attributed_where_the_memory_controller_is_elsewhere() {
+    run("a_victim_is_attributed_where_the_memory_controller_is_elsewhere", async {
+        let tree = Tree::new()?;
+        let limit = OldLimit::new(16 << 20)?;
+        let container = tree.container("app");
+        let mut watch = Watch::start(&[&container])?;
+        let join = limit.0.join("cgroup.procs");
+        let shell = container.shell(&format!("(echo 0 >{}; exec {EAT}); exit 5", join.display()));
+        let (event, oom) = watch.next(oom).await;
+        assert_eq!(finish(shell).await.code(), Some(5));
+        assert_eq!((event.command.as_str(), event.subject.unwrap().container.as_str()), ("tail", "app"));
+        assert_eq!(oom.trigger_pid, event.pid);
+        if !watch.tracer.oom_watched() {
+            assert_eq!((oom.role, oom.limit), (OomRole::Unknown, None));
+            assert!(oom.limit_unknown.unwrap().contains("fentry"));
+        }
+        let victims = watch.tracer.oom_victims(container.id);
+        assert_eq!(victims.iter().map(|victim| victim.pid).collect::<Vec<_>>(), [event.pid]);
+        Ok(())
+    });
+}
