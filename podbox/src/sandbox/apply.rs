@@ -206,7 +206,8 @@ impl Hands<'_> {
         cgroup::wait_empty(group)?;
         // A dead process is in no cgroup; that the keeper has reaped it comes a moment later.
         let forgotten = match self.keeper.command(Body::Forget { id: id.to_owned() }) {
-            Err(ClientError::Failed(_)) if ending.borrow_and_update().is_none() => {
+            // Its end may have come between the two: then this does not wait, and only asks again.
+            Err(ClientError::Failed(_)) => {
                 self.wait_end(&mut ending);
                 self.keeper.command(Body::Forget { id: id.to_owned() })
             }
