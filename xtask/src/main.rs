@@ -3,6 +3,7 @@
 mod clock;
 mod image;
 mod setup;
+mod test;
 mod tidy;
 mod vm;
 mod workspace;
@@ -24,6 +25,8 @@ enum Verb {
     Image,
     /// Check the import ranks and the house rules.
     Tidy,
+    /// Run every check and test, on this kernel and on two others.
+    Test(test::Args),
     /// Run a command in a virtual machine that sees this host's files.
     Vm(vm::Args),
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Verb::Setup => setup::main().map(|()| 0),
         Verb::Image => image::main().map(|()| 0),
         Verb::Tidy => tidy::main().map(|()| 0),
+        Verb::Test(args) => test::main(&args),
         Verb::Vm(args) => vm::main(args),
     };
     match result {

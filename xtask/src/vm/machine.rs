@@ -7,6 +7,7 @@
 //!    └─ qemu ends, or no sign of life in the time a boot takes ─▶ NeverBooted(why)
 //! ```
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,7 +18,7 @@ use anyhow::{Context, Result};
 
 use super::job::Job;
 use super::stream::{self, Connection, Event};
-use super::{Accel, Request};
+use super::{Accel, Kernel, Request};
 use crate::clock;
 
 /// The guest says every two seconds that it lives; on a loaded machine without KVM it may be late.
@@ -38,25 +39,28 @@ pub enum End {
     Died(String),
 }
 
-/// What qemu is told to boot.
+/// What qemu is told to boot, and how.
 pub struct Boot<'a> {
-    /// The kernel image.
-    pub vmlinuz: &'a Path,
-    /// The initramfs.
-    pub initrd: &'a Path,
+    /// Kernel and initramfs.
+    pub kernel: &'a Kernel,
     /// Where the kernel's console is written.
     pub console: &'a Path,
+    /// How the processor is had.
+    pub accel: Accel,
+    /// What gets a copy of the command's standard output.
+    pub copy: Option<&'a File>,
 }
 
 /// Boots a machine, runs the job, and returns how that ended; nothing of the machine is left.
-pub fn run(request: &Request, boot: &Boot<'_>, job: &Job, accel: Accel) -> Result<End> {
+pub fn run(request: &Request, boot: &Boot<'_>, job: &Job) -> Result<End> {
     super::signals::block()?;
     let (sender, events) = channel();
-    stream::copy(&job.socket("stdout"), &job.mark, io::stdout(), sender.clone())?;
+    let copy = boot.copy.map(File::try_clone).transpose().context("cannot copy the output")?;
+    stream::copy(&job.socket("stdout"), &job.mark, Both(io::stdout(), copy), sender.clone())?;
     stream::copy(&job.socket("stderr"), &job.mark, io::stderr(), sender.clone())?;
     stream::control(&job.socket("control"), sender.clone())?;
     super::signals::forward(sender);
-    let mut command = qemu(request, boot, job, accel)?;
+    let mut command = qemu(request, boot, job)?;
     let child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
     let now = clock::now();
     let mut watch = Watch {
@@ -68,7 +72,7 @@ pub fn run(request: &Request, boot: &Boot<'_>, job: &Job, accel: Accel) -> Resul
         status: None,
         complete: 0,
         interrupts: 0,
-        boot_limit: accel.boot_limit(),
+        boot_limit: boot.accel.boot_limit(),
         run_limit: request.timeout,
     };
     let end = watch.until_end(&events);
@@ -79,7 +83,7 @@ pub fn run(request: &Request, boot: &Boot<'_>, job: &Job, accel: Accel) -> Resul
 }
 
 /// qemu's command line.
-fn qemu(request: &Request, boot: &Boot<'_>, job: &Job, accel: Accel) -> Result<Command> {
+fn qemu(request: &Request, boot: &Boot<'_>, job: &Job) -> Result<Command> {
     // If the tools are killed, the machine goes too.
     let mut command = Command::new("setpriv");
     command.args([
@@ -92,9 +96,9 @@ fn qemu(request: &Request, boot: &Boot<'_>, job: &Job, accel: Accel) -> Result<C
         "none",
     ]);
     command.args(["-machine", "q35", "-smp", "2", "-no-reboot", "-nic", "none"]);
-    command.args(accel.arguments());
+    command.args(boot.accel.arguments());
     command.arg("-m").arg(&request.memory);
-    command.arg("-kernel").arg(boot.vmlinuz).arg("-initrd").arg(boot.initrd);
+    command.arg("-kernel").arg(&boot.kernel.vmlinuz).arg("-initrd").arg(&boot.kernel.initrd);
     let cmdline = format!(
         "console=ttyS0 loglevel=4 panic=-1 oops=panic cgroup_no_v1=all podbox.job={}",
         job.dir.display()
@@ -111,7 +115,7 @@ fn qemu(request: &Request, boot: &Boot<'_>, job: &Job, accel: Accel) -> Result<C
         .arg("local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap")
         .arg("-virtfs")
         .arg(format!("local,path={},mount_tag=out,security_model=none,multidevs=remap", comma(&job.out)));
-    let said = std::fs::File::create(job.dir.join("qemu")).context("cannot keep what qemu says")?;
+    let said = File::create(job.dir.join("qemu")).context("cannot keep what qemu says")?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
     // Ctrl-C is for the command: see `signals`.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -121,6 +125,24 @@ fn qemu(request: &Request, boot: &Boot<'_>, job: &Job, accel: Accel) -> Result<C
 /// `path` inside one of qemu's comma-separated options.
 fn comma(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
+}
+
+/// Standard output, and a file that gets a copy.
+struct Both(io::Stdout, Option<File>);
+
+impl io::Write for Both {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(copy) = &mut self.1 {
+            copy.write_all(bytes)?;
+        }
+        // Nobody may be reading ours; the copy still counts.
+        self.0.write_all(bytes).ok();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// The state of the loop.

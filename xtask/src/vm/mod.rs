@@ -12,6 +12,7 @@ mod modules;
 mod signals;
 mod stream;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -66,6 +67,16 @@ pub struct Request {
     pub command: Vec<String>,
 }
 
+/// What is booted.
+pub struct Kernel {
+    /// Where `setup` has put it.
+    dir: PathBuf,
+    /// Its image.
+    vmlinuz: PathBuf,
+    /// The initramfs with its modules.
+    initrd: PathBuf,
+}
+
 /// How the guest's processor is had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accel {
@@ -113,11 +124,21 @@ pub fn main(args: Args) -> Result<i32> {
 
 /// Boots a machine as requested, with its output on ours; returns the command's exit status.
 pub fn run(request: &Request) -> Result<i32> {
+    boot(request, None)
+}
+
+/// As [`run`], with a copy of the command's standard output in `copy`.
+pub fn run_into(request: &Request, copy: File) -> Result<i32> {
+    boot(request, Some(&copy))
+}
+
+fn boot(request: &Request, copy: Option<&File>) -> Result<i32> {
     setup::ensure(&[setup::Need::Vm(&request.series)])?;
-    let kernel = workspace::vm().join(&request.series);
-    let (vmlinuz, modules) = installed(&kernel)?;
-    let initrd = initramfs::ensure(&modules, &kernel)?;
-    let attempt = |accel| attempt(request, &kernel, &vmlinuz, &initrd, accel);
+    let dir = workspace::vm().join(&request.series);
+    let (vmlinuz, modules) = installed(&dir)?;
+    let initrd = initramfs::ensure(&modules, &dir)?;
+    let kernel = Kernel { dir, vmlinuz, initrd };
+    let attempt = |accel| attempt(request, &kernel, accel, copy);
     if kvm_is_worth_a_try() {
         match attempt(Accel::Kvm)? {
             End::NeverBooted(why) if why != "interrupted" => {
@@ -131,10 +152,10 @@ pub fn run(request: &Request) -> Result<i32> {
 }
 
 /// One boot. What the console said is shown and kept only if the machine failed.
-fn attempt(request: &Request, kernel: &Path, vmlinuz: &Path, initrd: &Path, accel: Accel) -> Result<End> {
-    let job = Job::new(&request.command, &request.bin, kernel)?;
+fn attempt(request: &Request, kernel: &Kernel, accel: Accel, copy: Option<&File>) -> Result<End> {
+    let job = Job::new(&request.command, &request.bin, &kernel.dir)?;
     let console = machine::console(&job);
-    let end = machine::run(request, &Boot { vmlinuz, initrd, console: &console }, &job, accel)?;
+    let end = machine::run(request, &Boot { kernel, console: &console, accel, copy }, &job)?;
     let said = std::fs::read(&console).unwrap_or_default();
     let said = String::from_utf8_lossy(&said);
     let complaint = std::fs::read_to_string(job.dir.join("qemu")).unwrap_or_default();
@@ -185,7 +206,7 @@ fn installed(dir: &Path) -> Result<(PathBuf, PathBuf)> {
 
 /// Whether this host has KVM that wasn't found unable to run a guest since the host's own boot.
 fn kvm_is_worth_a_try() -> bool {
-    let open = std::fs::File::options().read(true).write(true).open("/dev/kvm");
+    let open = File::options().read(true).write(true).open("/dev/kvm");
     open.is_ok() && std::fs::read_to_string(no_kvm_stamp()).ok() != Some(boot_id())
 }
 
