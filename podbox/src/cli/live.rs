@@ -92,7 +92,7 @@ fn sentence(row: &[String]) -> String {
     let [pod, container, state, restarts, ip, event] = row else { return row.join(" ") };
     let mut line = format!("{pod} {container}: {state}");
     if restarts != "0" {
-        line.push_str(&format!(", {restarts} restarts"));
+        line.push_str(&format!(", restarts: {restarts}"));
     }
     if ip != "-" {
         line.push_str(&format!(", {ip}"));
@@ -173,7 +173,7 @@ mod tests {
         let rows = rows(&BTreeMap::from([(pod, PodView { status, events, gone: false })]));
         assert_eq!(
             sentence(&rows[0]),
-            "default/hog eater: OOMKilled (137), 2 restarts, 10.85.0.2, kernel: OOM kill"
+            "default/hog eater: OOMKilled (137), restarts: 2, 10.85.0.2, kernel: OOM kill"
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::api::identity::PodRef;
 use crate::api::manifest::{self, Document, Object, Position};
-use crate::api::{default, support};
+use crate::api::{default, support, validate};
 use crate::clock;
 use crate::node::record::PodRecord;
 use crate::pod::compose::Sources;
@@ -102,7 +102,8 @@ type Name = (String, String);
 /// Defaulted and valid, and without a field that podbox does not honour; or every reason why not.
 fn accept(mut pod: Pod) -> Result<(Name, Pod), Vec<String>> {
     default::pod(&mut pod);
-    let causes: Vec<String> = support::unsupported(&pod).iter().map(ToString::to_string).collect();
+    let mut causes: Vec<String> = validate::pod(&pod).iter().map(ToString::to_string).collect();
+    causes.extend(support::unsupported(&pod).iter().map(ToString::to_string));
     if !causes.is_empty() {
         return Err(causes);
     }

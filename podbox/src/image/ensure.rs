@@ -2,12 +2,13 @@
 //! ask for it at the same time.
 
 use super::error::ImageError;
-use super::progress::{Progress, Silent};
+use super::progress::Progress;
 use super::reference;
 use super::registry::Credentials;
 use super::store::Store;
+use crate::api::error::chain;
 use crate::api::image::Image;
-use crate::api::images::{Images, PullFailure, PullPolicy};
+use crate::api::images::PullPolicy;
 use crate::{clock, metrics as names};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,23 +73,4 @@ impl Store {
         self.pulls().leave(&key, &pull);
         done.map_err(|(reason, message)| ImageError::Shared { reference: key, reason, message })
     }
-}
-
-impl Images for Store {
-    async fn ensure(&self, reference: &str, policy: PullPolicy) -> Result<Image, PullFailure> {
-        let progress = Arc::new(Silent);
-        Store::ensure(self, reference, policy, &Credentials::Anonymous, progress).await.map_err(|error| {
-            let message = match &error {
-                ImageError::Shared { message, .. } => message.clone(),
-                other => chain(other),
-            };
-            PullFailure { reason: error.reason(), message }
-        })
-    }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

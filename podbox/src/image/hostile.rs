@@ -3,6 +3,7 @@
 use super::digest::Digest;
 use super::error::ImageError;
 use super::layer::{self, Name};
+use crate::api::error::chain;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -101,16 +102,6 @@ fn refused(layer: Layer, entry: &str, reason: &str) {
     assert_eq!(fs::read_to_string(place.0.path().join("outside")).unwrap(), "untouched");
     let names: Vec<_> = fs::read_dir(place.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }
 
 fn read(path: &Path) -> String {

@@ -1,8 +1,8 @@
 //! The image store as pods see it: [`Images`] over a [`Store`], with errors in upstream's terms.
 
-use super::Store;
 use super::progress::Progress;
 use super::registry::Credentials;
+use super::{ImageError, Store};
 use crate::api::error::chain;
 use crate::api::image::Image;
 use crate::api::images::{Images, PullFailure, PullPolicy};
@@ -32,6 +32,13 @@ impl Images for NodeImages {
     async fn ensure(&self, reference: &str, policy: PullPolicy) -> Result<Image, PullFailure> {
         let progress = Arc::clone(&self.progress);
         let had = self.store.ensure(reference, policy, &Credentials::Anonymous, progress).await;
-        had.map_err(|error| PullFailure { reason: error.reason(), message: chain(&error) })
+        had.map_err(|error| {
+            let message = match &error {
+                // Already in one line: it was told to all who waited for the same pull.
+                ImageError::Shared { message, .. } => message.clone(),
+                other => chain(other),
+            };
+            PullFailure { reason: error.reason(), message }
+        })
     }
 }

@@ -11,7 +11,7 @@ use crate::pod::status::{self, Facts};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 /// SIGTERM, unless the pod or the image says otherwise.
 const STOP_SIGNAL: i32 = 15;
@@ -27,8 +27,6 @@ pub struct PodRecord {
     pub sources: Arc<Sources>,
     /// What decides its steps.
     pub shape: Shape,
-    /// Its own grace period.
-    pub grace: Duration,
     accepted: SystemTime,
 }
 
@@ -36,8 +34,7 @@ impl PodRecord {
     /// A record of a pod accepted at `accepted`.
     pub fn new(pod: PodRef, manifest: Pod, sources: Arc<Sources>, accepted: SystemTime) -> Self {
         let shape = desired::shape(&manifest);
-        let grace = desired::grace(&manifest);
-        PodRecord { pod, manifest, sources, shape, grace, accepted }
+        PodRecord { pod, manifest, sources, shape, accepted }
     }
 
     /// It shares the host's network namespace.

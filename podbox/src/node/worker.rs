@@ -43,7 +43,7 @@ enum Report {
 /// What the loop waits for.
 #[derive(Debug)]
 enum Event {
-    Report(Report),
+    Report(Box<Report>),
     Terminate(Duration),
     Due,
 }
@@ -109,11 +109,11 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         tokio::select! {
             biased;
             Ok(()) = self.orders.changed() => {
-                let grace = self.orders.borrow_and_update().unwrap_or(self.pod.grace);
+                let grace = self.orders.borrow_and_update().unwrap_or(self.pod.shape.grace);
                 Event::Terminate(grace)
             }
             Some(done) = self.tasks.join_next() => {
-                Event::Report(done.expect("a step's task neither panics nor is aborted"))
+                Event::Report(Box::new(done.expect("a step's task neither panics nor is aborted")))
             }
             () = due => Event::Due,
         }
@@ -124,7 +124,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         match event {
             Event::Due => {}
             Event::Terminate(grace) => self.terminate(grace, now),
-            Event::Report(report) => self.note(report, now),
+            Event::Report(report) => self.note(*report, now),
         }
     }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 /// The part of a pod that decides its steps.
 pub fn shape(pod: &Pod) -> Shape {
     let Some(spec) = &pod.spec else {
-        return Shape { init: Vec::new(), main: Vec::new(), restart_policy: RestartPolicy::Always };
+        let (restart_policy, grace) = (RestartPolicy::Always, grace(pod));
+        return Shape { init: Vec::new(), main: Vec::new(), restart_policy, grace };
     };
     let container = |container: &Container, sidecar| ContainerShape { name: container.name.clone(), sidecar };
     let is_sidecar = |init: &Container| init.restart_policy.as_deref() == Some("Always");
@@ -24,11 +25,12 @@ pub fn shape(pod: &Pod) -> Shape {
             Some("Never") => RestartPolicy::Never,
             _ => RestartPolicy::Always,
         },
+        grace: grace(pod),
     }
 }
 
 /// How long a stop of the pod may take.
-pub fn grace(pod: &Pod) -> Duration {
+fn grace(pod: &Pod) -> Duration {
     let seconds = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
     // Upstream takes a negative one for the shortest there is.
     Duration::from_secs(u64::try_from(seconds).unwrap_or(1))

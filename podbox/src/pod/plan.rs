@@ -18,6 +18,8 @@ pub struct Shape {
     pub main: Vec<ContainerShape>,
     /// What follows a container's end.
     pub restart_policy: RestartPolicy,
+    /// How long processes have between the stop signal and the kill, unless a termination says otherwise.
+    pub grace: Duration,
 }
 
 /// The part of a container that decides its steps.
@@ -95,16 +97,13 @@ pub fn plan(pod: &Shape, seen: &Observed, now: Instant) -> Plan {
         stop_all(pod, seen, termination, now, &mut plan);
     } else if outcome(pod, seen).is_some() {
         // Only sidecars may still run; they have had their use.
-        let now_or_never = Termination { since: ended_at(pod, seen).unwrap_or(now), grace: SIDECAR_GRACE };
-        stop_all(pod, seen, now_or_never, now, &mut plan);
+        let end = Termination { since: ended_at(pod, seen).unwrap_or(now), grace: pod.grace };
+        stop_all(pod, seen, end, now, &mut plan);
     } else {
         go_on(pod, seen, now, &mut plan);
     }
     plan
 }
-
-/// Sidecars end after the main containers, within this time.
-const SIDECAR_GRACE: Duration = Duration::from_secs(30);
 
 /// How the pod ended, once its containers will not run again.
 pub fn outcome(pod: &Shape, seen: &Observed) -> Option<Outcome> {
@@ -127,11 +126,11 @@ fn final_code(container: &ContainerShape, policy: RestartPolicy, seen: &Observed
     (!policy.restarts(code)).then_some(code)
 }
 
-/// When the last container ended.
+/// When the last of the containers that decide the outcome ended.
 fn ended_at(pod: &Shape, seen: &Observed) -> Option<Instant> {
     pod.main
         .iter()
-        .chain(&pod.init)
+        .chain(pod.init.iter().filter(|init| !init.sidecar))
         .filter_map(|shape| match &seen.containers.get(&shape.name)?.state {
             ContainerState::Ended(ended) => Some(ended.at),
             _ => None,
@@ -282,7 +281,7 @@ mod tests {
         let container =
             |name: &&str| ContainerShape { name: name.to_string(), sidecar: name.starts_with("side") };
         let (init, main) = (init.iter().map(container).collect(), main.iter().map(container).collect());
-        Shape { init, main, restart_policy }
+        Shape { init, main, restart_policy, grace: Duration::from_secs(30) }
     }
 
     /// A pod on a node where each step succeeds at once, except that processes go on until told.

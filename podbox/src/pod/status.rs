@@ -110,10 +110,9 @@ fn container(
     now: Instant,
 ) -> core::ContainerStatus {
     let seen = observed.container(name);
+    let ends = observed.termination.is_some() || outcome(pod, observed).is_some();
     // The end of a run that another one follows is the last state, not the state.
-    let followed = |ended: &Ended| {
-        observed.termination.is_none() && pod.policy(name).restarts(ended.exited.status.code())
-    };
+    let followed = |ended: &Ended| !ends && pod.policy(name).restarts(ended.exited.status.code());
     let (restarts, last) = match &seen.state {
         ContainerState::Ended(ended) if followed(ended) => (true, Some(ended)),
         _ => (false, seen.last.as_ref()),
@@ -237,7 +236,7 @@ mod tests {
         let hog = seen.container_mut("hog");
         hog.starting(now);
         hog.started(Started { pid: 7, cgroup_id: 9, at: clock::wall() });
-        (Shape { init: Vec::new(), main, restart_policy: policy }, seen, facts, now)
+        (Shape { init: Vec::new(), main, restart_policy: policy, grace: Duration::ZERO }, seen, facts, now)
     }
 
     fn killed(seen: &mut Observed, oom: bool, now: Instant) {

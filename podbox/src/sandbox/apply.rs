@@ -11,6 +11,7 @@ use super::message::Body;
 use super::netns::{self, NetnsError, PinSpec, Pinned};
 use super::step::{Lane, Step, Undo};
 use crate::api::attribution::Attribution;
+use crate::api::error::chain;
 use crate::{clock, metrics as table};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -67,12 +68,6 @@ pub struct ApplyError {
 
 fn left_text(left: &[StepError]) -> String {
     left.iter().map(|error| format!(" (and then: {})", chain(error))).collect()
-}
-
-/// An error and its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// What steps are done with.

@@ -6,7 +6,7 @@
 //!
 //! It does not know of images, manifests or restarts.
 
-use super::apply::{self, ApplyError, Hands, StepError};
+use super::apply::{ApplyError, Hands, StepError};
 use super::cgroup::{self, CgroupError};
 use super::client::{Client, ClientError, Ending, KeeperSpec};
 use super::device::{DeviceError, DevicePolicy};
@@ -20,6 +20,7 @@ use super::runtime::{ContainerStatus, ExecResult, ExecSpec, Exited, Runtime, Sta
 use super::spec::{ContainerSpec, Resources, SandboxSpec};
 use super::step::Undo;
 use crate::api::attribution::Attribution;
+use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef, QosClass};
 use crate::config::Config;
 use crate::limits;
@@ -93,7 +94,7 @@ pub enum EngineError {
         source: Box<ApplyError>,
     },
     /// Something stayed.
-    #[error("cannot take away all of {subject}: {}", .left.iter().map(|e| apply::chain(e)).collect::<Vec<_>>().join("; "))]
+    #[error("cannot take away all of {subject}: {}", .left.iter().map(|e| chain(e)).collect::<Vec<_>>().join("; "))]
     Remove {
         /// The pod or container.
         subject: String,

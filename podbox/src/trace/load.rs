@@ -7,6 +7,7 @@
 use super::btf::{Btf, BtfError};
 use super::capability::{Capability, CapabilityReport, Signal};
 use super::offsets;
+use crate::api::error::chain;
 use crate::limits;
 use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError};
 use aya::sys::{Stats, enable_stats};
@@ -227,18 +228,4 @@ fn refused(hook: &str, error: &ProgramError) -> String {
         Some(word) => format!("the kernel refuses {hook}: {io_error}: {word}"),
         None => format!("the kernel refuses {hook}: {io_error}"),
     }
-}
-
-/// An error with its causes in one line; the verifier's log, which is long, stays out.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.contains(&message) {
-            text = format!("{text}: {message}");
-        }
-        cause = error.source();
-    }
-    text.lines().next().unwrap_or_default().to_owned()
 }

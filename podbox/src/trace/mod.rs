@@ -29,6 +29,6 @@ pub use tracer::Tracer;
 pub fn probe() -> CapabilityReport {
     match load::load(&TraceConfig::new(1)) {
         Ok(loaded) => loaded.report,
-        Err(error) => CapabilityReport::nothing(&load::chain(&error)),
+        Err(error) => CapabilityReport::nothing(&crate::api::error::chain(&error)),
     }
 }

@@ -8,6 +8,7 @@ use super::load::{self, Loaded, TraceConfig, TraceError};
 use super::map::{Maps, Plain, Rings};
 use super::snapshot::{ContainerKey, Ledger, ProgramCost, Snapshot, Totals};
 use crate::api::attribution::{Attribution, OomVictim};
+use crate::api::error::chain;
 use crate::api::event::KernelEvent;
 use crate::api::identity::ContainerRef;
 use crate::{clock, limits};
@@ -130,7 +131,7 @@ impl Attribution for Tracer {
         if let Err(error) = state.maps.containers.insert(cgroup_id, Plain(ContainerStats::ZERO), NOEXIST)
             && state.maps.containers.get(&cgroup_id, 0).is_err()
         {
-            tracing::error!(%container, error = %load::chain(&error), "kernel events of this container stay unseen");
+            tracing::error!(%container, error = %chain(&error), "kernel events of this container stay unseen");
         }
     }
 

@@ -188,7 +188,7 @@ fn commands_have_exit_codes_and_a_timeout_ends_their_whole_tree() {
         assert_eq!(ask(&engine, &spec, "ps | grep -c '[s]leep 555'").await, "0\n");
         let missing = ExecSpec { args: vec!["/nope".into()], timeout: None, output_limit: 10 };
         let error = engine.exec(&spec.container, &missing).await.unwrap_err();
-        let text = podbox::sandbox::apply::chain(&error);
+        let text = podbox::api::error::chain(&error);
         assert!(text.contains("exec \"/nope\": no such file or directory"), "{text}");
         assert_eq!(engine.list().await.unwrap().len(), 1);
         engine.remove_sandbox(&pod.pod).await.unwrap();

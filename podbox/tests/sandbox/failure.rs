@@ -1,7 +1,7 @@
 //! What is left when something fails: nothing.
 
 use crate::host::isolated;
-use podbox::sandbox::apply::chain;
+use podbox::api::error::chain;
 use podbox::sandbox::engine::Options;
 use podbox::sandbox::runtime::Runtime;
 use podbox::sandbox::spec::{EmptyDir, FileVolume, VolumeFile};

@@ -1,6 +1,7 @@
 //! cgroup v2: its controllers, and a process that starts in one.
 
-use super::report::{Finding, chain};
+use super::report::Finding;
+use crate::api::error::chain;
 use nix::errno::Errno;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use std::fs::{self, File};

@@ -1,5 +1,6 @@
 //! What the doctor found, as data, and how it reads. Pure.
 
+use crate::api::error::chain;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -62,17 +63,6 @@ impl Finding {
             Err(error) => Finding::missing(name, chain(&error), lost, mend),
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Everything that was looked at.
