@@ -148,14 +148,16 @@ async fn drain(pipe: &mut Receiver, kept: &mut Vec<u8>, limit: usize) {
     }
 }
 
+/// Past the runtime's own view of the pipe, which may not have heard yet that something is in it.
 fn take_rest(pipe: &Receiver, kept: &mut Vec<u8>, limit: usize) -> io::Result<()> {
+    let mut buffer = [0; 4096];
     // A process that stays may write for ever: a pipe's content once, and no more.
     for _ in 0..64 {
-        match take(pipe, kept, limit) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error),
+        match nix::unistd::read(pipe, &mut buffer) {
+            Ok(0) | Err(nix::Error::EAGAIN) => break,
+            Ok(count) => keep(&buffer[..count], kept, limit),
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())
@@ -164,7 +166,11 @@ fn take_rest(pipe: &Receiver, kept: &mut Vec<u8>, limit: usize) -> io::Result<()
 fn take(pipe: &Receiver, kept: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
     let mut buffer = [0; 4096];
     let count = pipe.try_read(&mut buffer)?;
-    let room = limit.saturating_sub(kept.len());
-    kept.extend_from_slice(&buffer[..count.min(room)]);
+    keep(&buffer[..count], kept, limit);
     Ok(count)
+}
+
+fn keep(bytes: &[u8], kept: &mut Vec<u8>, limit: usize) {
+    let room = limit.saturating_sub(kept.len());
+    kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
