@@ -2,6 +2,7 @@
 
 mod clock;
 mod image;
+mod run;
 mod setup;
 mod test;
 mod tidy;
@@ -21,6 +22,8 @@ const TOOL_FAILED: u8 = 125;
 enum Verb {
     /// Install what the other verbs need; they call it themselves.
     Setup,
+    /// Build podbox and run manifests, on this host or in a virtual machine.
+    Run(run::Args),
     /// Build the test image, an OCI layout.
     Image,
     /// Check the import ranks and the house rules.
@@ -34,6 +37,7 @@ enum Verb {
 fn main() -> ExitCode {
     let result = match Verb::parse() {
         Verb::Setup => setup::main().map(|()| 0),
+        Verb::Run(args) => run::main(&args),
         Verb::Image => image::main().map(|()| 0),
         Verb::Tidy => tidy::main().map(|()| 0),
         Verb::Test(args) => test::main(&args),
