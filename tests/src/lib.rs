@@ -7,6 +7,7 @@
 
 pub mod needs;
 pub mod remains;
+pub mod rounds;
 pub mod wait;
 
 use std::path::PathBuf;

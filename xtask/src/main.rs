@@ -4,6 +4,7 @@ mod clock;
 mod image;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 mod vm;
@@ -28,6 +29,8 @@ enum Verb {
     Image,
     /// Check the import ranks and the house rules.
     Tidy,
+    /// Run the randomised tests at length.
+    Soak(soak::Args),
     /// Run every check and test, on this kernel and on two others.
     Test(test::Args),
     /// Run a command in a virtual machine that sees this host's files.
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Setup => setup::main().map(|()| 0),
         Verb::Run(args) => run::main(&args),
         Verb::Image => image::main().map(|()| 0),
+        Verb::Soak(args) => soak::main(&args),
         Verb::Tidy => tidy::main().map(|()| 0),
         Verb::Test(args) => test::main(&args),
         Verb::Vm(args) => vm::main(args),
