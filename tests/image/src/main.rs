@@ -48,6 +48,12 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Done {
     match options.job() {
+        "signals" => {}
+        // A server has done all it had to.
+        "http" | "tcp" => signals::end_when_asked(Some(0))?,
+        _ => signals::end_when_asked(None)?,
+    }
+    match options.job() {
         "http" => net::http(options),
         "tcp" => net::tcp(options),
         "fetch" => net::fetch(options),

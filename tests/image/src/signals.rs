@@ -1,4 +1,4 @@
-//! The signal reporter.
+//! The signal reporter, and the end of every other job when it is asked to end.
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -24,4 +24,20 @@ pub fn tell(options: &Options) -> Done {
             return Ok(code);
         }
     }
+}
+
+/// From now on TERM and INT end the program: with `code`, or as a shell words it, 128 and the signal's number.
+///
+/// As PID 1 of a container it would otherwise not hear them: the kernel drops a signal for PID 1 that it has no handler for.
+pub fn end_when_asked(code: Option<i32>) -> Result<(), String> {
+    let set: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    // Of this thread and so of those it starts; a child process gets an empty mask.
+    set.thread_block().map_err(|errno| format!("cannot block signals: {errno}"))?;
+    let wait = move || {
+        if let Ok(signal) = set.wait() {
+            std::process::exit(code.unwrap_or(128 + signal as i32));
+        }
+    };
+    std::thread::Builder::new().spawn(wait).map_err(|error| format!("cannot start a thread: {error}"))?;
+    Ok(())
 }
