@@ -5,9 +5,14 @@
 //! and mount namespace of its own, on this host's kernel and on two others in virtual machines. A test that can't run
 //! where it is prints `SKIPPED name: why` on standard error and returns; the tool counts it by that line.
 
+pub mod events;
+pub mod host;
+pub mod log;
+pub mod manifest;
 pub mod needs;
 pub mod remains;
 pub mod rounds;
+pub mod run;
 pub mod wait;
 
 use std::path::PathBuf;

@@ -18,9 +18,14 @@ pub fn root(test: &str) -> Option<()> {
 
 /// cgroup v2 with the controller `name`.
 pub fn controller(test: &str, name: &str) -> Option<()> {
-    let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     let why = format!("it needs cgroup v2's {name} controller at /sys/fs/cgroup");
-    when(controllers.split_whitespace().any(|controller| controller == name), test, &why)
+    when(has_controller(name), test, &why)
+}
+
+/// Whether cgroup v2 has the controller `name`.
+pub fn has_controller(name: &str) -> bool {
+    let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    controllers.split_whitespace().any(|controller| controller == name)
 }
 
 /// A file: a program, say, or a kernel's interface.

@@ -6,26 +6,40 @@ use std::process::Command;
 
 /// Everything of one moment that a pod could have made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remains(BTreeSet<String>);
+pub struct Remains {
+    all: BTreeSet<String>,
+    /// Processes and cgroups are those that carry this mark in their environment, command or cgroup.
+    mark: String,
+}
 
 impl Remains {
-    /// Lists links, mounts, cgroups, BPF programs, packet filter rules, and podbox's processes.
+    /// Lists links, mounts, cgroups, BPF objects, packet filter rules, settings, and podbox's processes.
     pub fn now() -> Remains {
+        Remains::of("")
+    }
+
+    /// The same, but of processes and cgroups only those whose command, environment or cgroup names `mark`: beside
+    /// others that run podbox on this host.
+    pub fn of(mark: &str) -> Remains {
         let mut all = BTreeSet::new();
-        all.extend(names("/sys/class/net").map(|name| format!("link {name}")));
+        all.extend(listed("ip", &["-o", "link"], "link").into_iter().filter_map(|line| link(&line)));
         all.extend(mounts());
         for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
             cgroups(Path::new(root), &mut all);
         }
-        all.extend(listed("bpftool", &["prog", "list"], "bpf program"));
+        all.retain(|line| !line.starts_with("cgroup ") || line.contains(mark));
+        for kind in ["prog", "map", "link"] {
+            all.extend(bpf_objects(kind));
+        }
         all.extend(listed("nft", &["list", "ruleset"], "nft"));
-        all.extend(processes());
-        Remains(all)
+        all.extend(settings());
+        all.extend(processes(mark));
+        Remains { all, mark: mark.to_owned() }
     }
 
     /// What is there now and wasn't then.
     pub fn since(&self, before: &Remains) -> Vec<String> {
-        self.0.difference(&before.0).cloned().collect()
+        self.all.difference(&before.all).cloned().collect()
     }
 }
 
@@ -35,12 +49,16 @@ impl Remains {
 /// When something is left.
 #[track_caller]
 pub fn assert_none(before: &Remains) {
-    let limit = std::time::Duration::from_secs(5);
+    let limit = std::time::Duration::from_secs(20);
     let mut left = Vec::new();
     // BPF programs and network namespaces are freed by the kernel a moment after their last reference.
     let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         crate::wait::wait_until("nothing is left behind", limit, || {
-            left = Remains::now().since(before);
+            left = Remains::of(&before.mark).since(before);
+            if left.iter().any(|line| line.starts_with("bpf ")) {
+                let held = bpf_objects_held_by_others(&before.mark);
+                left.retain(|line| !held.contains(line));
+            }
             left.is_empty()
         });
     }));
@@ -53,7 +71,7 @@ fn names(dir: &str) -> impl Iterator<Item = String> {
 }
 
 fn mounts() -> Vec<String> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounts = std::fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
     mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(|point| format!("mount {point}")).collect()
 }
 
@@ -69,15 +87,67 @@ fn cgroups(dir: &Path, all: &mut BTreeSet<String>) {
     }
 }
 
-fn processes() -> Vec<String> {
-    names("/proc")
-        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+/// `link NAME` of a line of `ip -o link`.
+fn link(line: &str) -> Option<String> {
+    let name = line.split(": ").nth(1)?;
+    Some(format!("link {}", name.split('@').next()?))
+}
+
+/// Settings of the kernel that podbox changes and gives back.
+fn settings() -> Vec<String> {
+    let files = ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/bpf_stats_enabled"];
+    let read = |file: &&str| Some(format!("setting {file} = {}", std::fs::read_to_string(file).ok()?.trim()));
+    files.iter().filter_map(read).collect()
+}
+
+fn processes(mark: &str) -> Vec<String> {
+    pids()
+        .into_iter()
         .filter_map(|pid| {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
             let name = name.trim_end();
-            ["podbox", "testjobs"].contains(&name).then(|| format!("process {name} {pid}"))
+            let is_ours = match mark {
+                "" => ["podbox", "testjobs"].contains(&name),
+                mark => bears(&pid, mark),
+            };
+            is_ours.then(|| format!("process {name} {pid}"))
         })
         .collect()
+}
+
+fn pids() -> Vec<String> {
+    names("/proc").filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).collect()
+}
+
+/// Whether a process' command, environment or cgroup names `mark`.
+fn bears(pid: &str, mark: &str) -> bool {
+    ["cgroup", "cmdline", "environ"].iter().any(|file| {
+        let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).contains(mark)
+    })
+}
+
+/// `bpf KIND ID` of every BPF object of a kind.
+fn bpf_objects(kind: &str) -> Vec<String> {
+    let lines = listed("bpftool", &[kind, "list"], "");
+    let id = |line: &String| Some(line.trim().split_once(':')?.0.parse::<u32>().ok()?.to_string());
+    lines.iter().filter_map(id).map(|id| format!("bpf {kind} {id}")).collect()
+}
+
+/// The BPF objects that processes without `mark` hold: not ours.
+fn bpf_objects_held_by_others(mark: &str) -> BTreeSet<String> {
+    let others = pids().into_iter().filter(|pid| !mark.is_empty() && !bears(pid, mark));
+    let files = others.flat_map(|pid| {
+        let dir = format!("/proc/{pid}/fdinfo");
+        names(&dir)
+            .map(|fd| std::fs::read_to_string(format!("{dir}/{fd}")).unwrap_or_default())
+            .collect::<Vec<_>>()
+    });
+    let object = |line: &str| {
+        let (kind, id) = line.split_once("_id:")?;
+        Some(format!("bpf {kind} {}", id.trim()))
+    };
+    files.flat_map(|text| text.lines().filter_map(object).collect::<Vec<_>>()).collect()
 }
 
 /// The lines that a program lists; none, if it isn't there.
