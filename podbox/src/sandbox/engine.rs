@@ -6,26 +6,28 @@
 //!
 //! It does not know of images, manifests or restarts.
 
-use super::apply::{ApplyError, Hands, StepError};
-use super::cgroup::{self, CgroupError};
+mod error;
+mod shared;
+
+pub use error::EngineError;
+
+use super::cgroup;
 use super::client::{Client, ClientError, Ending, KeeperSpec};
-use super::device::{DeviceError, DevicePolicy};
+use super::device::DevicePolicy;
 use super::exec;
-use super::log::{self, LogError, LogSpec, Pump, Stream};
-use super::message::{Answer, Body, End};
-use super::netns::{self, NetnsError};
-use super::plan::{self, Facts, PlanError, Unenforced};
-use super::record::{self, Label, RecordError};
+use super::log::{self, LogSpec, Pump, Stream};
+use super::message::{Body, End, Held};
+use super::netns;
+use super::plan::{self, Facts, Unenforced};
+use super::record::{self, Label};
 use super::runtime::{ContainerStatus, ExecResult, ExecSpec, Exited, Runtime, Started};
 use super::spec::{ContainerSpec, Resources, SandboxSpec};
-use super::step::Undo;
 use crate::api::attribution::Attribution;
-use crate::api::error::chain;
-use crate::api::identity::{ContainerRef, PodRef, QosClass};
+use crate::api::identity::{ContainerRef, PodRef};
 use crate::config::Config;
 use crate::limits;
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use shared::{Shared, prepare_cgroups};
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,94 +50,6 @@ impl Default for Options {
     }
 }
 
-/// Why the engine could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// A directory it needs.
-    #[error("cannot make {}", .0.display())]
-    Directory(PathBuf, #[source] io::Error),
-    /// The node's cgroups.
-    #[error("cannot set up the node's cgroups")]
-    Cgroup(#[from] CgroupError),
-    /// The device policy.
-    #[error("cannot set up the device policy")]
-    Device(#[from] DeviceError),
-    /// The directory of pinned namespaces.
-    #[error("cannot set up the directory of namespaces")]
-    Netns(#[from] NetnsError),
-    /// The keeper.
-    #[error(transparent)]
-    Keeper(#[from] ClientError),
-    /// A spec that cannot be planned.
-    #[error("{subject}")]
-    Plan {
-        /// The pod or container.
-        subject: String,
-        /// Why.
-        #[source]
-        source: PlanError,
-    },
-    /// A sandbox was not built.
-    #[error("cannot build the sandbox of {pod}")]
-    Create {
-        /// The pod.
-        pod: PodRef,
-        /// Why.
-        #[source]
-        source: Box<ApplyError>,
-    },
-    /// A container was not started.
-    #[error("cannot start container {name}")]
-    Start {
-        /// The container.
-        name: String,
-        /// Why.
-        #[source]
-        source: Box<ApplyError>,
-    },
-    /// Something stayed.
-    #[error("cannot take away all of {subject}: {}", .left.iter().map(|e| chain(e)).collect::<Vec<_>>().join("; "))]
-    Remove {
-        /// The pod or container.
-        subject: String,
-        /// What stayed, and why.
-        left: Vec<StepError>,
-    },
-    /// A sandbox's record.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// The log of a container.
-    #[error("cannot follow the output of {container}")]
-    Log {
-        /// The container.
-        container: ContainerRef,
-        /// Why.
-        #[source]
-        source: Box<LogError>,
-    },
-    /// No such sandbox.
-    #[error("pod {0} has no sandbox")]
-    NoSandbox(PodRef),
-    /// A pod's sandbox exists already.
-    #[error("pod {0} has a sandbox already")]
-    SandboxExists(PodRef),
-    /// No such container.
-    #[error("container {0} was not started")]
-    NoContainer(ContainerRef),
-    /// A command could not be run in a container.
-    #[error("container {name}")]
-    Exec {
-        /// The container.
-        name: String,
-        /// Why.
-        #[source]
-        source: exec::ExecError,
-    },
-    /// The runtime is shutting down, or a step panicked.
-    #[error("the work was given up")]
-    Abandoned(#[from] tokio::task::JoinError),
-}
-
 /// A container that the keeper holds.
 struct Tracked {
     label: Label,
@@ -143,20 +57,6 @@ struct Tracked {
     ending: Ending,
     /// Its log; whoever waits first drives the rest.
     pump: tokio::sync::Mutex<Pump>,
-}
-
-/// What calls share.
-struct Shared {
-    facts: Facts,
-    bridge: String,
-    options: Options,
-    keeper: Client,
-    devices: DevicePolicy,
-    attribution: Arc<dyn Attribution>,
-    sandboxes: Mutex<BTreeMap<PodRef, Arc<SandboxSpec>>>,
-    containers: Mutex<BTreeMap<ContainerRef, Arc<Tracked>>>,
-    /// Numbers execs, so that their cgroups have names of their own.
-    execs: AtomicU64,
 }
 
 /// The engine. Clones share one.
@@ -298,116 +198,6 @@ impl Engine {
     }
 }
 
-impl Shared {
-    fn hands(&self) -> Hands<'_> {
-        Hands {
-            keeper: &self.keeper,
-            attribution: &*self.attribution,
-            devices: &self.devices,
-            bridge: &self.bridge,
-            mtu: self.options.mtu,
-            fail_at: self.options.fail_at,
-        }
-    }
-
-    fn list(&self) -> Result<Vec<super::message::Held>, ClientError> {
-        match self.keeper.request(Body::List, &[])? {
-            (Answer::List(held), _) => Ok(held),
-            _ => Err(ClientError::Confused),
-        }
-    }
-
-    fn create(&self, spec: &SandboxSpec) -> Result<(), EngineError> {
-        let pod = &spec.pod;
-        let planned = plan::sandbox(spec, &self.facts);
-        let steps = planned.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
-        if lock(&self.sandboxes).insert(pod.clone(), Arc::new(spec.clone())).is_some() {
-            return Err(EngineError::SandboxExists(pod.clone()));
-        }
-        // Before the first step: whoever finds the record can take away whatever was done.
-        let built = record::write(spec, &self.facts).map_err(EngineError::from).and_then(|()| {
-            let applied = self.hands().apply(&steps);
-            applied.map_err(|source| EngineError::Create { pod: pod.clone(), source })
-        });
-        built.map(drop).inspect_err(|error| {
-            // What could not be taken back is still in the record: the next sweep tries again.
-            let clean = !matches!(error, EngineError::Create { source, .. } if !source.left.is_empty());
-            if clean && record::remove(pod, &self.facts).is_ok() {
-                lock(&self.sandboxes).remove(pod);
-            }
-        })
-    }
-
-    fn remove_pod(&self, pod: &PodRef) -> Result<(), EngineError> {
-        let Some(spec) = lock(&self.sandboxes).get(pod).cloned() else { return Ok(()) };
-        let planned = plan::sandbox(&spec, &self.facts);
-        let steps = planned.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
-        let hands = self.hands();
-        let mut left = Vec::new();
-        let held = self.list()?;
-        for label in held.iter().filter_map(|held| Label::parse(&held.label).ok()) {
-            if label.container.pod == *pod {
-                left.extend(hands.undo(self.teardown(&label.container, label.qos)));
-            }
-        }
-        left.extend(hands.undo(steps.iter().rev().filter_map(|step| step.inverse())));
-        if !left.is_empty() {
-            return Err(EngineError::Remove { subject: pod.to_string(), left });
-        }
-        record::remove(pod, &self.facts)?;
-        lock(&self.sandboxes).remove(pod);
-        Ok(())
-    }
-
-    fn teardown(&self, container: &ContainerRef, qos: QosClass) -> Vec<Undo> {
-        lock(&self.containers).remove(container);
-        plan::container_teardown(container, qos, &self.facts)
-    }
-
-    fn launch(&self, spec: &ContainerSpec) -> Result<(Started, Ending, Vec<OwnedFd>), EngineError> {
-        let container = &spec.container;
-        let sandbox = lock(&self.sandboxes).get(&container.pod).cloned();
-        let sandbox = sandbox.ok_or_else(|| EngineError::NoSandbox(container.pod.clone()))?;
-        let label = Label::of(spec).text();
-        let steps = plan::container(spec, &sandbox, &self.facts, label)
-            .map_err(|source| EngineError::Plan { subject: container.to_string(), source })?;
-        let id = plan::launch_id(container);
-        let ending = self.keeper.watch(&id);
-        let applied = self.hands().apply(&steps);
-        let (answer, fds) = match applied {
-            Ok(reply) => reply.ok_or(ClientError::Confused)?,
-            Err(source) => {
-                self.keeper.unwatch(&id);
-                return Err(EngineError::Start { name: container.name.clone(), source });
-            }
-        };
-        let Answer::Started { pid, at } = answer else { return Err(ClientError::Confused.into()) };
-        let cgroup_id = cgroup::id(&self.facts.container_cgroup(container, spec.qos))?;
-        Ok((Started { pid, cgroup_id, at }, ending, fds))
-    }
-
-    fn take_away(&self, container: &ContainerRef, qos: QosClass) -> Result<(), EngineError> {
-        let left = self.hands().undo(self.teardown(container, qos));
-        if left.is_empty() {
-            return Ok(());
-        }
-        Err(EngineError::Remove { subject: container.to_string(), left })
-    }
-}
-
-/// The cgroups between the root and the pods; returns the keeper's.
-fn prepare_cgroups(facts: &Facts) -> Result<PathBuf, CgroupError> {
-    let none = BTreeSet::new();
-    cgroup::hand_on(&facts.cgroup_root, facts.controllers.iter())?;
-    cgroup::ensure(&facts.slice(), &facts.controllers)?;
-    for qos in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
-        cgroup::ensure(&facts.slice().join(qos.cgroup()), &facts.controllers)?;
-    }
-    let keeper = facts.slice().join("keeper");
-    cgroup::ensure(&keeper, &none)?;
-    Ok(keeper)
-}
-
 fn streams(fds: Vec<OwnedFd>) -> Result<[Stream; 2], ClientError> {
     let fds: [OwnedFd; 6] = fds.try_into().map_err(|_| ClientError::Confused)?;
     let [a, b, c, d, e, f] = fds;
@@ -499,7 +289,7 @@ impl Runtime for Engine {
     async fn list(&self) -> Result<Vec<ContainerStatus>, EngineError> {
         let shared = self.0.clone();
         let held = blocking(move || Ok(shared.list()?)).await?;
-        let status = |held: super::message::Held| -> Option<ContainerStatus> {
+        let status = |held: Held| -> Option<ContainerStatus> {
             let container = Label::parse(&held.label).ok()?.container;
             let started = self.tracked(&container).ok()?.started.clone();
             let exited = held.end.map(|End { status, at }| Exited { status, at });

@@ -37,7 +37,7 @@ fn whichever_step_of_a_sandbox_fails_nothing_is_left() {
             }
             assert_eq!(host.left(), Vec::<String>::new(), "after step {step}");
         }
-        assert!(failed >= 10 && failed < STEPS, "{failed} steps");
+        assert!((10..STEPS).contains(&failed), "{failed} steps");
     });
 }
 
@@ -61,7 +61,7 @@ fn whichever_step_of_a_container_fails_nothing_is_left_of_it() {
             assert_eq!(host.left(), with_sandbox, "after step {step}");
             assert_eq!(engine.list().await.unwrap(), vec![]);
         }
-        assert!(failed >= 6 && failed < STEPS, "{failed} steps");
+        assert!((6..STEPS).contains(&failed), "{failed} steps");
         engine.remove_sandbox(&pod.pod).await.unwrap();
         assert_eq!(host.left(), Vec::<String>::new());
         engine.close().await.unwrap();

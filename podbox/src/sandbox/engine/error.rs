@@ -1,0 +1,103 @@
+//! What the engine could not do, for people: what failed, on what, and why.
+
+use crate::api::error::chain;
+use crate::api::identity::{ContainerRef, PodRef};
+use crate::sandbox::apply::{ApplyError, StepError};
+use crate::sandbox::cgroup::CgroupError;
+use crate::sandbox::client::ClientError;
+use crate::sandbox::device::DeviceError;
+use crate::sandbox::exec;
+use crate::sandbox::log::LogError;
+use crate::sandbox::netns::NetnsError;
+use crate::sandbox::plan::PlanError;
+use crate::sandbox::record::RecordError;
+use std::io;
+use std::path::PathBuf;
+
+/// Why the engine could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A directory it needs.
+    #[error("cannot make {}", .0.display())]
+    Directory(PathBuf, #[source] io::Error),
+    /// The node's cgroups.
+    #[error("cannot set up the node's cgroups")]
+    Cgroup(#[from] CgroupError),
+    /// The device policy.
+    #[error("cannot set up the device policy")]
+    Device(#[from] DeviceError),
+    /// The directory of pinned namespaces.
+    #[error("cannot set up the directory of namespaces")]
+    Netns(#[from] NetnsError),
+    /// The keeper.
+    #[error(transparent)]
+    Keeper(#[from] ClientError),
+    /// A spec that cannot be planned.
+    #[error("{subject}")]
+    Plan {
+        /// The pod or container.
+        subject: String,
+        /// Why.
+        #[source]
+        source: PlanError,
+    },
+    /// A sandbox was not built.
+    #[error("cannot build the sandbox of {pod}")]
+    Create {
+        /// The pod.
+        pod: PodRef,
+        /// Why.
+        #[source]
+        source: Box<ApplyError>,
+    },
+    /// A container was not started.
+    #[error("cannot start container {name}")]
+    Start {
+        /// The container.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<ApplyError>,
+    },
+    /// Something stayed.
+    #[error("cannot take away all of {subject}: {}", .left.iter().map(|e| chain(e)).collect::<Vec<_>>().join("; "))]
+    Remove {
+        /// The pod or container.
+        subject: String,
+        /// What stayed, and why.
+        left: Vec<StepError>,
+    },
+    /// A sandbox's record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The log of a container.
+    #[error("cannot follow the output of {container}")]
+    Log {
+        /// The container.
+        container: ContainerRef,
+        /// Why.
+        #[source]
+        source: Box<LogError>,
+    },
+    /// No such sandbox.
+    #[error("pod {0} has no sandbox")]
+    NoSandbox(PodRef),
+    /// A pod's sandbox exists already.
+    #[error("pod {0} has a sandbox already")]
+    SandboxExists(PodRef),
+    /// No such container.
+    #[error("container {0} was not started")]
+    NoContainer(ContainerRef),
+    /// A command could not be run in a container.
+    #[error("container {name}")]
+    Exec {
+        /// The container.
+        name: String,
+        /// Why.
+        #[source]
+        source: exec::ExecError,
+    },
+    /// The runtime is shutting down, or a step panicked.
+    #[error("the work was given up")]
+    Abandoned(#[from] tokio::task::JoinError),
+}

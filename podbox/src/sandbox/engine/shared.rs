@@ -1,0 +1,150 @@
+//! The engine's blocking half: plans sandboxes and containers, has their steps applied, and keeps who is there.
+//! Called on threads that may wait; knows nothing of tasks or logs.
+
+use super::{EngineError, Options, Tracked, lock};
+use crate::api::attribution::Attribution;
+use crate::api::identity::{ContainerRef, PodRef, QosClass};
+use crate::sandbox::apply::Hands;
+use crate::sandbox::cgroup::{self, CgroupError};
+use crate::sandbox::client::{Client, ClientError, Ending};
+use crate::sandbox::device::DevicePolicy;
+use crate::sandbox::message::{Answer, Body, Held};
+use crate::sandbox::plan::{self, Facts};
+use crate::sandbox::record::{self, Label};
+use crate::sandbox::runtime::Started;
+use crate::sandbox::spec::{ContainerSpec, SandboxSpec};
+use crate::sandbox::step::Undo;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+/// What calls share.
+pub(super) struct Shared {
+    pub(super) facts: Facts,
+    pub(super) bridge: String,
+    pub(super) options: Options,
+    pub(super) keeper: Client,
+    pub(super) devices: DevicePolicy,
+    pub(super) attribution: Arc<dyn Attribution>,
+    pub(super) sandboxes: Mutex<BTreeMap<PodRef, Arc<SandboxSpec>>>,
+    pub(super) containers: Mutex<BTreeMap<ContainerRef, Arc<Tracked>>>,
+    /// Numbers execs, so that their cgroups have names of their own.
+    pub(super) execs: AtomicU64,
+}
+
+impl Shared {
+    fn hands(&self) -> Hands<'_> {
+        Hands {
+            keeper: &self.keeper,
+            attribution: &*self.attribution,
+            devices: &self.devices,
+            bridge: &self.bridge,
+            mtu: self.options.mtu,
+            fail_at: self.options.fail_at,
+        }
+    }
+
+    pub(super) fn list(&self) -> Result<Vec<Held>, ClientError> {
+        match self.keeper.request(Body::List, &[])? {
+            (Answer::List(held), _) => Ok(held),
+            _ => Err(ClientError::Confused),
+        }
+    }
+
+    pub(super) fn create(&self, spec: &SandboxSpec) -> Result<(), EngineError> {
+        let pod = &spec.pod;
+        let planned = plan::sandbox(spec, &self.facts);
+        let steps = planned.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
+        match lock(&self.sandboxes).entry(pod.clone()) {
+            Entry::Occupied(_) => return Err(EngineError::SandboxExists(pod.clone())),
+            Entry::Vacant(place) => drop(place.insert(Arc::new(spec.clone()))),
+        }
+        // Before the first step: whoever finds the record can take away whatever was done.
+        let built = record::write(spec, &self.facts).map_err(EngineError::from).and_then(|()| {
+            let applied = self.hands().apply(&steps);
+            applied.map_err(|source| EngineError::Create { pod: pod.clone(), source })
+        });
+        built.map(drop).inspect_err(|error| {
+            // What could not be taken back is still in the record: the next sweep tries again.
+            let clean = !matches!(error, EngineError::Create { source, .. } if !source.left.is_empty());
+            if clean && record::remove(pod, &self.facts).is_ok() {
+                lock(&self.sandboxes).remove(pod);
+            }
+        })
+    }
+
+    pub(super) fn remove_pod(&self, pod: &PodRef) -> Result<(), EngineError> {
+        let Some(spec) = lock(&self.sandboxes).get(pod).cloned() else { return Ok(()) };
+        let planned = plan::sandbox(&spec, &self.facts);
+        let steps = planned.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
+        let hands = self.hands();
+        let mut left = Vec::new();
+        let held = self.list()?;
+        for label in held.iter().filter_map(|held| Label::parse(&held.label).ok()) {
+            if label.container.pod == *pod {
+                left.extend(hands.undo(self.teardown(&label.container, label.qos)));
+            }
+        }
+        left.extend(hands.undo(steps.iter().rev().filter_map(|step| step.inverse())));
+        if !left.is_empty() {
+            return Err(EngineError::Remove { subject: pod.to_string(), left });
+        }
+        record::remove(pod, &self.facts)?;
+        lock(&self.sandboxes).remove(pod);
+        Ok(())
+    }
+
+    fn teardown(&self, container: &ContainerRef, qos: QosClass) -> Vec<Undo> {
+        lock(&self.containers).remove(container);
+        plan::container_teardown(container, qos, &self.facts)
+    }
+
+    pub(super) fn launch(
+        &self,
+        spec: &ContainerSpec,
+    ) -> Result<(Started, Ending, Vec<OwnedFd>), EngineError> {
+        let container = &spec.container;
+        let sandbox = lock(&self.sandboxes).get(&container.pod).cloned();
+        let sandbox = sandbox.ok_or_else(|| EngineError::NoSandbox(container.pod.clone()))?;
+        let label = Label::of(spec).text();
+        let steps = plan::container(spec, &sandbox, &self.facts, label)
+            .map_err(|source| EngineError::Plan { subject: container.to_string(), source })?;
+        let id = plan::launch_id(container);
+        let ending = self.keeper.watch(&id);
+        let applied = self.hands().apply(&steps);
+        let (answer, fds) = match applied {
+            Ok(reply) => reply.ok_or(ClientError::Confused)?,
+            Err(source) => {
+                self.keeper.unwatch(&id);
+                return Err(EngineError::Start { name: container.name.clone(), source });
+            }
+        };
+        let Answer::Started { pid, at } = answer else { return Err(ClientError::Confused.into()) };
+        let cgroup_id = cgroup::id(&self.facts.container_cgroup(container, spec.qos))?;
+        Ok((Started { pid, cgroup_id, at }, ending, fds))
+    }
+
+    pub(super) fn take_away(&self, container: &ContainerRef, qos: QosClass) -> Result<(), EngineError> {
+        let left = self.hands().undo(self.teardown(container, qos));
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(EngineError::Remove { subject: container.to_string(), left })
+    }
+}
+
+/// The cgroups between the root and the pods; returns the keeper's.
+pub(super) fn prepare_cgroups(facts: &Facts) -> Result<PathBuf, CgroupError> {
+    let none = BTreeSet::new();
+    cgroup::hand_on(&facts.cgroup_root, facts.controllers.iter())?;
+    cgroup::ensure(&facts.slice(), &facts.controllers)?;
+    for qos in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
+        cgroup::ensure(&facts.slice().join(qos.cgroup()), &facts.controllers)?;
+    }
+    let keeper = facts.slice().join("keeper");
+    cgroup::ensure(&keeper, &none)?;
+    Ok(keeper)
+}
