@@ -120,6 +120,13 @@ impl Leases {
         Ok(())
     }
 
+    /// Takes back every address whose pod is not to keep it: those of an earlier daemon's pods that are gone.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) -> Result<(), LeaseError> {
+        let gone: Vec<String> =
+            self.ipam.leases().map(|(uid, _)| uid.to_owned()).filter(|uid| !keep(uid)).collect();
+        gone.iter().try_for_each(|uid| self.release(uid))
+    }
+
     fn append(&mut self, entry: &Entry) -> Result<(), LeaseError> {
         if self.lines > self.ipam.leased() + HISTORY_LINES {
             (self.journal, self.lines) = rewrite(&self.path, &self.ipam)?;
@@ -194,6 +201,18 @@ mod tests {
         let mut leases = open(dir.path());
         assert_eq!(leases.acquire("a").unwrap(), a);
         assert_eq!(leases.acquire("c").unwrap(), Ipv4Addr::new(10, 85, 0, 4), "b's address rests");
+    }
+
+    #[test]
+    fn addresses_of_pods_that_are_gone_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut leases = open(dir.path());
+        let stays = leases.acquire("stays").unwrap();
+        leases.acquire("gone").unwrap();
+        leases.retain(|uid| uid == "stays").unwrap();
+        drop(leases);
+        let leases = open(dir.path());
+        assert_eq!(leases.ipam().leases().collect::<Vec<_>>(), [("stays", stays)]);
     }
 
     #[test]
