@@ -93,6 +93,10 @@ pub async fn ensure(config: &Config, pods: BTreeSet<String>) -> Result<Dataplane
     if made.is_err() && before.bridge(&network.wanted).is_none() {
         // The first error is the one to tell.
         for error in network.remove().await {
+            if matches!(error, DataplaneError::Masquerade(NftError::Absent)) {
+                // Without nft there is no table to remove, and the first error says it.
+                continue;
+            }
             tracing::warn!("undoing the pod network: {error}");
         }
     }
