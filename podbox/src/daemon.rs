@@ -141,7 +141,14 @@ impl Daemon {
     pub async fn stop(mut self) -> Vec<String> {
         let mut problems = Vec::new();
         self.tasks.shutdown().await;
-        if let Err(error) = self.node.runtime.close().await {
+        // Its workers ask the keeper, which may be gone.
+        drop(self.agent);
+        let runtime = &self.node.runtime;
+        let closed = match runtime.keeper_is_gone() {
+            true => runtime.end_orphans(&self.node.config).await,
+            false => runtime.close().await,
+        };
+        if let Err(error) = closed {
             problems.push(chain(&error));
         }
         if let Err(errors) = dataplane::teardown(&self.node.config).await {
@@ -181,12 +188,14 @@ async fn node(
 ) -> Result<(Arc<RealNode>, Agent<Engine, NodeImages>), DaemonError> {
     let Dataplane { mtu, .. } = dataplane::ensure(&config, BTreeSet::new()).await?;
     let made = async {
-        let leases = Leases::open(&config.run_dir, config.pod_cidr)?;
+        let mut leases = Leases::open(&config.run_dir, config.pod_cidr)?;
         let facts = facts::of_host(&config);
         let options = Options { mtu, ..Options::default() };
         let runtime = Engine::open(&config, options, Arc::clone(&attribution)).await?;
         // `run` starts from nothing: what an earlier one could not take away goes now.
         runtime.sweep(&BTreeSet::new()).await?;
+        let pods = runtime.sandboxes();
+        leases.retain(|uid| pods.iter().any(|pod| pod.uid == uid))?;
         Ok::<_, DaemonError>((leases, facts, runtime))
     };
     let (leases, facts, runtime) = match made.await {

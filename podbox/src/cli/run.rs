@@ -113,12 +113,19 @@ async fn watch(daemon: &mut Daemon, pods: Vec<PodRecord>, stop: &mut Stop) -> an
     for pod in pods {
         daemon.agent.run(pod);
     }
+    let node = Arc::clone(&daemon.node);
     let mut screen = Screen::stdout();
     let mut asked = 0_u32;
     let mut frames = tokio::time::interval(limits::FRAME);
     loop {
         tokio::select! {
             () = daemon.agent.finished() => break,
+            () = node.runtime.keeper_lost() => {
+                bail!(
+                    "the keeper is gone, killed or broken ({}): all containers are ended, how is unknown",
+                    node.config.run_dir.join("keeper.log").display()
+                );
+            }
             () = stop.asked() => {
                 asked += 1;
                 // The second time no process is waited for.

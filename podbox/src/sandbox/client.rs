@@ -82,6 +82,8 @@ struct Shared {
     asked: Mutex<Option<HashMap<u64, SyncSender<Reply>>>>,
     /// Who waits for which end.
     ends: Mutex<HashMap<String, watch::Sender<Option<End>>>>,
+    /// The connection ended.
+    gone: watch::Sender<bool>,
 }
 
 /// A connection to the keeper.
@@ -111,7 +113,7 @@ impl Client {
         };
         let socket = socket.map_err(|error| ClientError::Connect(path, error))?;
         let (asked, ends) = (Mutex::new(Some(HashMap::new())), Mutex::default());
-        let shared = Arc::new(Shared { socket, asked, ends });
+        let shared = Arc::new(Shared { socket, asked, ends, gone: watch::Sender::new(false) });
         let reader = shared.clone();
         let thread = std::thread::Builder::new().name("podbox-keeper".into());
         thread
@@ -177,18 +179,39 @@ impl Client {
         lock(&self.shared.ends).remove(id);
     }
 
+    /// Whether the connection has ended.
+    pub fn is_gone(&self) -> bool {
+        *self.shared.gone.borrow()
+    }
+
+    /// Waits until the connection has ended.
+    pub async fn gone(&self) {
+        // The sender lives as long as this client.
+        let _ = self.shared.gone.subscribe().wait_for(|gone| *gone).await;
+    }
+
+    /// Waits until the keeper's process has ended: its connection ends before its lock is free.
+    pub fn wait_end(&self) -> Result<(), ClientError> {
+        match super::sys::pidfd_open(self.pid.cast_signed()) {
+            Ok(pidfd) => wait_end(pidfd.as_fd()),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Ends the keeper, which must be empty, and waits until it is gone.
     pub fn shut_down(&self) -> Result<(), ClientError> {
         let pidfd = super::sys::pidfd_open(self.pid.cast_signed());
         self.command(Body::Shutdown)?;
-        if let Ok(pidfd) = pidfd {
-            let mut polled = [nix::poll::PollFd::new(pidfd.as_fd(), nix::poll::PollFlags::POLLIN)];
-            let timeout = nix::poll::PollTimeout::try_from(limits::KEEPER_ANSWER);
-            if nix::poll::poll(&mut polled, timeout.unwrap_or(nix::poll::PollTimeout::MAX)) == Ok(0) {
-                return Err(ClientError::Silent);
-            }
-        }
-        Ok(())
+        pidfd.map_or(Ok(()), |pidfd| wait_end(pidfd.as_fd()))
+    }
+}
+
+fn wait_end(pidfd: BorrowedFd<'_>) -> Result<(), ClientError> {
+    let mut polled = [nix::poll::PollFd::new(pidfd, nix::poll::PollFlags::POLLIN)];
+    let timeout = nix::poll::PollTimeout::try_from(limits::KEEPER_ANSWER);
+    match nix::poll::poll(&mut polled, timeout.unwrap_or(nix::poll::PollTimeout::MAX)) {
+        Ok(0) => Err(ClientError::Silent),
+        _ => Ok(()),
     }
 }
 
@@ -223,6 +246,7 @@ impl Shared {
         // Dropping the senders tells everybody who waits.
         lock(&self.asked).take();
         lock(&self.ends).clear();
+        self.gone.send_replace(true);
     }
 }
 

@@ -186,6 +186,27 @@ impl Engine {
         done
     }
 
+    /// Whether the keeper is gone.
+    pub fn keeper_is_gone(&self) -> bool {
+        self.0.keeper.is_gone()
+    }
+
+    /// Waits until the keeper is gone, which it never is by itself. Nobody can tell its containers' ends any more.
+    pub async fn keeper_lost(&self) {
+        self.0.keeper.gone().await;
+    }
+
+    /// Ends the containers of a keeper that is gone, with their sandboxes, by the records in the run directory, and
+    /// then as [`Engine::close`].
+    pub async fn end_orphans(&self, config: &Config) -> Result<(), EngineError> {
+        let shared = self.0.clone();
+        blocking(move || Ok(shared.keeper.wait_end()?)).await?;
+        let (options, attribution) = (self.0.options.clone(), Arc::clone(&self.0.attribution));
+        let successor = Engine::open(config, options, attribution).await?;
+        successor.sweep(&BTreeSet::new()).await?;
+        successor.close().await
+    }
+
     /// Ends the keeper and takes the node's own cgroups and directories away. Every sandbox must be gone.
     pub async fn close(&self) -> Result<(), EngineError> {
         let shared = self.0.clone();
