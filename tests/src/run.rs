@@ -13,7 +13,10 @@ use nix::unistd::Pid;
 use crate::wait::wait_for;
 
 /// The longest wait for one thing: a virtual machine without hardware support is ten times slower than a host.
-pub const LIMIT: Duration = Duration::from_secs(150);
+pub fn limit() -> Duration {
+    let in_machine = std::env::var("PODBOX_TEST_LEVEL").is_ok_and(|level| level == "vm");
+    Duration::from_secs(if in_machine { 150 } else { 40 })
+}
 
 /// The running command.
 #[derive(Debug)]
@@ -64,7 +67,7 @@ impl Run {
     /// Waits until `condition` gives something; it must not end before.
     #[track_caller]
     pub fn wait_for<T>(&mut self, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-        wait_for(what, LIMIT, || {
+        wait_for(what, limit(), || {
             if let Some(found) = condition() {
                 return Some(found);
             }
@@ -95,13 +98,18 @@ impl Run {
         kill(pid, signal).expect("it is our child, and not reaped");
     }
 
+    /// Waits until it has printed `text` on standard error.
+    #[track_caller]
+    pub fn wait_complained(&mut self, text: &str) {
+        let err = self.err.clone();
+        let said = || fs::read_to_string(&err).unwrap_or_default().contains(text).then_some(());
+        self.wait_for(&format!("it complains of {text:?}"), said);
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn end(mut self) -> Ended {
-        let status = wait_for("it ends", LIMIT, || {
-            // Its last words help more than the time that passed.
-            self.child.try_wait().expect("it is our child")
-        });
+        let status = wait_for("it ends", limit(), || self.child.try_wait().expect("it is our child"));
         Ended { status, out: self.said(), err: self.complained() }
     }
 }
