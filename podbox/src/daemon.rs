@@ -72,12 +72,15 @@ pub enum DaemonError {
 /// The node, with every part real.
 pub type RealNode = Node<Engine, NodeImages>;
 
+/// The agent, with every part real.
+pub type RealAgent = Agent<Engine, NodeImages>;
+
 /// A running daemon.
 pub struct Daemon {
     /// What pods share.
     pub node: Arc<RealNode>,
     /// Runs pods.
-    pub agent: Agent<Engine, NodeImages>,
+    pub agent: RealAgent,
     /// The kernel's witness; none where no BPF program could be loaded.
     pub tracer: Option<Arc<Tracer>>,
     /// Which kernel signals are live.
@@ -185,7 +188,7 @@ async fn node(
     config: Config,
     images: NodeImages,
     attribution: Arc<dyn Attribution>,
-) -> Result<(Arc<RealNode>, Agent<Engine, NodeImages>), DaemonError> {
+) -> Result<(Arc<RealNode>, RealAgent), DaemonError> {
     let Dataplane { mtu, .. } = dataplane::ensure(&config, BTreeSet::new()).await?;
     let made = async {
         let mut leases = Leases::open(&config.run_dir, config.pod_cidr)?;

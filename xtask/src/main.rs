@@ -1,5 +1,6 @@
 //! podbox's developer tools, one verb per module. `cargo xtask help` lists them.
 
+mod bench;
 mod clock;
 mod image;
 mod run;
@@ -21,6 +22,8 @@ const TOOL_FAILED: u8 = 125;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {
+    /// Measure podbox beside other runtimes: pod-start, exec, bpf-cost, memory.
+    Bench(bench::Args),
     /// Install what the other verbs need; they call it themselves.
     Setup,
     /// Build podbox and run manifests, on this host or in a virtual machine.
@@ -39,6 +42,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Verb::parse() {
+        Verb::Bench(args) => bench::main(&args),
         Verb::Setup => setup::main().map(|()| 0),
         Verb::Run(args) => run::main(&args),
         Verb::Image => image::main().map(|()| 0),

@@ -89,6 +89,16 @@ impl NodeArgs {
     }
 }
 
+/// The node's configuration where no command line is: the defaults, and what `PODBOX_*` say.
+pub fn config() -> Config {
+    #[derive(Parser)]
+    struct Environment {
+        #[command(flatten)]
+        node: NodeArgs,
+    }
+    Environment::parse_from(["podbox"]).node.config()
+}
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
