@@ -40,7 +40,7 @@ pub fn main(args: &Args) -> Result<i32> {
     }
     if args.rounds > 0 {
         println!("seeded tests, {} rounds each from seed {}", args.rounds, args.seed);
-        let this = std::env::current_exe().context("a running program has a path")?;
+        let this = workspace::this_program()?;
         let mut tests = Command::new(this);
         tests.args(["test", "--privileged", "seeded"]).args(args.no_vm.then_some("--no-vm"));
         tests.env("PODBOX_ROUNDS", args.rounds.to_string()).env("PODBOX_SEED", args.seed.to_string());

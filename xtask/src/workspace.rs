@@ -26,6 +26,13 @@ pub fn vm() -> PathBuf {
     dir.canonicalize().unwrap_or(dir)
 }
 
+/// The tools' own program, to start again. Building the tests may have linked it anew under the running one; the new one
+/// serves as well.
+pub fn this_program() -> Result<PathBuf> {
+    let path = std::env::current_exe().context("a running program has a path")?;
+    Ok(path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(path.clone(), PathBuf::from))
+}
+
 /// Whether the tools run as root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

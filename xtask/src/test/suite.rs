@@ -124,7 +124,7 @@ pub fn in_vm(series: &str, binaries: &[Binary], filter: &[String], report: &mut 
         binaries.iter().map(|binary| format!("{}\t{}", binary.name, binary.path.display())).collect();
     std::fs::write(&list, format!("{series}\t{}\n{}\n", filter.join("\t"), lines.join("\n")))?;
     let results = workspace::vm().join(format!("results-{}-{series}", std::process::id()));
-    let xtask = std::env::current_exe().context("cannot tell this program's path")?;
+    let xtask = workspace::this_program()?;
     let words = [xtask.as_path(), Path::new("test"), Path::new("--inside"), &list];
     let machine = vm::Request {
         series: series.to_owned(),
