@@ -44,7 +44,8 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 async fn copy(mut answer: Answer, format: Format) -> anyhow::Result<()> {
     let mut pending = Vec::new();
     let mut out = io::stdout().lock();
-    while let Some(piece) = answer.next().await? {
+    // The stream has no end of its own: podbox ends, and the connection with it.
+    while let Ok(Some(piece)) = answer.next().await {
         pending.extend_from_slice(&piece);
         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = pending.drain(..=end).collect();
