@@ -1,0 +1,261 @@
+//! What podbox says the kernel did to containers, compared with what the generators caused.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use nix::sys::signal::Signal;
+use podbox_tests::events::Events;
+use podbox_tests::host::{Host, entries};
+use podbox_tests::manifest::{container, pod, script};
+use podbox_tests::needs;
+use serde_json::Value;
+
+/// A pod whose container starts processes all the time.
+fn beacon() -> String {
+    pod(
+        "beacon",
+        &format!("containers: [{}]", script("beacon", "while :; do /bin/testjobs sleep 20; done", "")),
+    )
+}
+
+/// A volume with the file `go` once the test is ready, for a pod's spec.
+fn gate(host: &Host) -> String {
+    std::fs::create_dir_all(host.dir.join("gate")).unwrap();
+    format!("volumes: [{{name: gate, hostPath: {{path: {:?}}}}}]", host.dir.join("gate"))
+}
+
+const GATE: &str = "volumeMounts: [{name: gate, mountPath: /gate}]";
+const WAIT: &str = "/bin/testjobs read /gate/go --retry-until 140000; ";
+
+/// The events of a container of this kind.
+fn of<'a>(events: &'a [Value], pod: &str, container: &str, kind: &str) -> Vec<&'a Value> {
+    let ours =
+        |event: &&Value| event["pod"] == pod && event["container"] == container && event["kind"] == kind;
+    events.iter().filter(ours).collect()
+}
+
+/// The value of a metric with these labels.
+#[track_caller]
+fn metric(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let is = |line: &&str| {
+        let rest = line.strip_prefix(name).unwrap_or_default();
+        rest.starts_with(['{', ' '])
+            && labels.iter().all(|(key, value)| rest.contains(&format!("{key}=\"{value}\"")))
+    };
+    let line = text.lines().find(is).unwrap_or_else(|| panic!("no {name}{labels:?} in\n{text}"));
+    line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a metric has a value")
+}
+
+/// The sum of a metric over all its labels.
+fn total(text: &str, name: &str) -> f64 {
+    let ours = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
+    ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+fn metrics() -> String {
+    let mut stream = TcpStream::connect("127.0.0.1:9810").expect("podbox serves metrics");
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: podbox\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn every_end_and_every_zombie_is_told_as_it_was_and_counted() {
+    let test = "every_end_and_every_zombie_is_told_as_it_was_and_counted";
+    let Some(()) = needs::file(test, "/sys/kernel/btf/vmlinux") else { return };
+    let Some(host) = Host::new(test) else { return };
+    // In args, Kubernetes makes one dollar of two.
+    let ends = script(
+        "ends",
+        &format!(
+            "{WAIT} /bin/testjobs exit 7; /bin/testjobs abort; /bin/busybox sh -c 'kill -USR1 $$$$'; \
+             /bin/testjobs zombies 3 --hold 2500; exit 3"
+        ),
+        GATE,
+    );
+    let again = script(
+        "again",
+        "[ -e /mark/x ] && exit 0; echo >/mark/x; exit 1",
+        "volumeMounts: [{name: m, mountPath: /mark}]",
+    );
+    let manifest = [
+        beacon(),
+        pod("a", &format!("restartPolicy: Never, {}, containers: [{ends}]", gate(&host))),
+        pod(
+            "b",
+            &format!(
+                "restartPolicy: OnFailure, volumes: [{{name: m, emptyDir: {{}}}}], containers: [{again}]"
+            ),
+        ),
+    ];
+    let mut run = host.run(&manifest.concat());
+    run.wait_said("default/beacon beacon: Running");
+    let mut events = Events::follow(&host, "beacon");
+    host.file("gate/go", "");
+    let first = events.wait("the container's own process ends", |event| {
+        event["kind"] == "exit" && event["container"] == "ends" && event["ns_pid"] == 1
+    });
+    assert_eq!(first["code"], 3, "{first}");
+    run.wait_said("default/a ends: Error (3)");
+    run.wait_said("default/b again: Completed, restarts: 1");
+    let text = metrics();
+    run.signal(Signal::SIGINT);
+    run.end().expect(130).says("No record was lost.");
+    let events = events.end();
+    host.assert_clean();
+
+    let mut ends: Vec<String> = of(&events, "a", "ends", "exit")
+        .iter()
+        .map(|event| format!("{}/{}", event["code"], event["signal"]))
+        .collect();
+    ends.sort_unstable();
+    let zero = ["0/null"; 5];
+    let expected = [&zero[..], &["3/null", "7/null", "null/10", "null/6"]].concat();
+    assert_eq!(ends, expected, "{events:#?}");
+    assert_eq!(of(&events, "a", "ends", "zombie").len(), 3, "{events:#?}");
+    let reaped = of(&events, "a", "ends", "reap");
+    assert_eq!(reaped.len(), 3, "{reaped:#?}");
+    let lifetimes = reaped.iter().map(|event| event["lifetime_ms"].as_u64().unwrap_or(0));
+    assert!(lifetimes.clone().all(|lifetime| (2000..60_000).contains(&lifetime)), "{reaped:#?}");
+
+    let ours = |key, value| [("pod", "a"), ("container", "ends"), (key, value)];
+    let value = |name: &str, key, word| metric(&text, name, &ours(key, word));
+    assert_eq!(value("podbox_process_exits_total", "code", "zero"), 5.0);
+    assert_eq!(value("podbox_process_exits_total", "code", "nonzero"), 2.0);
+    assert_eq!(value("podbox_process_signal_exits_total", "signal", "SIGABRT"), 1.0);
+    assert_eq!(value("podbox_process_signal_exits_total", "signal", "SIGUSR1"), 1.0);
+    assert_eq!(value("podbox_zombies", "namespace", "default"), 0.0);
+    assert_eq!(value("podbox_zombie_lifetime_seconds_count", "namespace", "default"), 9.0);
+    assert_eq!(
+        metric(&text, "podbox_container_restarts_total", &[("pod", "b"), ("container", "again")]),
+        1.0
+    );
+    assert_eq!(metric(&text, "podbox_pods", &[("phase", "Running")]), 1.0);
+    assert_eq!(metric(&text, "podbox_containers", &[("state", "running")]), 1.0);
+    assert_eq!(metric(&text, "podbox_bpf_drops_total", &[("kind", "exit-event")]), 0.0);
+    for name in
+        ["bpf_program_runs_total", "bpf_program_run_seconds_total", "sandbox_step_duration_seconds_count"]
+    {
+        assert!(total(&text, &format!("podbox_{name}")) > 0.0, "no {name} in\n{text}");
+    }
+    assert!(metric(&text, "podbox_pod_start_duration_seconds_count", &[]) >= 3.0);
+}
+
+#[test]
+fn memory_victims_are_told_with_role_limit_and_trigger() {
+    let test = "memory_victims_are_told_with_role_limit_and_trigger";
+    let Some(()) = needs::controller(test, "memory") else { return };
+    let Some(host) = Host::new(test) else { return };
+    let limited = |mib: u32, mounts: &str| {
+        format!(
+            "resources: {{limits: {{memory: {mib}Mi}}}}, volumeMounts: [{{name: gate, mountPath: /gate}}{mounts}]"
+        )
+    };
+    // The limit is the container's, the victim its child. Beside an idle one: of a lone container, the pod's limit is as
+    // low, and the pod's own bookkeeping lets it be hit first.
+    let idle = container("idle", "args: [sleep, '3600000'], resources: {limits: {memory: 32Mi}}");
+    let own = script(
+        "c",
+        &format!("{WAIT} exec /bin/testjobs eat 96 --step 4 --every 5 --child"),
+        &limited(48, ""),
+    );
+    // The limit is the pod's: what an ended container left in memory counts there. The largest process is chosen, in
+    // another container than the one that wanted more.
+    let volumes = gate(&host).replace("volumes: [", "volumes: [{name: m, emptyDir: {medium: Memory}}, ");
+    let fill = script(
+        "fill",
+        "dd if=/dev/zero of=/m/fill bs=1M count=60",
+        &limited(80, ", {name: m, mountPath: /m}"),
+    );
+    let big = script("big", "/bin/testjobs eat 40 --hold 3600000 & wait", &limited(60, ""));
+    let small =
+        script("small", &format!("{WAIT} /bin/testjobs eat 40 --step 1 --every 5 & wait"), &limited(60, ""));
+    let manifest = [
+        beacon(),
+        pod("own", &format!("restartPolicy: Never, {}, containers: [{own}, {idle}]", gate(&host))),
+        pod(
+            "shared",
+            &format!(
+                "restartPolicy: Never, {volumes}, initContainers: [{fill}], containers: [{big}, {small}]"
+            ),
+        ),
+    ];
+    let mut run = host.run(&manifest.concat());
+    run.wait_for("the big one has eaten", || {
+        host.lines("shared", "big", 0).contains(&"ate 40 MiB".to_owned()).then_some(())
+    });
+    let mut events = Events::follow(&host, "beacon");
+    host.file("gate/go", "");
+    run.wait_said("default/own c: OOMKilled (137)");
+    run.wait_said("default/shared big: OOMKilled (137)");
+    run.wait_said("default/shared small: Completed");
+    events.wait("an event after all that", |event| event["container"] == "small" && event["ns_pid"] == 1);
+    let text = metrics();
+    run.signal(Signal::SIGINT);
+    run.end().expect(130);
+    let events = events.end();
+    host.assert_clean();
+
+    for (pod, container, limit, mib, trigger) in
+        [("own", "c", "container", 48, "c"), ("shared", "big", "pod", 120, "small")]
+    {
+        let victims = of(&events, pod, container, "oom");
+        assert_eq!(victims.len(), 2, "{victims:#?}");
+        let role = |role: &str| *victims.iter().find(|event| event["role"] == role).expect("each role once");
+        assert_ne!(role("chosen")["ns_pid"], 1, "the chosen one is not the container's own process");
+        assert_eq!(role("group")["ns_pid"], 1);
+        let chosen = role("chosen");
+        assert_eq!(chosen["limit"], limit, "{chosen}");
+        assert_eq!(chosen["limit_bytes"], mib << 20, "{chosen}");
+        assert_eq!(chosen["trigger_command"], "testjobs", "{chosen}");
+        assert!(chosen["trigger_container"].as_str().unwrap().contains(trigger), "{chosen}");
+        for role in ["chosen", "group"] {
+            let labels = [("pod", pod), ("container", container), ("role", role)];
+            assert_eq!(metric(&text, "podbox_oom_victims_total", &labels), 1.0, "{labels:?}");
+        }
+        let killed = of(&events, pod, container, "exit");
+        assert_eq!(killed.iter().filter(|event| event["signal"] == 9).count(), 2, "{killed:#?}");
+    }
+    let others = events.iter().filter(|event| event["kind"] == "oom");
+    assert_eq!(others.count(), 4, "victims that nobody caused: {events:#?}");
+}
+
+#[test]
+fn limits_are_written_as_kubernetes_derives_them() {
+    let test = "limits_are_written_as_kubernetes_derives_them";
+    let Some(()) = needs::controller(test, "memory") else { return };
+    let Some(host) = Host::new(test) else { return };
+    let resources = "resources: {requests: {cpu: 250m, memory: 32Mi}, limits: {cpu: 500m, memory: 64Mi}}";
+    let containers =
+        ["a", "b"].map(|name| container(name, &format!("args: [signals], {resources}"))).join(", ");
+    let mut run = host.run(&pod("p", &format!("containers: [{containers}]")));
+    run.wait_for("both run", || {
+        ["a", "b"].iter().all(|name| !host.lines("p", name, 0).is_empty()).then_some(())
+    });
+    let of_pod = host.pod_cgroup().expect("the pod has a cgroup");
+    assert!(of_pod.display().to_string().contains("/burstable/"), "{of_pod:?}");
+    let groups: Vec<_> = entries(&of_pod).into_iter().filter(|path| path.is_dir()).collect();
+    assert_eq!(groups.len(), 2, "{groups:?}");
+    let read = |dir: &std::path::Path, file: &str| {
+        std::fs::read_to_string(dir.join(file))
+            .unwrap_or_else(|why| panic!("{file}: {why}"))
+            .trim()
+            .to_owned()
+    };
+    for group in &groups {
+        assert_eq!(read(group, "cpu.max"), "50000 100000");
+        // 250m are 256 shares of cgroup v1, brought to v2's scale.
+        assert_eq!(read(group, "cpu.weight"), "10");
+        assert_eq!(read(group, "memory.max"), (64 << 20).to_string());
+        assert_eq!(read(group, "memory.oom.group"), "1");
+        assert_ne!(read(group, "pids.max"), "max", "a container may not take all process ids");
+    }
+    assert_eq!(read(&of_pod, "cpu.max"), "100000 100000");
+    assert_eq!(read(&of_pod, "cpu.weight"), "20");
+    assert_eq!(read(&of_pod, "memory.max"), (128 << 20).to_string());
+    assert_eq!(read(&of_pod, "memory.oom.group"), "0");
+    run.signal(Signal::SIGINT);
+    run.end().expect(130);
+    host.assert_clean();
+}
