@@ -53,7 +53,9 @@ impl std::fmt::Debug for Tracer {
 impl Tracer {
     /// Loads the programs and attaches what this kernel allows.
     pub fn load(config: TraceConfig) -> Result<(Tracer, CapabilityReport), TraceError> {
-        let Loaded { mut ebpf, report, stats } = load::load(&config)?;
+        let loaded = load::load(&config);
+        give_back_memory();
+        let Loaded { mut ebpf, report, stats } = loaded?;
         let maps = Maps::take(&mut ebpf)?;
         let rings = Rings::take(&mut ebpf)?;
         let gaps = [Gaps::default(); Kind::ALL.len()];
@@ -121,6 +123,15 @@ impl Tracer {
             oom_watched: self.oom_watched,
             boot_ns: wall.as_nanos() as i128 - clock::boot().as_nanos() as i128,
         }
+    }
+}
+
+/// Reading the kernel's types takes tens of megabytes for a moment, which the allocator would keep.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointers; the allocator locks its own arenas.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
