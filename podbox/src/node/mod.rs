@@ -18,7 +18,8 @@ use crate::config::Config;
 use crate::net::lease::Leases;
 use crate::pod::compose::{self, NodeFacts};
 use crate::pod::observed::StartFailure;
-use crate::sandbox::runtime::{Runtime, Started};
+use crate::sandbox::runtime::{Runtime, Started, Unenforced};
+use crate::sandbox::spec::Resources;
 use record::PodRecord;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,10 +82,23 @@ impl<R: Runtime, I> Node<R, I> {
             message: format!("the image of container {} is not on this node", run.name),
         })?;
         let spec = compose::container(&pod.manifest, &pod.sources, &self.facts, address, run, image)?;
+        if run.attempt == 0 {
+            self.tell_unenforced(run, &spec.resources);
+        }
         self.runtime
             .start(&spec)
             .await
             .map_err(|error| StartFailure { reason: "StartError".into(), message: chain(&error) })
+    }
+
+    /// A limit is never dropped in silence.
+    fn tell_unenforced(&self, run: &ContainerRef, resources: &Resources) {
+        for Unenforced { setting, controller } in self.runtime.unenforced(resources) {
+            tracing::warn!(
+                pod = %run.pod, container = run.name,
+                "{setting} is not enforced: this host has no cgroup v2 {controller} controller (see `podbox doctor`)"
+            );
+        }
     }
 
     fn lease(&self, pod: &PodRecord) -> Result<Ipv4Addr, crate::net::lease::LeaseError> {

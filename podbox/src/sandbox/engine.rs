@@ -18,9 +18,9 @@ use super::exec;
 use super::log::{self, LogSpec, Pump, Stream};
 use super::message::{Body, End, Held};
 use super::netns;
-use super::plan::{self, Facts, Unenforced};
+use super::plan::{self, Facts};
 use super::record::{self, Label};
-use super::runtime::{ContainerStatus, ExecResult, ExecSpec, Exited, Runtime, Started};
+use super::runtime::{ContainerStatus, ExecResult, ExecSpec, Exited, Runtime, Started, Unenforced};
 use super::spec::{ContainerSpec, Resources, SandboxSpec};
 use crate::api::attribution::Attribution;
 use crate::api::identity::{ContainerRef, PodRef};
@@ -166,11 +166,6 @@ impl Engine {
         found.ok_or_else(|| EngineError::NoContainer(container.clone()))
     }
 
-    /// Limits among these that this host cannot enforce: for a node condition and an event.
-    pub fn unenforced(&self, resources: &Resources) -> Vec<Unenforced> {
-        plan::unenforced(resources, &self.0.facts)
-    }
-
     /// Sandboxes that exist, also those of an earlier engine.
     pub fn sandboxes(&self) -> Vec<PodRef> {
         lock(&self.0.sandboxes).keys().cloned().collect()
@@ -234,6 +229,10 @@ async fn blocking<T: Send + 'static>(
 
 impl Runtime for Engine {
     type Error = EngineError;
+
+    fn unenforced(&self, resources: &Resources) -> Vec<Unenforced> {
+        plan::unenforced(resources, &self.0.facts)
+    }
 
     async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<(), EngineError> {
         let (shared, spec) = (self.0.clone(), spec.clone());

@@ -6,6 +6,7 @@
 
 use super::caps::{CapSet, UnknownCapability};
 use super::launch::{Bind, Launch, Process, Root};
+use super::runtime::Unenforced;
 use super::spec::{ContainerSpec, MountSource, Network, Resources, SandboxSpec, Seccomp};
 use super::step::{Setting, Step, Undo};
 use crate::api::identity::{ContainerRef, PodRef, QosClass};
@@ -83,15 +84,6 @@ pub enum PlanError {
     /// Not built yet.
     #[error("container {0:?}: a terminal (tty) or an open stdin is not supported")]
     Terminal(String),
-}
-
-/// A limit that was asked for and that this host cannot enforce.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unenforced {
-    /// The file it would be written to.
-    pub setting: &'static str,
-    /// The controller that is missing.
-    pub controller: &'static str,
 }
 
 impl Facts {

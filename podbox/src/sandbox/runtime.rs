@@ -1,7 +1,7 @@
 //! The seam between what a pod needs and the hands that do it. The engine (`sandbox::engine`) is the real
 //! one; the simulation brings its own.
 
-use super::spec::{ContainerSpec, SandboxSpec};
+use super::spec::{ContainerSpec, Resources, SandboxSpec};
 use crate::api::identity::{ContainerRef, PodRef};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
@@ -81,11 +81,22 @@ pub struct ExecResult {
     pub stderr: Vec<u8>,
 }
 
+/// A limit that was asked for and that this host cannot enforce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unenforced {
+    /// The file it would be written to.
+    pub setting: &'static str,
+    /// The controller that is missing.
+    pub controller: &'static str,
+}
+
 /// Builds sandboxes and runs containers in them. Every method leaves nothing behind when it fails.
 pub trait Runtime: Send + Sync + 'static {
     /// Its failures.
     type Error: std::error::Error + Send + Sync + 'static;
 
+    /// Limits among these that this host cannot enforce: to be told, since they are not refused.
+    fn unenforced(&self, resources: &Resources) -> Vec<Unenforced>;
     /// Builds a pod's sandbox.
     fn create_sandbox(&self, spec: &SandboxSpec) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// Ends what runs in it and takes everything of it away. Removing what is not there succeeds.
