@@ -14,6 +14,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("podbox-ebpf/", "a BPF program is made of raw pointers"),
     ("podbox-common/src/wire.rs", "promises that shared structs are plain bytes"),
     ("podbox/tests/", "a test may need a system call that nix lacks"),
+    ("tests/src/bin/podbox-bench/floor.rs", "the bare clone3 is what is measured"),
     ("podbox/src/trace/", "bytes from kernel maps and rings become structs"),
     ("podbox/src/sandbox/sys.rs", "the system calls that nix lacks"),
     ("podbox/src/sandbox/keeper/", "clone3 and what runs between it and exec"),

@@ -43,7 +43,6 @@ impl Floor {
 }
 
 /// A child in new namespaces of every kind a pod has, which ends at once.
-#[expect(unsafe_code, reason = "clone3 has no safe wrapper, and the bare call is what is measured")]
 fn clone_and_wait() -> Result<()> {
     let flags = libc::CLONE_NEWPID
         | libc::CLONE_NEWNS
