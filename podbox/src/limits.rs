@@ -7,6 +7,8 @@ use std::time::Duration;
 pub const CONTAINERS: usize = 2048;
 /// A manifest file's size in bytes.
 pub const MANIFEST_BYTES: u64 = 3 << 20;
+/// Brackets that a manifest may have open at the same time, those in its texts included.
+pub const MANIFEST_BRACKETS: usize = 5_000;
 /// Values (and pieces of 64 bytes of text) that one document of a manifest may have once its aliases are
 /// expanded.
 pub const MANIFEST_NODES: usize = 500_000;

@@ -94,6 +94,21 @@ pub fn decode(file: &str, bytes: &[u8]) -> Result<Vec<Document>, ManifestError> 
     }
 }
 
+/// How many brackets are open at most, as far as the bytes tell without parsing. The parser's time grows with its
+/// square. Those within text count too, which is why the limit is far above what a manifest nests.
+fn nesting(bytes: &[u8]) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for byte in bytes {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
+}
+
 struct Decoder<'a> {
     file: &'a str,
     document: usize,
@@ -109,6 +124,12 @@ impl Decoder<'_> {
                 None,
                 format!("the file has {} bytes; a manifest may have {}", bytes.len(), limits::MANIFEST_BYTES),
             );
+        }
+        if nesting(bytes) > limits::MANIFEST_BRACKETS {
+            self.document = 1;
+            let text =
+                format!("the file opens over {} brackets inside of each other", limits::MANIFEST_BRACKETS);
+            return self.problem(None, text);
         }
         // Two readers over the same bytes: one looks at what a document is, the other decodes it.
         let documents = serde_yaml::Deserializer::from_slice(bytes);

@@ -139,3 +139,9 @@ fn the_examples_are_manifests_that_podbox_honours_in_full() {
         }
     }
 }
+
+#[test]
+fn deep_nesting_is_refused_before_it_takes_time() {
+    let problem = "m.yaml, document 1: the file opens over 5000 brackets inside of each other";
+    check(&"[".repeat(limits::MANIFEST_BYTES as usize), &[problem]);
+}
