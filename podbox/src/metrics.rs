@@ -56,5 +56,65 @@ table! {
     EVENT_STREAM_DROPPED = Counter "podbox_event_stream_dropped_total" [] "Kernel events that a slow reader of the event stream did not get.";
     IMAGE_PULLS = Counter "podbox_image_pulls_total" ["result"] "Pulls that ended, by result: pulled, or the reason of the failure.";
     IMAGE_PULL_SECONDS = Histogram "podbox_image_pull_duration_seconds" [] "Time of one pull, failed ones too.";
-    BUS_DROPPED = Counter "podbox_bus_dropped_events_total" [] "Kernel events a slow listener inside the daemon did not get.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    fn files(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { files(&path, found) } else { found.push(path) }
+        }
+    }
+
+    fn text_below(dir: &str, leave_out: &str) -> String {
+        let mut found = Vec::new();
+        files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir), &mut found);
+        let kept = found.into_iter().filter(|path| !path.ends_with(leave_out));
+        kept.map(|path| fs::read_to_string(path).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_row_is_recorded_somewhere() {
+        let code = text_below("src", "metrics.rs");
+        let table = include_str!("metrics.rs");
+        for row in TABLE {
+            let constant = table.lines().find(|line| line.contains(&format!("\"{}\"", row.name)));
+            let constant = constant.and_then(|line| line.split_whitespace().next()).unwrap();
+            let used = code.match_indices(constant).any(|(at, _)| code[..at].ends_with("::"));
+            assert!(used, "{constant} ({}) is in the table and nowhere recorded", row.name);
+        }
+    }
+
+    #[test]
+    fn names_follow_prometheus() {
+        for row in TABLE {
+            assert!(row.name.starts_with("podbox_"), "{}", row.name);
+            assert_eq!(row.name.ends_with("_total"), row.kind == Kind::Counter, "{}", row.name);
+            assert!(row.kind != Kind::Histogram || row.name.ends_with("_seconds"), "{}", row.name);
+            assert!(row.help.ends_with('.'), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn dashboards_and_alerts_ask_for_metrics_that_exist() {
+        let queries = text_below("../dashboards", "README.md");
+        let words = queries.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+        let mut asked = 0;
+        for word in words.filter(|word| word.starts_with("podbox_")) {
+            let exists = |row: &Metric| match row.kind {
+                Kind::Histogram => {
+                    ["_bucket", "_sum", "_count"].iter().any(|end| word == format!("{}{end}", row.name))
+                }
+                Kind::Counter | Kind::Gauge => word == row.name,
+            };
+            assert!(TABLE.iter().any(exists), "a query asks for {word}, which does not exist");
+            asked += 1;
+        }
+        assert!(asked > 10, "the dashboards were read");
+    }
 }
