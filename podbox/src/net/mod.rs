@@ -2,7 +2,6 @@
 
 pub mod dataplane;
 pub mod diff;
-pub mod dns;
 pub mod ipam;
 pub mod lease;
 pub mod masquerade;

@@ -1,8 +1,8 @@
 //! What pods are told of this node, read from the host once at start.
 
 use crate::config::Config;
-use crate::net::dns;
 use crate::pod::compose::NodeFacts;
+use crate::pod::resolver;
 use nix::sys::sysinfo::sysinfo;
 use nix::unistd::gethostname;
 use std::fs;
@@ -13,7 +13,7 @@ use std::thread;
 
 /// The facts now. What the host does not say is left empty: a pod that needs it says so when it starts.
 pub fn of_host(config: &Config) -> NodeFacts {
-    let resolv_conf = dns::host_resolv_conf().unwrap_or_else(|error| {
+    let resolv_conf = host_resolv_conf().unwrap_or_else(|error| {
         tracing::warn!(%error, "pods get no name servers: reading the host's failed");
         String::new()
     });
@@ -21,12 +21,26 @@ pub fn of_host(config: &Config) -> NodeFacts {
         node_name: gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         host_ip: host_ip().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         pod_cidr: config.pod_cidr,
-        resolv_conf: dns::pod_resolv_conf(&resolv_conf),
+        resolv_conf: resolver::pod_resolv_conf(&resolv_conf),
         hosts: fs::read_to_string("/etc/hosts").unwrap_or_default(),
         log_dir: config.log_dir.clone(),
         cpu_milli: thread::available_parallelism().map_or(1000, |cpus| cpus.get() as u64 * 1000),
         memory_bytes: sysinfo().map(|info| info.ram_total()).unwrap_or_default(),
     }
+}
+
+/// The host's resolver configuration, as it serves pods: systemd-resolved's servers when it has only loopback
+/// ones.
+fn host_resolv_conf() -> io::Result<String> {
+    let host = match fs::read_to_string("/etc/resolv.conf") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        other => other?,
+    };
+    if resolver::serves_pods(&host) {
+        return Ok(host);
+    }
+    // Absent: no systemd-resolved. The host's own is then all there is.
+    Ok(fs::read_to_string("/run/systemd/resolve/resolv.conf").unwrap_or(host))
 }
 
 /// The address this host sends from by its default route. Connecting a datagram socket sends nothing.

@@ -2,10 +2,10 @@
 //! Kubernetes word is left to resolve.
 
 use super::observed::StartFailure;
+use super::resolver::{HostAlias, host_network_hosts, pod_hosts};
 use super::{environ, resources, volumes};
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::{Image, ImageConfig};
-use crate::net::dns::{HostAlias, host_network_hosts, pod_hosts};
 use crate::sandbox::spec::{
     ContainerSpec, Mount, MountSource, Network, SandboxSpec, Seccomp, Security, User,
 };

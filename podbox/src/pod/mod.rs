@@ -5,6 +5,7 @@ pub mod desired;
 pub mod environ;
 pub mod observed;
 pub mod plan;
+pub mod resolver;
 pub mod resources;
 pub mod restart;
 pub mod status;

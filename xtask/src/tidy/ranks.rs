@@ -49,7 +49,6 @@ pub const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ),
     ("net::dataplane", "sandbox::netlink", "one netlink socket type for both"),
     ("net::observe", "sandbox::netlink", "one netlink socket type for both"),
-    ("pod::compose", "net::dns", "a pod's resolver settings are of the type that dns renders"),
 ];
 
 /// What pure modules must not use, and what they do instead.

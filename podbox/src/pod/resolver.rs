@@ -1,29 +1,17 @@
-//! The files by which a pod finds names: `/etc/resolv.conf` and `/etc/hosts`, as the kubelet writes them. Pure,
-//! but for [`host_resolv_conf`], which reads the host's.
+//! The files by which a pod finds names: `/etc/resolv.conf` and `/etc/hosts`, as the kubelet writes them. Pure:
+//! the host's own files are handed in.
 //!
 //! `dnsPolicy: Default`: a pod asks the servers that the host asks. A server on the host's loopback cannot be
 //! reached from a pod; where systemd-resolved listens there, the servers behind it are the ones to ask.
 
 use std::fmt::Write;
-use std::io;
 use std::net::IpAddr;
 
 /// What the C library reads; it ignores further ones.
 const NAME_SERVERS: usize = 3;
-/// Where systemd-resolved tells the servers that it asks itself.
-const RESOLVED_UPLINK: &str = "/run/systemd/resolve/resolv.conf";
-
-/// The host's resolver configuration, as it serves pods: systemd-resolved's servers when it has only loopback ones.
-pub fn host_resolv_conf() -> io::Result<String> {
-    let host = match std::fs::read_to_string("/etc/resolv.conf") {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        other => other?,
-    };
-    if servers(&host).next().is_some() {
-        return Ok(host);
-    }
-    // Absent: no systemd-resolved. The host's own is then all there is.
-    Ok(std::fs::read_to_string(RESOLVED_UPLINK).unwrap_or(host))
+/// Whether a resolver configuration names a server that pods can reach.
+pub fn serves_pods(host: &str) -> bool {
+    servers(host).next().is_some()
 }
 
 /// A pod's `/etc/resolv.conf`, from the host's.
