@@ -91,9 +91,12 @@ impl<R: Runtime, I> Node<R, I> {
             .map_err(|error| StartFailure { reason: "StartError".into(), message: chain(&error) })
     }
 
-    /// A limit is never dropped in silence.
+    /// A limit that the manifest asks for is never dropped in silence. What podbox sets by itself (weights, the
+    /// number of processes) is the doctor's to tell.
     fn tell_unenforced(&self, run: &ContainerRef, resources: &Resources) {
-        for Unenforced { setting, controller } in self.runtime.unenforced(resources) {
+        let asked = |limit: &Unenforced| matches!(limit.setting, "cpu.max" | "memory.max" | "memory.high");
+        for Unenforced { setting, controller } in self.runtime.unenforced(resources).into_iter().filter(asked)
+        {
             tracing::warn!(
                 pod = %run.pod, container = run.name,
                 "{setting} is not enforced: this host has no cgroup v2 {controller} controller (see `podbox doctor`)"
