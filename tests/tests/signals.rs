@@ -59,7 +59,7 @@ fn a_request_to_end_while_pods_are_made_leaves_nothing() {
     let pods: String =
         (0..4).map(|n| pod(&format!("p{n}"), &format!("containers: [{}]", polite()))).collect();
     // At its first words, and once the first of the pods runs.
-    for word in ["ContainerCreating", "Running"] {
+    for word in ["p0 polite: ", "Running"] {
         let mut run = host.run(&pods);
         run.wait_said(word);
         run.signal(Signal::SIGINT);
