@@ -38,6 +38,9 @@
 //! arrives in pieces is one entry in the log. A line longer than [`LOG_ENTRY_BYTES`] is cut into entries
 //! tagged `P`, and one that never ends is a `P` entry at the stream's end, as containerd does it.
 //!
+//! The journal is locked by the pump that uses it, so a successor in the same process begins after the chunk
+//! that its predecessor was at.
+//!
 //! **Invariant:** the file is the entries of a prefix of each stream, and staging followed by the
 //! container's pipe is the rest of it.
 //!
@@ -89,7 +92,7 @@ pub struct LogSpec {
     pub journal: PathBuf,
 }
 
-/// A pump at work. Dropping it lets the pump go on to the streams' end.
+/// A pump at work. Dropping it stops it after the chunk at hand; the next pump on the same journal goes on from there.
 #[derive(Debug)]
 pub struct Pump {
     task: Option<JoinHandle<()>>,
@@ -156,6 +159,14 @@ impl Pump {
                 tracing::error!(%error, "a log pump stopped before its streams ended");
             }
             self.task = None;
+        }
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
         }
     }
 }

@@ -2,6 +2,7 @@
 //! the kernel copies whole or not at all, so a killed writer leaves the old record or the new one.
 
 use super::cri::Name;
+use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -20,14 +21,17 @@ const BYTES: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Journal {
-    file: File,
+    /// Locked: two pumps on one container's streams would write the same bytes twice.
+    file: Flock<File>,
     /// What the file says; `None` before the first record.
     pub(super) now: Option<Record>,
 }
 
 impl Journal {
+    /// Opens the journal once nobody else has it: a pump that was dropped may still be at its last chunk.
     pub(super) fn open(path: &Path) -> io::Result<Journal> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
         let mut bytes = [0; BYTES];
         let now = match file.read_exact_at(&mut bytes, 0) {
             Ok(()) => Some(decode(bytes)?),

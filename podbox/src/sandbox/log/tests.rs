@@ -268,6 +268,22 @@ async fn both_streams_end_up_on_file_in_order() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pumps_that_replace_each_other_at_any_moment_write_each_line_once() {
+    let mut bench = Bench::new();
+    let mut out = bench.writers[Name::Stdout as usize].take().unwrap();
+    bench.end();
+    let writer = std::thread::spawn(move || (0..50_000).for_each(|at| writeln!(out, "line {at}").unwrap()));
+    while !writer.is_finished() {
+        drop(spawn(bench.spec()).unwrap());
+        tokio::task::yield_now().await;
+    }
+    writer.join().unwrap();
+    spawn(bench.spec()).unwrap().done().await;
+    let expected = (0..50_000).map(|at| format!("stdout F line {at}"));
+    assert!(bench.log().into_iter().eq(expected), "the lines are not those written");
+}
+
 #[tokio::test]
 async fn a_pump_that_takes_over_writes_what_was_staged_while_the_container_is_silent() {
     let mut bench = Bench::new();

@@ -80,8 +80,9 @@ impl Transfer {
 
     /// Makes the file, the journal and staging agree again.
     pub(super) fn recover(&mut self) -> io::Result<(LogFile, Journal)> {
-        let mut file = LogFile::open(&self.path)?;
+        // The journal first: it keeps others from the file.
         let journal = Journal::open(&self.journal_path)?;
+        let mut file = LogFile::open(&self.path)?;
         match journal.now {
             None => {}
             Some(Record::Filling { length }) => file.cut(length)?,
