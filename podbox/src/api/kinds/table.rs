@@ -1,0 +1,351 @@
+//! The rows of the kinds' table.
+
+use super::{ALL, Kind, Name, Scope, Subresource, Verb};
+use crate::api::rules::{Of, Rules};
+use k8s_openapi::api::{
+    apps::v1 as apps, authentication::v1 as authentication, authorization::v1 as authorization,
+    autoscaling::v1 as autoscaling, batch::v1 as batch, coordination::v1 as coordination, core::v1 as core,
+    discovery::v1 as discovery, events::v1 as events, networking::v1 as networking, node::v1 as node,
+    policy::v1 as policy, rbac::v1 as rbac, scheduling::v1 as scheduling, storage::v1 as storage,
+};
+use std::sync::Arc;
+
+const CREATE: &[Verb] = &[Verb::Create];
+const CONNECT: &[Verb] = &[Verb::Create, Verb::Get];
+const READ_WRITE: &[Verb] = &[Verb::Get, Verb::Patch, Verb::Update];
+const ANY: &[Verb] = &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb::Update];
+/// Namespaces are not deleted by the dozen.
+const ONE_BY_ONE: &[Verb] =
+    &[Verb::Create, Verb::Delete, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
+
+/// The rules of a kind that has none: its shape is all that is checked.
+macro_rules! plain {
+    ($($kind:ty),* $(,)?) => { $(impl Rules for $kind {})* };
+}
+
+/// A row: a type of `k8s-openapi` says group, version, kind, plural and scope.
+fn row<T>() -> Kind
+where
+    T: Rules + k8s_openapi::Resource + 'static,
+{
+    let in_namespaces =
+        std::any::TypeId::of::<T::Scope>() == std::any::TypeId::of::<k8s_openapi::NamespaceResourceScope>();
+    let scope = if in_namespaces { Scope::Namespaced } else { Scope::Cluster };
+    Kind {
+        group: T::GROUP.into(),
+        version: T::VERSION.into(),
+        kind: T::KIND.into(),
+        plural: T::URL_PATH_SEGMENT.into(),
+        singular: T::KIND.to_lowercase().into(),
+        short_names: Vec::new(),
+        categories: Vec::new(),
+        scope,
+        verbs: ALL,
+        subresources: Vec::new(),
+        schema: schema_name::<T>(),
+        rules: Arc::new(Of::<T>::new()),
+        fields: &[],
+        inert: None,
+        create_on_update: false,
+        needs_version: false,
+        generation: false,
+        stored_as: None,
+    }
+}
+
+/// `io.k8s.api.core.v1.Pod`: the module path of the type says the same as the definition's name.
+fn schema_name<T: k8s_openapi::Resource>() -> Name {
+    let group = match T::GROUP {
+        "" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    };
+    format!("io.k8s.api.{group}.{}.{}", T::VERSION, T::KIND).into()
+}
+
+impl Kind {
+    fn short(mut self, names: &[&'static str]) -> Kind {
+        self.short_names = names.iter().map(|name| Name::from(*name)).collect();
+        self
+    }
+
+    /// In `kubectl get all`.
+    fn in_all(mut self) -> Kind {
+        self.categories = vec!["all".into()];
+        self
+    }
+
+    fn verbs(mut self, verbs: &'static [Verb]) -> Kind {
+        self.verbs = verbs;
+        self
+    }
+
+    fn sub(mut self, name: &'static str, kind: &'static str, verbs: &'static [Verb]) -> Kind {
+        self.subresources.push(Subresource { name: name.into(), kind: kind.into(), of: None, verbs });
+        self
+    }
+
+    fn sub_of(
+        mut self,
+        name: &'static str,
+        of: (&'static str, &'static str, &'static str),
+        verbs: &'static [Verb],
+    ) -> Kind {
+        let (group, version, kind) = of;
+        let of = Some((group.into(), version.into()));
+        self.subresources.push(Subresource { name: name.into(), kind: kind.into(), of, verbs });
+        self
+    }
+
+    fn status(self) -> Kind {
+        let kind = self.kind.clone();
+        let mut with = self;
+        with.subresources.push(Subresource { name: "status".into(), kind, of: None, verbs: READ_WRITE });
+        with
+    }
+
+    fn scale(self) -> Kind {
+        self.sub_of("scale", ("autoscaling", "v1", "Scale"), READ_WRITE)
+    }
+
+    fn fields(mut self, fields: &'static [&'static str]) -> Kind {
+        self.fields = fields;
+        self
+    }
+
+    fn inert(mut self, why: &'static str) -> Kind {
+        self.inert = Some(why.into());
+        self
+    }
+
+    fn counts(mut self) -> Kind {
+        self.generation = true;
+        self
+    }
+
+    fn upsert(mut self) -> Kind {
+        self.create_on_update = true;
+        self
+    }
+}
+
+/// podbox's own kinds.
+pub fn builtin() -> Vec<Kind> {
+    [cores(), workloads(), access(), others()].concat()
+}
+
+const EVENT_FIELDS: &[&str] = &[
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
+];
+const POD_FIELDS: &[&str] = &[
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+    "status.nominatedNodeName",
+];
+
+fn cores() -> Vec<Kind> {
+    vec![
+        row::<core::Binding>().verbs(CREATE),
+        row::<core::ConfigMap>().short(&["cm"]),
+        row::<core::Endpoints>().short(&["ep"]).upsert(),
+        row::<core::Event>().short(&["ev"]).fields(EVENT_FIELDS).upsert(),
+        row::<core::LimitRange>().short(&["limits"]).upsert().inert("limit ranges are stored, not enforced"),
+        row::<core::Namespace>()
+            .short(&["ns"])
+            .verbs(ONE_BY_ONE)
+            .fields(&["status.phase"])
+            .sub("finalize", "Namespace", &[Verb::Update])
+            .status(),
+        row::<core::Node>()
+            .short(&["no"])
+            .fields(&["spec.unschedulable"])
+            .sub("proxy", "NodeProxyOptions", ANY)
+            .status(),
+        row::<core::PersistentVolume>().short(&["pv"]).status(),
+        row::<core::PersistentVolumeClaim>().short(&["pvc"]).status(),
+        row::<core::Pod>()
+            .short(&["po"])
+            .in_all()
+            .counts()
+            .fields(POD_FIELDS)
+            .sub("attach", "PodAttachOptions", CONNECT)
+            .sub("binding", "Binding", CREATE)
+            .sub("ephemeralcontainers", "Pod", READ_WRITE)
+            .sub_of("eviction", ("policy", "v1", "Eviction"), CREATE)
+            .sub("exec", "PodExecOptions", CONNECT)
+            .sub("log", "Pod", &[Verb::Get])
+            .sub("portforward", "PodPortForwardOptions", CONNECT)
+            .sub("proxy", "PodProxyOptions", ANY)
+            .sub("resize", "Pod", READ_WRITE)
+            .status(),
+        row::<core::PodTemplate>().counts(),
+        row::<core::ReplicationController>()
+            .short(&["rc"])
+            .in_all()
+            .counts()
+            .fields(&["status.replicas"])
+            .scale()
+            .status(),
+        row::<core::ResourceQuota>()
+            .short(&["quota"])
+            .upsert()
+            .inert("resource quotas are stored, not enforced")
+            .status(),
+        row::<core::Secret>().fields(&["type"]),
+        row::<core::Service>()
+            .short(&["svc"])
+            .in_all()
+            .fields(&["spec.clusterIP", "spec.type"])
+            .sub("proxy", "ServiceProxyOptions", ANY)
+            .status(),
+        row::<core::ServiceAccount>().short(&["sa"]).sub_of(
+            "token",
+            ("authentication.k8s.io", "v1", "TokenRequest"),
+            CREATE,
+        ),
+    ]
+}
+
+fn workloads() -> Vec<Kind> {
+    vec![
+        row::<apps::ControllerRevision>(),
+        row::<apps::DaemonSet>().short(&["ds"]).in_all().counts().status(),
+        row::<apps::Deployment>().short(&["deploy"]).in_all().counts().scale().status(),
+        row::<apps::ReplicaSet>()
+            .short(&["rs"])
+            .in_all()
+            .counts()
+            .fields(&["status.replicas"])
+            .scale()
+            .status(),
+        row::<apps::StatefulSet>().short(&["sts"]).in_all().counts().scale().status(),
+        row::<batch::CronJob>().short(&["cj"]).in_all().counts().status(),
+        row::<batch::Job>().in_all().counts().fields(&["status.successful"]).status(),
+        row::<policy::PodDisruptionBudget>().short(&["pdb"]).counts().status(),
+        row::<autoscaling::HorizontalPodAutoscaler>()
+            .short(&["hpa"])
+            .in_all()
+            .inert("pods are not scaled automatically")
+            .status(),
+    ]
+}
+
+fn access() -> Vec<Kind> {
+    vec![
+        row::<rbac::ClusterRole>(),
+        row::<rbac::ClusterRoleBinding>(),
+        row::<rbac::Role>(),
+        row::<rbac::RoleBinding>(),
+        row::<authentication::SelfSubjectReview>().verbs(CREATE),
+        row::<authentication::TokenReview>().verbs(CREATE),
+        row::<authorization::LocalSubjectAccessReview>().verbs(CREATE),
+        row::<authorization::SelfSubjectAccessReview>().verbs(CREATE),
+        row::<authorization::SelfSubjectRulesReview>().verbs(CREATE),
+        row::<authorization::SubjectAccessReview>().verbs(CREATE),
+    ]
+}
+
+fn others() -> Vec<Kind> {
+    let same_as_core = |mut kind: Kind| {
+        kind.stored_as = Some(("".into(), "events".into()));
+        kind
+    };
+    vec![
+        row::<coordination::Lease>().upsert(),
+        row::<discovery::EndpointSlice>().counts(),
+        same_as_core(row::<events::Event>().short(&["ev"]).upsert().fields(&[
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
+        ])),
+        row::<networking::Ingress>()
+            .short(&["ing"])
+            .counts()
+            .inert("there is no ingress controller")
+            .status(),
+        row::<networking::IngressClass>().counts(),
+        row::<networking::NetworkPolicy>()
+            .short(&["netpol"])
+            .counts()
+            .inert("network policies are stored, not enforced"),
+        row::<node::RuntimeClass>(),
+        row::<scheduling::PriorityClass>().short(&["pc"]),
+        row::<storage::CSIDriver>(),
+        row::<storage::CSINode>(),
+        row::<storage::StorageClass>().short(&["sc"]),
+        row::<storage::VolumeAttachment>().status(),
+    ]
+}
+
+// What has no file of rules yet.
+plain!(
+    core::Binding,
+    core::ConfigMap,
+    core::Endpoints,
+    core::Event,
+    core::LimitRange,
+    core::Namespace,
+    core::Node,
+    core::PersistentVolume,
+    core::PersistentVolumeClaim,
+    core::Pod,
+    core::PodTemplate,
+    core::ReplicationController,
+    core::ResourceQuota,
+    core::Secret,
+    core::Service,
+    core::ServiceAccount,
+    apps::ControllerRevision,
+    apps::DaemonSet,
+    apps::Deployment,
+    apps::ReplicaSet,
+    apps::StatefulSet,
+    batch::CronJob,
+    batch::Job,
+    policy::PodDisruptionBudget,
+    autoscaling::HorizontalPodAutoscaler,
+    rbac::ClusterRole,
+    rbac::ClusterRoleBinding,
+    rbac::Role,
+    rbac::RoleBinding,
+    authentication::SelfSubjectReview,
+    authentication::TokenReview,
+    authorization::LocalSubjectAccessReview,
+    authorization::SelfSubjectAccessReview,
+    authorization::SelfSubjectRulesReview,
+    authorization::SubjectAccessReview,
+    coordination::Lease,
+    discovery::EndpointSlice,
+    events::Event,
+    networking::Ingress,
+    networking::IngressClass,
+    networking::NetworkPolicy,
+    node::RuntimeClass,
+    scheduling::PriorityClass,
+    storage::CSIDriver,
+    storage::CSINode,
+    storage::StorageClass,
+    storage::VolumeAttachment,
+);

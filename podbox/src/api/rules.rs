@@ -1,0 +1,125 @@
+//! What podbox knows of a kind beyond its shape: defaults, what a write may set, validation, warnings.
+//!
+//! [`Rules`] is written per kind, on `k8s-openapi`'s types, in a file per API group. [`Erased`] lets generic code
+//! call it on JSON. Pure: whatever needs other objects (service accounts, priority classes, namespaces) is the
+//! server's admission.
+//!
+//! **Invariant:** defaulting is idempotent, and an object that was accepted is accepted again unchanged.
+
+use super::field::{Errors, Path};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::marker::PhantomData;
+
+/// What is particular to a kind. `metadata` is judged by generic code, except for what a kind's names look like.
+pub trait Rules: Serialize + DeserializeOwned {
+    /// Fills in what is silent. Idempotent.
+    fn default(&mut self) {}
+
+    /// Takes out what a create may not set: status, mostly; sets what it starts with.
+    fn prepare_create(&mut self) {}
+
+    /// Puts back what an update of the main resource may not change: status, mostly.
+    fn prepare_update(&mut self, _old: &Self) {}
+
+    /// Puts back what an update of the status subresource may not change: spec, mostly.
+    fn prepare_status(&mut self, _old: &Self) {}
+
+    /// What is wrong with it by itself.
+    fn validate(&self, _errors: &mut Errors, _path: &Path) {}
+
+    /// What is wrong with changing `old` to this; [`Rules::validate`] is asked as well, after this.
+    fn validate_update(&self, _old: &Self, _errors: &mut Errors, _path: &Path) {}
+
+    /// What is wrong with changing the status of `old` to this one's.
+    fn validate_status(&self, _old: &Self, _errors: &mut Errors, _path: &Path) {}
+
+    /// What is accepted but worth a word, for `Warning` headers.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Which write an object goes through.
+#[derive(Clone, Copy, Debug)]
+pub enum Write<'a> {
+    /// It is new.
+    Create,
+    /// It replaces this one, except for its status.
+    Update(&'a Value),
+    /// Its status replaces this one's.
+    Status(&'a Value),
+}
+
+/// What came of a write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admitted {
+    /// The object as it is to be stored: defaulted, and without what this write may not set.
+    pub object: Value,
+    /// What is wrong with it. Not to be stored unless empty.
+    pub errors: Errors,
+    /// For `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// [`Rules`] of some kind, on JSON.
+pub trait Erased: Send + Sync {
+    /// Defaults an object. An error if it is not of its type.
+    fn default(&self, object: Value) -> serde_json::Result<Value>;
+
+    /// Prepares, defaults and judges an object. An error if it is not of its type.
+    fn admit(&self, object: Value, write: Write<'_>) -> serde_json::Result<Admitted>;
+}
+
+/// The rules of `T`, as a value for a table.
+pub struct Of<T>(PhantomData<fn() -> T>);
+
+impl<T> Of<T> {
+    /// The rules of `T`.
+    pub const fn new() -> Of<T> {
+        Of(PhantomData)
+    }
+}
+
+impl<T> Default for Of<T> {
+    fn default() -> Of<T> {
+        Of::new()
+    }
+}
+
+impl<T: Rules> Erased for Of<T> {
+    fn default(&self, object: Value) -> serde_json::Result<Value> {
+        let mut object: T = serde_json::from_value(object)?;
+        object.default();
+        serde_json::to_value(object)
+    }
+
+    fn admit(&self, object: Value, write: Write<'_>) -> serde_json::Result<Admitted> {
+        let mut object: T = serde_json::from_value(object)?;
+        let mut errors = Errors::default();
+        let root = Path::ROOT;
+        object.default();
+        match write {
+            Write::Create => {
+                object.prepare_create();
+                object.validate(&mut errors, &root);
+            }
+            Write::Update(old) => {
+                let mut old = T::deserialize(old)?;
+                old.default();
+                object.prepare_update(&old);
+                object.validate_update(&old, &mut errors, &root);
+                object.validate(&mut errors, &root);
+            }
+            Write::Status(old) => {
+                let mut old = T::deserialize(old)?;
+                old.default();
+                object.prepare_status(&old);
+                object.validate_status(&old, &mut errors, &root);
+            }
+        }
+        let warnings = object.warnings();
+        Ok(Admitted { object: serde_json::to_value(object)?, errors, warnings })
+    }
+}
