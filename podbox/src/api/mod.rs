@@ -2,6 +2,7 @@
 
 pub mod attribution;
 pub mod default;
+pub mod discovery;
 pub mod error;
 pub mod event;
 pub mod field;
@@ -11,7 +12,10 @@ pub mod images;
 pub mod kinds;
 pub mod manifest;
 pub mod quantity;
+#[cfg(test)]
+pub mod recorded;
 pub mod rules;
+pub mod selector;
 pub mod status;
 pub mod support;
 pub mod validate;

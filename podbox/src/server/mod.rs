@@ -3,6 +3,7 @@
 //! Knows nothing of sandboxes or plans: it renders what it is handed.
 
 pub mod admin;
+pub mod api;
 pub mod client;
 pub mod exposition;
 pub mod http;
