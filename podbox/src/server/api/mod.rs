@@ -1,3 +1,5 @@
 //! The Kubernetes API over the store.
 
+pub mod media;
 pub mod path;
+pub mod query;
