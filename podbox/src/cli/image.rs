@@ -3,10 +3,10 @@
 use super::table;
 use crate::config::Config;
 use crate::image::{Credentials, Record, Store, for_people};
+use crate::sandbox::usage;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use std::collections::HashSet;
-use std::fs;
+use std::cell::LazyCell;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -70,8 +70,9 @@ pub fn run(args: ImageArgs, config: &Config) -> anyhow::Result<ExitCode> {
         }
         Command::Ls { output } => list(&store, output)?,
         Command::Rm { references } => {
-            let mounted = mounted_layers();
             for reference in references {
+                // Looked at for each, and only once the store is locked: what starts meanwhile counts.
+                let mounted = LazyCell::new(usage::mounted);
                 let removed = store.remove(&reference, |layer| mounted.contains(layer))?;
                 say(&format!("{}  removed\n", removed.reference))?;
             }
@@ -145,21 +146,6 @@ fn age(now: SystemTime, then: SystemTime) -> String {
     }
 }
 
-/// Layers that some overlay mount of some process uses. Containers have mount namespaces of their own, so each
-/// process' table counts; one that ends meanwhile uses nothing any more.
-fn mounted_layers() -> HashSet<PathBuf> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let tables = processes.filter_map(|process| fs::read_to_string(process.path().join("mountinfo")).ok());
-    tables.flat_map(|table| lower_dirs(&table)).collect()
-}
-
-fn lower_dirs(mountinfo: &str) -> Vec<PathBuf> {
-    let overlays = mountinfo.lines().filter_map(|line| line.split_once(" - overlay "));
-    let options = overlays.flat_map(|(_, rest)| rest.split(' ').next_back().unwrap_or_default().split(','));
-    let lower = options.filter_map(|option| option.strip_prefix("lowerdir").and_then(|o| o.split_once('=')));
-    lower.flat_map(|(_, dirs)| dirs.split(':')).map(PathBuf::from).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,13 +158,5 @@ mod tests {
             [age(at(9), at(0)), age(at(86_400 * 3), at(0)), age(at(0), at(9))],
             ["9s ago", "3d ago", "0s ago"]
         );
-    }
-
-    #[test]
-    fn layers_of_overlay_mounts_are_found_in_both_forms() {
-        let table = "1 2 0:1 / / rw - ext4 /dev/a rw\n\
-            3 1 0:2 / / rw - overlay overlay rw,lowerdir=/a/fs:/b/fs,upperdir=/u,workdir=/w\n\
-            4 1 0:3 / / rw - overlay none rw,lowerdir+=/c/fs,lowerdir+=/d/fs,upperdir=/u";
-        assert_eq!(lower_dirs(table), ["/a/fs", "/b/fs", "/c/fs", "/d/fs"].map(PathBuf::from));
     }
 }

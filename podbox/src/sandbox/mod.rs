@@ -28,6 +28,7 @@ pub mod log;
 pub mod netlink;
 pub mod netns;
 mod record;
+pub mod usage;
 
 // The keeper's.
 mod init;

@@ -7,7 +7,7 @@
 
 use super::launch::{Bind, Launch, Root};
 use super::message::{Context, Failure};
-use super::sys;
+use super::{sys, usage};
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknod};
@@ -100,6 +100,9 @@ fn overlay(root: &Root) -> Result<()> {
             held.push(dir);
         }
         options = overlay_options(root, &short);
+        // Descriptors say nothing to whoever wants to know which layers are in use.
+        let note = root.upper.with_file_name(usage::NOTE);
+        fs::write(&note, usage::note(&root.layers)).at("write", note.display().to_string())?;
     }
     mount(Some("overlay"), &root.target, Some("overlay"), MsFlags::empty(), Some(options.as_os_str()))
         .at("mount overlay on", target)

@@ -68,7 +68,8 @@ impl<'a> Range<'a> {
         let mut parts = text.split(';').map(str::trim);
         let kind = parts.next().unwrap_or_default();
         let parameters: Vec<_> = parts.filter_map(|part| part.split_once('=')).collect();
-        let weight = parameters.iter().find(|(key, _)| *key == "q").map(|(_, value)| value.parse().unwrap_or(0.0));
+        let weight =
+            parameters.iter().find(|(key, _)| *key == "q").map(|(_, value)| value.parse().unwrap_or(0.0));
         Range { kind, parameters, weight: weight.unwrap_or(1.0) }
     }
 
