@@ -1,6 +1,7 @@
 //! `cargo xtask run`: podbox on real manifests, where it can run with all that it does: on this host, or else in a virtual
 //! machine. Says which, and why.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -46,8 +47,9 @@ pub fn main(args: &Args) -> Result<i32> {
     match place {
         Place::Host(why) => {
             eprintln!("run: on this host: {why}");
-            let status = Command::new("sh").args(words(&image, &files)).env("PATH", path(&bin)?).status();
-            Ok(status.context("cannot start sh")?.code().unwrap_or(1))
+            // In our place: the terminal, Ctrl-C and the exit status are podbox's own.
+            let error = Command::new("sh").args(words(&image, &files)).env("PATH", path(&bin)?).exec();
+            Err(error).context("cannot start sh")
         }
         Place::Vm(why) => {
             let series = vm::SERIES.last().context("no kernel to boot")?;

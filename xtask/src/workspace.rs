@@ -6,12 +6,22 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The workspace's root directory.
+/// The workspace's root directory: of the package that cargo runs, or the one around the present directory, or the one
+/// whose target directory the tools lie in. Nothing of it is compiled in, so a checkout may be moved.
 pub fn root() -> PathBuf {
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    // When another package's test starts the tools, cargo's variable names that package: its parent is the root too.
-    manifest.parent().map_or(manifest.clone(), Path::to_path_buf)
+    let starts = [
+        std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from),
+        std::env::current_dir().ok(),
+        std::env::current_exe().ok(),
+    ];
+    let found = starts.iter().flatten().find_map(|start| root_around(start));
+    found.unwrap_or_else(|| PathBuf::from("."))
+}
+
+/// The nearest directory at or above `start` that is a workspace with these tools in it.
+fn root_around(start: &Path) -> Option<PathBuf> {
+    let is_root = |dir: &&Path| dir.join("Cargo.lock").exists() && dir.join("xtask/Cargo.toml").exists();
+    start.ancestors().find(is_root).map(Path::to_path_buf)
 }
 
 /// Cargo's target directory.
@@ -84,4 +94,24 @@ fn show(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
     words.extend(command.get_args().map(|arg| arg.to_string_lossy().into_owned()));
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::root_around;
+
+    #[test]
+    fn the_root_is_found_from_anywhere_below_it_and_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("checkout");
+        for package in ["xtask", "podbox/src/deep"] {
+            std::fs::create_dir_all(root.join(package)).unwrap();
+        }
+        std::fs::write(root.join("Cargo.lock"), "").unwrap();
+        std::fs::write(root.join("xtask/Cargo.toml"), "").unwrap();
+        for start in ["", "xtask", "podbox/src/deep", "target/debug/xtask"] {
+            assert_eq!(root_around(&root.join(start)).unwrap(), root, "{start}");
+        }
+        assert_eq!(root_around(dir.path()), None);
+    }
 }

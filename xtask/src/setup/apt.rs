@@ -94,9 +94,17 @@ pub fn install(packages: &[&Package]) -> Result<()> {
     workspace::run(as_root("apt-get").args(["update", "--quiet"])).with_context(|| {
         format!("setup: the package lists can't be had; is there network? By hand: {by_hand}")
     })?;
-    // RUNLEVEL=1: a package that brings a daemon doesn't start it.
+    // A package that brings a daemon doesn't start it: RUNLEVEL=1 is for sysvinit, the other for systemd.
     let mut install = as_root("env");
-    install.args(["RUNLEVEL=1", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--quiet", "--yes"]);
+    install.args([
+        "RUNLEVEL=1",
+        "SYSTEMD_OFFLINE=1",
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "install",
+        "--quiet",
+        "--yes",
+    ]);
     install.args(["--no-install-recommends"]).args(&names);
     workspace::run(&mut install).with_context(|| format!("setup: by hand: {by_hand}"))?;
     match packages.iter().find(|package| !package.is_here()) {

@@ -19,6 +19,8 @@ use crate::{clock, vm, workspace};
 
 /// The longest time one test may take, on a machine without KVM too.
 const LIMIT: Duration = Duration::from_secs(300);
+/// What each round adds to that in a soak; see `tests/src/rounds.rs`.
+const ROUND_LIMIT: Duration = Duration::from_secs(30);
 /// How often a running test is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 /// The longest time all tests in a machine may take.
@@ -88,7 +90,7 @@ fn wait(command: &mut Command) -> Result<Option<ExitStatus>> {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if clock::now().saturating_duration_since(start) > LIMIT {
+        if clock::now().saturating_duration_since(start) > limit(LIMIT) {
             let group = Pid::from_raw(i32::try_from(child.id()).context("no such process id")?);
             killpg(group, Signal::SIGKILL).ok();
             child.wait()?;
@@ -96,6 +98,12 @@ fn wait(command: &mut Command) -> Result<Option<ExitStatus>> {
         }
         sleep(LOOK);
     }
+}
+
+/// `usual`, and more where a soak asks for many rounds.
+fn limit(usual: Duration) -> Duration {
+    let rounds = std::env::var("PODBOX_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    usual.saturating_add(ROUND_LIMIT.saturating_mul(rounds.unwrap_or(0)))
 }
 
 /// A file without a name: unlike a pipe, it doesn't stay open for us if a test leaves a process behind.
@@ -111,7 +119,7 @@ fn unnamed() -> Result<File> {
 fn judge(ended: Option<ExitStatus>, said: &str) -> Outcome {
     let skipped = said.lines().find_map(|line| line.split_once(SKIPPED)?.1.split_once(": "));
     match ended {
-        None => Outcome::Failed(format!("took more than {} s\n{said}", LIMIT.as_secs())),
+        None => Outcome::Failed(format!("took more than {} s\n{said}", limit(LIMIT).as_secs())),
         Some(status) if !status.success() => Outcome::Failed(said.to_owned()),
         Some(_) => skipped.map_or(Outcome::Passed, |(_, why)| Outcome::Skipped(why.to_owned())),
     }
@@ -129,7 +137,7 @@ pub fn in_vm(series: &str, binaries: &[Binary], filter: &[String], report: &mut 
     let machine = vm::Request {
         series: series.to_owned(),
         memory: "4G".to_owned(),
-        timeout: MACHINE_LIMIT,
+        timeout: limit(MACHINE_LIMIT),
         bin: workspace::target().join("debug"),
         command: words.iter().map(|word| word.display().to_string()).collect(),
     };

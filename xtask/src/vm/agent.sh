@@ -35,7 +35,9 @@ echo ready >&3
 while :; do echo beat; $bb sleep 2; done >&3 4<&- 5<&- &
 
 ulimit -Hn 524288
-$bb setsid $bb sh $here/command <&6 >$here/stdout 2>$here/stderr 3<&- 4<&- 5<&- 6<&- & command=$!
+# The host's own shell, since busybox's prefers its applets to the programs on PATH; and a shell's background jobs ignore
+# SIGINT unless told otherwise, which is to end the command.
+/usr/bin/env --default-signal=INT,QUIT $bb setsid /bin/sh $here/command <&6 >$here/stdout 2>$here/stderr 3<&- 4<&- 5<&- 6<&- & command=$!
 while read -r verb name; do
     [ "$verb" = signal ] && $bb kill "-$name" "-$command"
 done <&3 4<&- 5<&- 2>/dev/null &

@@ -58,7 +58,7 @@ esac
 # modprobe, and the kernel's own requests for modules, find the guest's.
 release=$(uname -r)
 mkdir -p "lib/modules/$release"
-mount -o bind "/new$kernel/lib/modules/$release" "lib/modules/$release" || echo "podbox-vm: no modules" >/dev/console
+mount -o bind "/host$kernel/lib/modules/$release" "lib/modules/$release" || echo "podbox-vm: no modules" >/dev/console
 
 mkdir -p "/new$out"
 mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=512000 out "/new$out" || die "cannot mount $out"

@@ -223,3 +223,43 @@ pub fn console(job: &Job) -> PathBuf {
     let name = job.out.file_name().unwrap_or_default().to_string_lossy().replace("out-", "console-");
     job.out.with_file_name(format!("{name}.log"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine that was started at `now` and has got as far as its command.
+    fn running(now: Instant) -> Watch {
+        let qemu = Command::new("sleep").arg("1000").spawn().unwrap();
+        let (boot_limit, run_limit) = (Duration::from_secs(20), Duration::from_secs(1000));
+        let (control, status, complete, interrupts) = (None, None, 0, 0);
+        Watch {
+            qemu,
+            control,
+            started: now,
+            beat: now,
+            ready: true,
+            status,
+            complete,
+            interrupts,
+            boot_limit,
+            run_limit,
+        }
+    }
+
+    #[test]
+    fn a_machine_without_a_sign_of_life_hangs_and_a_long_command_does_not() {
+        let start = clock::now();
+        let mut watch = running(start);
+        assert_eq!(watch.end(start + NO_BEAT), None);
+        let hung = watch.end(start + NO_BEAT + TICK);
+        assert!(
+            matches!(&hung, Some(End::Died(why)) if why.contains("hangs: no sign of life for 90 s")),
+            "{hung:?}"
+        );
+        watch.beat = start + NO_BEAT;
+        assert_eq!(watch.end(start + NO_BEAT + TICK), None);
+        watch.qemu.kill().unwrap();
+        watch.qemu.wait().unwrap();
+    }
+}

@@ -7,6 +7,7 @@
 
 mod initramfs;
 mod job;
+mod logs;
 mod machine;
 mod modules;
 mod signals;
@@ -159,6 +160,7 @@ fn attempt(request: &Request, kernel: &Kernel, accel: Accel, copy: Option<&File>
     let said = std::fs::read(&console).unwrap_or_default();
     let said = String::from_utf8_lossy(&said);
     let complaint = std::fs::read_to_string(job.dir.join("qemu")).unwrap_or_default();
+    logs::prune(&workspace::vm());
     Ok(match end {
         End::Ended(status) => {
             std::fs::remove_file(&console).ok();

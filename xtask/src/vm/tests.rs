@@ -1,6 +1,11 @@
 //! Real boots: slow, so `cargo xtask test` runs them and plain `cargo test` doesn't.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::{Request, SERIES, run};
 
@@ -74,4 +79,27 @@ fn a_command_that_takes_too_long_is_a_failure_that_says_so() {
     };
     let error = run(&request).unwrap_err().to_string();
     assert!(error.contains("more than 30 s"), "{error}");
+}
+
+#[test]
+#[ignore = "boots virtual machines"]
+fn a_shell_finds_the_hosts_own_programs() {
+    // busybox's ip has no -br.
+    assert_eq!(sh(SERIES[1], "sh -c 'ip -br link' | grep -q '^lo .*UNKNOWN'").unwrap(), 0);
+}
+
+#[test]
+#[ignore = "boots virtual machines"]
+fn an_interrupt_is_for_the_command_and_its_answer_counts() {
+    // By the program, since signals are a whole process's: target/debug/deps/TEST lies beside it.
+    let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("xtask");
+    let script = "trap 'echo bye; exit 9' INT; echo up; while :; do sleep 0.1; done";
+    let mut tools = Command::new(program);
+    tools.args(["vm", "--no-build", "--memory", "1G", "--timeout", "300", "--", "sh", "-c", script]);
+    let mut tools = tools.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(tools.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "up");
+    kill(Pid::from_raw(tools.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "bye");
+    assert_eq!(tools.wait().unwrap().code(), Some(9));
 }
