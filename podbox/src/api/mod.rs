@@ -10,7 +10,9 @@ pub mod identity;
 pub mod image;
 pub mod images;
 pub mod kinds;
+pub mod lifecycle;
 pub mod manifest;
+pub mod object;
 pub mod quantity;
 #[cfg(test)]
 pub mod recorded;

@@ -1,0 +1,112 @@
+//! What every object has, whatever its kind: reading and setting metadata on JSON. Pure.
+//!
+//! Setters make what is missing on the way; a value that is not an object is left as it is.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use std::time::SystemTime;
+
+/// A field of `metadata`, as a text; empty if it is not there.
+pub fn text<'a>(object: &'a Value, field: &str) -> &'a str {
+    object["metadata"][field].as_str().unwrap_or_default()
+}
+
+/// `metadata.name`.
+pub fn name(object: &Value) -> &str {
+    text(object, "name")
+}
+
+/// `metadata.namespace`; empty where there is none.
+pub fn namespace(object: &Value) -> &str {
+    text(object, "namespace")
+}
+
+/// `metadata.uid`.
+pub fn uid(object: &Value) -> &str {
+    text(object, "uid")
+}
+
+/// `metadata.generation`, 0 where it is not counted.
+pub fn generation(object: &Value) -> i64 {
+    object["metadata"]["generation"].as_i64().unwrap_or(0)
+}
+
+/// Whether it is being deleted.
+pub fn deleting(object: &Value) -> bool {
+    object["metadata"]["deletionTimestamp"].is_string()
+}
+
+/// `metadata.finalizers`.
+pub fn finalizers(object: &Value) -> Vec<&str> {
+    let list = object["metadata"]["finalizers"].as_array();
+    list.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// `metadata`, made if it is not there. `None` if the object or its metadata is something else than an object.
+pub fn metadata(object: &mut Value) -> Option<&mut Map<String, Value>> {
+    object.as_object_mut()?.entry("metadata").or_insert_with(|| Value::Object(Map::new())).as_object_mut()
+}
+
+/// Sets a field of `metadata`; null takes it out.
+pub fn set(object: &mut Value, field: &str, value: impl Into<Value>) {
+    let Some(metadata) = metadata(object) else { return };
+    match value.into() {
+        Value::Null => drop(metadata.remove(field)),
+        value => drop(metadata.insert(field.to_owned(), value)),
+    }
+}
+
+/// Takes fields of `metadata` from another object, also their absence.
+pub fn take(object: &mut Value, from: &Value, fields: &[&str]) {
+    for field in fields {
+        set(object, field, from["metadata"].get(*field).cloned().unwrap_or_default());
+    }
+}
+
+/// Takes a top-level field from another object, also its absence.
+pub fn take_part(object: &mut Value, from: &Value, part: &str) {
+    let Some(fields) = object.as_object_mut() else { return };
+    match from.get(part) {
+        Some(value) => drop(fields.insert(part.to_owned(), value.clone())),
+        None => drop(fields.remove(part)),
+    }
+}
+
+/// A label's value.
+pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object["metadata"]["labels"].get(key)?.as_str()
+}
+
+/// A time as the API writes it: UTC, in whole seconds.
+pub fn time(at: SystemTime) -> String {
+    let at = Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH);
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Reads such a time.
+pub fn read_time(text: &str) -> Option<SystemTime> {
+    text.parse::<Timestamp>().ok().map(SystemTime::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn metadata_is_read_and_set() {
+        let mut object = json!({});
+        set(&mut object, "name", "a");
+        set(&mut object, "uid", Value::Null);
+        assert_eq!((name(&object), uid(&object), deleting(&object)), ("a", "", false));
+        take(&mut object, &json!({"metadata": {"uid": "u"}}), &["uid", "name"]);
+        assert_eq!(object, json!({"metadata": {"uid": "u"}}));
+    }
+
+    #[test]
+    fn times_are_whole_seconds() {
+        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_500);
+        assert_eq!(time(at), "1970-01-01T00:00:01Z");
+        assert!(read_time(&time(at)).is_some_and(|read| read < at));
+    }
+}
