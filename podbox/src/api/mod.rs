@@ -13,6 +13,7 @@ pub mod kinds;
 pub mod lifecycle;
 pub mod manifest;
 pub mod object;
+pub mod print;
 pub mod quantity;
 #[cfg(test)]
 pub mod recorded;
