@@ -12,7 +12,7 @@ mod wire;
 
 pub use event::{Comm, ExitEvent, Head, Kind, NO_LIMIT, OomEvent, RawRole, ReapEvent};
 pub use stats::{
-    ContainerStats, Dead, DeadKey, LIFETIME_BOUNDS_NS, Loss, OomContext, SIGNALS, VICTIMS_KEPT, VictimKey,
+    ContainerStats, Dead, LIFETIME_BOUNDS_NS, Loss, OomContext, ProcessKey, SIGNALS, VICTIMS_KEPT, VictimKey,
     ZOMBIE_AFTER_NS,
 };
 pub use wire::Wire;

@@ -64,7 +64,7 @@ impl ContainerStats {
 /// Which process: ids are reused, ids with a start time are not.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct DeadKey {
+pub struct ProcessKey {
     /// Process id in the host's namespace.
     pub tgid: u64,
     /// The kernel's `start_boottime`.
@@ -147,7 +147,7 @@ wire! {
         next_victim: u64, reaped: u64, lifetime_sum_ns: u64,
         lifetime_buckets: [u64; LIFETIME_BOUNDS_NS.len() + 1],
     }
-    DeadKey { tgid: u64, start_ns: u64 }
+    ProcessKey { tgid: u64, start_ns: u64 }
     Dead { container: u64, leaf: u64, died_ns: u64, ns_pid: u32, reserved: u32, comm: Comm }
     VictimKey { container: u64, slot: u64 }
     OomContext {

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::RingBuf;
 use aya_ebpf::programs::BtfTracePointContext;
-use podbox_common::{Dead, DeadKey, ExitEvent, Head, Kind, Loss, SIGNALS};
+use podbox_common::{Dead, ExitEvent, Head, Kind, Loss, ProcessKey, SIGNALS};
 
 /// Exits and reapings. Sized by user space.
 #[map]
@@ -40,7 +40,7 @@ fn exited(task: Task, container: u64, counts: Counts) {
     // SAFETY: a helper without pointers.
     let leaf = unsafe { bpf_get_current_cgroup_id() };
     let (ns_pid, comm) = (leader.ns_pid(), leader.comm());
-    let key = DeadKey { tgid: tgid.into(), start_ns: leader.start_ns() };
+    let key = ProcessKey { tgid: tgid.into(), start_ns: leader.start_ns() };
     let dead = Dead { container, leaf, died_ns: at_ns, ns_pid, reserved: 0, comm };
     match remember(&key, &dead) {
         Ok(()) => {}

@@ -8,11 +8,12 @@
 use crate::count::{Counts, bump, current_container, lost, next_seq, now_ns, send};
 use crate::kernel::{OomControl, Task};
 use crate::offsets::CONTAINER_LEVEL;
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::{btf_tracepoint, fentry, fexit, map};
-use aya_ebpf::maps::{Array, HashMap, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext};
-use podbox_common::{Head, Kind, Loss, OomContext, OomEvent, RawRole, VICTIMS_KEPT, VictimKey};
+use podbox_common::{Head, Kind, Loss, OomContext, OomEvent, ProcessKey, RawRole, VICTIMS_KEPT, VictimKey};
 
 /// Victims, apart from the flood of exits. Sized by user space.
 #[map]
@@ -20,6 +21,9 @@ static OOM_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 17, 0);
 /// The same, to be looked up. Allocated at start: there is no memory to be had when it is needed.
 #[map]
 static VICTIMS: HashMap<VictimKey, OomEvent> = HashMap::with_max_entries(8192, 0);
+/// Processes that were marked: the kernel marks threads, and one process can be marked by two of them.
+#[map]
+static MARKED: LruHashMap<ProcessKey, u8> = LruHashMap::with_max_entries(8192, 0);
 /// The kill that is under way.
 #[map]
 static OOM_UNDER_WAY: Array<OomContext> = Array::with_max_entries(1, 0);
@@ -82,6 +86,10 @@ pub fn oom_victim(ctx: BtfTracePointContext) -> i32 {
 fn marked(victim: Task, leaf: u64, container: u64, counts: Counts) {
     let leader = victim.leader();
     let tgid = victim.tgid();
+    let key = ProcessKey { tgid: tgid.into(), start_ns: leader.start_ns() };
+    if MARKED.insert(&key, &1, BPF_NOEXIST.into()).is_err() {
+        return;
+    }
     let allocator = bpf_get_current_pid_tgid();
     let context = OOM_UNDER_WAY.get(0).filter(|context| context.allocator == allocator);
     let role = context.map_or(RawRole::Unwatched, |context| role(context, tgid));

@@ -12,11 +12,13 @@ use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::{btf_tracepoint, fentry, map};
 use aya_ebpf::maps::{Array, HashMap};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext};
-use podbox_common::{Comm, Dead, DeadKey, Head, Kind, LIFETIME_BOUNDS_NS, Loss, ReapEvent, ZOMBIE_AFTER_NS};
+use podbox_common::{
+    Comm, Dead, Head, Kind, LIFETIME_BOUNDS_NS, Loss, ProcessKey, ReapEvent, ZOMBIE_AFTER_NS,
+};
 
 /// Processes dead and not yet reaped. Allocated at start: exits must not wait for memory.
 #[map]
-static DEAD: HashMap<DeadKey, Dead> = HashMap::with_max_entries(16384, 0);
+static DEAD: HashMap<ProcessKey, Dead> = HashMap::with_max_entries(16384, 0);
 
 /// How many entries `DEAD` has, in all (slot 0) and by the process id's low bits: most processes of the
 /// host are then known to be in it not, without a look-up, nor, mostly, a look at the cold task. May be too
@@ -45,7 +47,7 @@ fn change_hint(slot: u32, change: i64) {
 
 /// Remembers a process that just died. Err is the kernel's: it is there already, or there is no room.
 #[inline(always)]
-pub fn remember(key: &DeadKey, dead: &Dead) -> Result<(), i32> {
+pub fn remember(key: &ProcessKey, dead: &Dead) -> Result<(), i32> {
     let slot = hint_slot(key.tgid as u32);
     // Before the entry is there, so that whoever finds the hint low finds no entry.
     change_hint(0, 1);
@@ -79,7 +81,7 @@ pub fn zombie_freed(ctx: BtfTracePointContext) -> i32 {
 
 /// Outside pods: one load while no container has unreaped dead, two more while some have.
 #[inline(always)]
-fn find(task: Task) -> Option<(DeadKey, Dead)> {
+fn find(task: Task) -> Option<(ProcessKey, Dead)> {
     if hint(0) == 0 {
         return None;
     }
@@ -87,14 +89,14 @@ fn find(task: Task) -> Option<(DeadKey, Dead)> {
     if pid != tgid || hint(hint_slot(tgid)) == 0 {
         return None;
     }
-    let key = DeadKey { tgid: tgid.into(), start_ns: task.start_direct() };
+    let key = ProcessKey { tgid: tgid.into(), start_ns: task.start_direct() };
     // SAFETY: the entry is removed by nobody else while its task is being taken away.
     let dead = unsafe { DEAD.get(&key) }?;
     Some((key, *dead))
 }
 
 #[inline(always)]
-fn reaped(key: DeadKey, dead: Dead, reaper_tgid: u32, reaper_comm: Comm) {
+fn reaped(key: ProcessKey, dead: Dead, reaper_tgid: u32, reaper_comm: Comm) {
     // Only the one that removes it counts: user space removes what it finds gone.
     if DEAD.remove(&key).is_err() {
         return;

@@ -4,7 +4,7 @@ use super::load::TraceError;
 use super::log::{self, Flush};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
-use podbox_common::{ContainerStats, Dead, DeadKey, OomEvent, VictimKey, Wire};
+use podbox_common::{ContainerStats, Dead, OomEvent, ProcessKey, VictimKey, Wire};
 
 /// Lends [`Wire`] types aya's own mark for plain data.
 #[repr(transparent)]
@@ -19,7 +19,7 @@ type Hash<K, V> = HashMap<MapData, K, Plain<V>>;
 /// Every map but the rings.
 pub(super) struct Maps {
     pub containers: Hash<u64, ContainerStats>,
-    pub dead: Hash<Plain<DeadKey>, Dead>,
+    pub dead: Hash<Plain<ProcessKey>, Dead>,
     pub victims: Hash<Plain<VictimKey>, OomEvent>,
     pub sequence: Array<MapData, u64>,
     pub losses: PerCpuArray<MapData, u64>,

@@ -14,7 +14,7 @@ use crate::api::identity::ContainerRef;
 use crate::{clock, limits};
 use aya::Ebpf;
 use aya::programs::ProgramInfo;
-use podbox_common::{ContainerStats, Dead, DeadKey, Kind, Loss, VICTIMS_KEPT, VictimKey, ZOMBIE_AFTER_NS};
+use podbox_common::{ContainerStats, Dead, Kind, Loss, ProcessKey, VICTIMS_KEPT, VictimKey, ZOMBIE_AFTER_NS};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -190,7 +190,7 @@ impl State {
     }
 
     /// The dead that have lain unreaped long enough to be called zombies.
-    pub fn zombies(&self, now: Duration) -> HashMap<DeadKey, Dead> {
+    pub fn zombies(&self, now: Duration) -> HashMap<ProcessKey, Dead> {
         let now_ns = now.as_nanos() as u64;
         // Entries come and go while the map is walked, and the walk may begin anew: hence the bound, and
         // a map to take each one once.

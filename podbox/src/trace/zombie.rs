@@ -8,14 +8,14 @@ use super::attribute::{self, Facts};
 use super::map::Plain;
 use super::tracer::State;
 use crate::api::event::{Detail, KernelEvent};
-use podbox_common::{Dead, DeadKey, Head};
+use podbox_common::{Dead, Head, ProcessKey};
 use std::collections::HashSet;
 use std::time::Duration;
 
 /// Which zombies were told already.
 #[derive(Debug, Default)]
 pub(super) struct Zombies {
-    told: HashSet<DeadKey>,
+    told: HashSet<ProcessKey>,
     seq: u64,
 }
 
@@ -41,7 +41,14 @@ impl Zombies {
         events
     }
 
-    fn event(&self, key: &DeadKey, dead: &Dead, state: &State, now: Duration, facts: &Facts) -> KernelEvent {
+    fn event(
+        &self,
+        key: &ProcessKey,
+        dead: &Dead,
+        state: &State,
+        now: Duration,
+        facts: &Facts,
+    ) -> KernelEvent {
         let head = Head {
             kind: 0,
             tgid: key.tgid as u32,

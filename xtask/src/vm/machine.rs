@@ -100,7 +100,7 @@ fn qemu(request: &Request, boot: &Boot<'_>, job: &Job) -> Result<Command> {
     command.arg("-m").arg(&request.memory);
     command.arg("-kernel").arg(&boot.kernel.vmlinuz).arg("-initrd").arg(&boot.kernel.initrd);
     let cmdline = format!(
-        "console=ttyS0 loglevel=4 panic=-1 oops=panic cgroup_no_v1=all podbox.job={}",
+        "console=ttyS0 loglevel=5 panic=-1 oops=panic cgroup_no_v1=all podbox.job={}",
         job.dir.display()
     );
     command.arg("-append").arg(cmdline);
