@@ -15,6 +15,7 @@ pub mod image;
 pub mod net;
 pub mod pod;
 pub mod sandbox;
+pub mod store;
 pub mod trace;
 
 // Rank 3: loops.

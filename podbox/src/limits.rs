@@ -88,3 +88,15 @@ pub const LAYER_DOWNLOADS: usize = 4;
 pub const REGISTRY_CONNECT: Duration = Duration::from_secs(15);
 /// How long a registry may be silent while it answers.
 pub const REGISTRY_READ: Duration = Duration::from_secs(60);
+/// Writes that wait for the store's writer; more wait outside.
+pub const STORE_QUEUE: usize = 1024;
+/// Writes that one transaction of the store takes.
+pub const STORE_BATCH: usize = 512;
+/// What the store's database may cache: everything is in memory already.
+pub const STORE_CACHE_BYTES: usize = 8 << 20;
+/// Changes of one collection that watchers can still ask for.
+pub const HISTORY_CHANGES: usize = 16_384;
+/// Bytes of objects that are only kept because they changed or went, per collection.
+pub const HISTORY_BYTES: usize = 16 << 20;
+/// Changes that a watcher takes at once.
+pub const WATCH_BATCH: usize = 256;

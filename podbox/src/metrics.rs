@@ -56,6 +56,7 @@ table! {
     EVENT_STREAM_DROPPED = Counter "podbox_event_stream_dropped_total" [] "Kernel events that a slow reader of the event stream did not get.";
     IMAGE_PULLS = Counter "podbox_image_pulls_total" ["result"] "Pulls that ended, by result: pulled, or the reason of the failure.";
     IMAGE_PULL_SECONDS = Histogram "podbox_image_pull_duration_seconds" [] "Time of one pull, failed ones too.";
+    STORE_COMMIT_SECONDS = Histogram "podbox_store_commit_duration_seconds" [] "Time of one durable commit of the API's store, of one write or many.";
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ const RANKS: &[(&str, Rank)] = &[
     ("pod::*", 1),
     ("net::diff", 1),
     ("net::ipam", 1),
+    ("store::state", 1),
+    ("store::history", 1),
     ("sandbox::caps", 1),
     ("sandbox::launch", 1),
     ("sandbox::plan", 1),
@@ -33,6 +35,7 @@ const RANKS: &[(&str, Rank)] = &[
     ("image::*", 2),
     ("net::*", 2),
     ("sandbox::*", 2),
+    ("store::*", 2),
     ("trace::*", 2),
     // Loops.
     ("node::*", 3),
