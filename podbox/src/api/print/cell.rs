@@ -41,7 +41,7 @@ pub(super) fn few(texts: impl IntoIterator<Item = String>, other: &str) -> Value
     let all: Vec<_> = texts.into_iter().collect();
     match all.len() {
         0 => other.into(),
-        0..=3 => all.join(",").into(),
+        1..=3 => all.join(",").into(),
         count => format!("{} + {} more...", all[..3].join(","), count - 3).into(),
     }
 }
