@@ -128,8 +128,8 @@ pub struct FieldError {
     pub reason: Reason,
     /// The field's path.
     pub field: String,
-    /// The value that is refused, where the reason shows it.
-    pub value: Value,
+    /// The value that is refused as it is shown, where the reason shows it: JSON, in most cases.
+    pub value: String,
     /// In upstream's words; may be empty.
     pub detail: String,
 }
@@ -162,6 +162,17 @@ pub struct Errors(pub Vec<FieldError>);
 impl Errors {
     /// Adds one.
     pub fn add(&mut self, reason: Reason, path: &Path, value: impl Into<Value>, detail: impl Into<String>) {
+        self.add_shown(reason, path, value.into().to_string(), detail);
+    }
+
+    /// Adds one whose value is shown in a form of its own: upstream shows some by the names of Go's fields.
+    pub fn add_shown(
+        &mut self,
+        reason: Reason,
+        path: &Path,
+        value: impl Into<String>,
+        detail: impl Into<String>,
+    ) {
         self.0.push(FieldError {
             reason,
             field: path.to_string(),

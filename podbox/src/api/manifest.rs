@@ -1,8 +1,8 @@
 //! Manifests: the bytes of a YAML or JSON file to Kubernetes objects, or every reason why not.
 //!
 //! Decoding is strict as `kubectl --validate=strict` is: unknown and duplicate fields are errors. Pure: it
-//! does not read files, does not apply defaults (`api::default`) and does not judge values
-//! (`api::validate`). What aliases expand to is bounded, so a small file cannot become a large object.
+//! does not read files, does not apply defaults and does not judge values (`api::rules`
+//! does both). What aliases expand to is bounded, so a small file cannot become a large object.
 
 mod survey;
 

@@ -1,7 +1,7 @@
 //! The words that podbox's modules exchange. Rank 0: data and pure functions, no effects.
 
+pub mod admission;
 pub mod attribution;
-pub mod default;
 pub mod discovery;
 pub mod error;
 pub mod event;
@@ -21,4 +21,3 @@ pub mod rules;
 pub mod selector;
 pub mod status;
 pub mod support;
-pub mod validate;

@@ -80,6 +80,12 @@ impl Quantity {
         Quantity { nanos, ..self }
     }
 
+    /// This and another one, written as this one is.
+    pub fn plus(self, other: Quantity) -> Quantity {
+        let format = if self.is_zero() { other.format } else { self.format };
+        Quantity { nanos: self.nanos.saturating_add(other.nanos).clamp(-MOST, MOST), format }
+    }
+
     fn in_units_of(self, unit: i128) -> i64 {
         let units = (self.nanos.abs() + unit - 1) / unit * self.nanos.signum();
         units.clamp(i64::MIN as i128, i64::MAX as i128) as i64

@@ -6,6 +6,18 @@
 //!
 //! **Invariant:** defaulting is idempotent, and an object that was accepted is accepted again unchanged.
 
+pub mod check;
+pub mod claim;
+pub mod config;
+pub mod labels;
+pub mod meta;
+pub mod names;
+pub mod pod;
+#[cfg(test)]
+mod recorded;
+pub mod storage;
+pub mod template;
+
 use super::field::{Errors, Path};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,7 +41,10 @@ pub trait Rules: Serialize + DeserializeOwned {
     /// What is wrong with it by itself.
     fn validate(&self, _errors: &mut Errors, _path: &Path) {}
 
-    /// What is wrong with changing `old` to this; [`Rules::validate`] is asked as well, after this.
+    /// What is wrong with it only as a new object; [`Rules::validate`] is asked before.
+    fn validate_create(&self, _errors: &mut Errors, _path: &Path) {}
+
+    /// What is wrong with changing `old` to this; [`Rules::validate`] is asked before.
     fn validate_update(&self, _old: &Self, _errors: &mut Errors, _path: &Path) {}
 
     /// What is wrong with changing the status of `old` to this one's.
@@ -104,13 +119,14 @@ impl<T: Rules> Erased for Of<T> {
             Write::Create => {
                 object.prepare_create();
                 object.validate(&mut errors, &root);
+                object.validate_create(&mut errors, &root);
             }
             Write::Update(old) => {
                 let mut old = T::deserialize(old)?;
                 old.default();
                 object.prepare_update(&old);
-                object.validate_update(&old, &mut errors, &root);
                 object.validate(&mut errors, &root);
+                object.validate_update(&old, &mut errors, &root);
             }
             Write::Status(old) => {
                 let mut old = T::deserialize(old)?;

@@ -88,7 +88,10 @@ impl ApiError {
     /// 422, naming every field that is wrong.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &Errors) -> ApiError {
         let causes: Vec<_> = errors.0.iter().map(cause).collect();
-        let lines: Vec<_> = errors.0.iter().map(ToString::to_string).collect();
+        let mut lines: Vec<_> = errors.0.iter().map(ToString::to_string).collect();
+        // What is found twice is two causes, but told once.
+        let mut told = std::collections::BTreeSet::new();
+        lines.retain(|line| told.insert(line.clone()));
         let told = match lines.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),

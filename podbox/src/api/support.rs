@@ -215,7 +215,7 @@ mod tests {
     fn check(spec: &str, paths: &[&str]) {
         let text = format!("{{apiVersion: v1, kind: Pod, metadata: {{name: a}}, spec: {spec}}}");
         let mut pod: Pod = serde_yaml::from_str(&text).unwrap();
-        crate::api::default::pod(&mut pod);
+        crate::api::rules::Rules::default(&mut pod);
         let found: Vec<_> = unsupported(&pod).into_iter().map(|field| field.path).collect();
         assert_eq!(found, paths, "{spec}");
     }

@@ -2,7 +2,8 @@
 
 use crate::api::identity::PodRef;
 use crate::api::manifest::{self, Document, Object, Position};
-use crate::api::{default, support, validate};
+use crate::api::rules::{Rules, meta, names};
+use crate::api::{field, support};
 use crate::clock;
 use crate::node::record::PodRecord;
 use crate::pod::compose::Sources;
@@ -64,7 +65,7 @@ impl Loader {
         match object {
             Object::ConfigMap(map) => self.sources.add_config_map(&map),
             Object::Secret(mut secret) => {
-                default::secret(&mut secret);
+                Rules::default(&mut *secret);
                 self.sources.add_secret(&secret);
             }
             Object::Pod(pod) => match accept(*pod) {
@@ -101,13 +102,16 @@ type Name = (String, String);
 
 /// Defaulted and valid, and without a field that podbox does not honour; or every reason why not.
 fn accept(mut pod: Pod) -> Result<(Name, Pod), Vec<String>> {
-    default::pod(&mut pod);
-    let mut causes: Vec<String> = validate::pod(&pod).iter().map(ToString::to_string).collect();
+    Rules::default(&mut pod);
+    let namespace = pod.metadata.namespace.get_or_insert_with(|| "default".into()).clone();
+    let mut errors = meta::named(&pod.metadata, true, names::subdomain);
+    pod.validate(&mut errors, &field::Path::ROOT);
+    pod.validate_create(&mut errors, &field::Path::ROOT);
+    let mut causes: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
     causes.extend(support::unsupported(&pod).iter().map(ToString::to_string));
     if !causes.is_empty() {
         return Err(causes);
     }
-    let namespace = pod.metadata.namespace.clone().unwrap_or_else(|| "default".into());
     let name = pod.metadata.name.clone().unwrap_or_default();
     Ok(((namespace, name), pod))
 }

@@ -302,19 +302,14 @@ fn others() -> Vec<Kind> {
 // What has no file of rules yet.
 plain!(
     core::Binding,
-    core::ConfigMap,
     core::Endpoints,
     core::Event,
     core::LimitRange,
     core::Namespace,
     core::Node,
-    core::PersistentVolume,
-    core::PersistentVolumeClaim,
-    core::Pod,
     core::PodTemplate,
     core::ReplicationController,
     core::ResourceQuota,
-    core::Secret,
     core::Service,
     core::ServiceAccount,
     apps::ControllerRevision,
@@ -344,8 +339,4 @@ plain!(
     networking::NetworkPolicy,
     node::RuntimeClass,
     scheduling::PriorityClass,
-    storage::CSIDriver,
-    storage::CSINode,
-    storage::StorageClass,
-    storage::VolumeAttachment,
 );
