@@ -104,11 +104,8 @@ fn by_type(errors: &mut Errors, path: &Path, secret: &Secret, data: &Data) {
     match text(&secret.type_) {
         "kubernetes.io/tls" => ["tls.crt", "tls.key"].into_iter().for_each(need),
         "kubernetes.io/ssh-auth" => need("ssh-privatekey"),
-        "kubernetes.io/basic-auth" => {
-            if !data.contains_key("username") && !data.contains_key("password") {
-                need("username");
-                need("password");
-            }
+        "kubernetes.io/basic-auth" if !data.contains_key("username") && !data.contains_key("password") => {
+            ["username", "password"].into_iter().for_each(need);
         }
         "kubernetes.io/dockerconfigjson" => is_json(errors, &at, data, ".dockerconfigjson"),
         "kubernetes.io/dockercfg" => is_json(errors, &at, data, ".dockercfg"),
