@@ -92,11 +92,15 @@ pub const REGISTRY_READ: Duration = Duration::from_secs(60);
 pub const STORE_QUEUE: usize = 1024;
 /// Writes that one transaction of the store takes.
 pub const STORE_BATCH: usize = 512;
+/// Bytes of objects at which one transaction of the store takes no further write.
+pub const STORE_BATCH_BYTES: usize = 8 << 20;
 /// What the store's database may cache: everything is in memory already.
-pub const STORE_CACHE_BYTES: usize = 8 << 20;
+pub const STORE_CACHE_BYTES: usize = 4 << 20;
 /// Changes of one collection that watchers can still ask for.
 pub const HISTORY_CHANGES: usize = 16_384;
 /// Bytes of objects that are only kept because they changed or went, per collection.
-pub const HISTORY_BYTES: usize = 16 << 20;
+pub const HISTORY_BYTES: usize = 12 << 20;
+/// The same over all collections.
+pub const HISTORY_BYTES_ALL: usize = 24 << 20;
 /// Changes that a watcher takes at once.
 pub const WATCH_BATCH: usize = 256;

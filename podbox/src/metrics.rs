@@ -57,6 +57,11 @@ table! {
     IMAGE_PULLS = Counter "podbox_image_pulls_total" ["result"] "Pulls that ended, by result: pulled, or the reason of the failure.";
     IMAGE_PULL_SECONDS = Histogram "podbox_image_pull_duration_seconds" [] "Time of one pull, failed ones too.";
     STORE_COMMIT_SECONDS = Histogram "podbox_store_commit_duration_seconds" [] "Time of one durable commit of the API's store, of one write or many.";
+    STORE_COMMIT_FAILURES = Counter "podbox_store_commit_failures_total" [] "Commits of the API's store that the disk refused.";
+    STORE_REVISION = Gauge "podbox_store_revision" [] "The newest revision of the API's store.";
+    STORE_OBJECTS = Gauge "podbox_store_objects" ["collection"] "Objects in the API's store.";
+    STORE_WATCHERS = Gauge "podbox_store_watchers" [] "Watches of the API's store that are open.";
+    STORE_WATCHES_EXPIRED = Counter "podbox_store_watches_expired_total" [] "Watches that fell behind what the store remembers and were ended.";
 }
 
 #[cfg(test)]

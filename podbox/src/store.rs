@@ -13,28 +13,36 @@
 //! **Invariant: nobody sees what is not durable, and what was acknowledged is never lost.** A batch whose
 //! transaction fails leaves no trace, on disk or in memory.
 
+mod command;
 mod disk;
+mod error;
+mod file;
 mod history;
+mod stage;
 mod state;
+mod view;
 mod watch;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub use disk::DiskError;
-pub use history::{Change, Happened};
-pub use state::{Entry, Key, Page, Revision};
+pub use error::DiskError;
+pub use history::{Change, Expired, Happened};
+pub use stage::{Op, Written};
+pub use state::{Entry, Key, Revision};
+pub use view::Page;
 pub use watch::{Batch, Watch};
 
-use crate::limits;
+use crate::{limits, metrics as table};
 use bytes::Bytes;
+use command::{Command, Message, Write};
 use disk::Disk;
 use state::State;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
-use tokio::sync::{mpsc, oneshot, watch as watch_channel};
+use tokio::sync::{mpsc, watch as watch_channel};
 
 /// What a write expects to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +53,16 @@ pub enum Expected {
     Revision(Revision),
     /// Anything.
     Any,
+}
+
+impl Expected {
+    fn is(self, current: Option<&Arc<Entry>>) -> bool {
+        match self {
+            Expected::Absent => current.is_none(),
+            Expected::Revision(revision) => current.is_some_and(|entry| entry.revision == revision),
+            Expected::Any => true,
+        }
+    }
 }
 
 /// Why a write was not done.
@@ -59,26 +77,6 @@ pub enum WriteError {
     /// The store is closing.
     #[error("the store is closing")]
     Closed,
-}
-
-/// What a watcher or a reader of an old state is too late for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too old resource version; the oldest there is is {oldest}")]
-pub struct Expired {
-    /// The oldest revision whose changes are still known.
-    pub oldest: Revision,
-}
-
-type Make = Box<dyn FnOnce(Revision) -> Bytes + Send>;
-
-/// A write on its way to the writer.
-struct Command {
-    collection: Arc<str>,
-    key: Key,
-    expected: Expected,
-    put: bool,
-    make: Make,
-    reply: oneshot::Sender<Result<Arc<Entry>, WriteError>>,
 }
 
 /// What readers and the writer share.
@@ -107,9 +105,22 @@ impl Shared {
     fn publish(&self, changes: Vec<(Arc<str>, Change)>) {
         let touched: BTreeSet<Arc<str>> = changes.iter().map(|(name, _)| Arc::clone(name)).collect();
         self.state.write().unwrap_or_else(PoisonError::into_inner).publish(changes);
+        self.measure(&touched);
         let wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
         for wake in touched.iter().filter_map(|name| wakes.get(name)) {
             wake.send_replace(());
+        }
+    }
+}
+
+impl Shared {
+    /// Brings the metrics of these collections up to date.
+    fn measure<'a>(&self, collections: impl IntoIterator<Item = &'a Arc<str>>) {
+        let state = self.read();
+        ::metrics::gauge!(table::STORE_REVISION).set(state.revision() as f64);
+        for name in collections {
+            let objects = ::metrics::gauge!(table::STORE_OBJECTS, "collection" => Arc::clone(name));
+            objects.set(state.count(name) as f64);
         }
     }
 }
@@ -118,7 +129,9 @@ impl Shared {
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
+    messages: mpsc::Sender<Message>,
+    /// Ends with the writer.
+    alive: watch_channel::Receiver<()>,
 }
 
 impl std::fmt::Debug for Store {
@@ -131,10 +144,22 @@ impl Store {
     /// Opens the store in a directory, and makes both if they are not there. The file is root's alone.
     pub fn open(dir: &Path) -> Result<Store, DiskError> {
         let (disk, state) = Disk::open(dir)?;
+        let names: Vec<Arc<str>> = state.names().cloned().collect();
         let shared = Arc::new(Shared { state: RwLock::new(state), wakes: Mutex::default() });
-        let (commands, queue) = mpsc::channel(limits::STORE_QUEUE);
-        writer::spawn(Arc::clone(&shared), disk, queue)?;
-        Ok(Store { shared, commands })
+        shared.measure(&names);
+        let (messages, queue) = mpsc::channel(limits::STORE_QUEUE);
+        let (living, alive) = watch_channel::channel(());
+        writer::spawn(Arc::clone(&shared), disk, queue, living)?;
+        Ok(Store { shared, messages, alive })
+    }
+
+    /// Refuses further writes, and waits until those before are done and the file is closed: the next start then
+    /// needs no repair.
+    pub async fn close(&self) {
+        // If it cannot be told, it has ended.
+        drop(self.messages.send(Message::Close).await);
+        let mut alive = self.alive.clone();
+        while alive.changed().await.is_ok() {}
     }
 
     /// The newest revision.
@@ -170,9 +195,38 @@ impl Store {
         Watch::new(Arc::clone(&self.shared), collection, namespace, after)
     }
 
+    /// Objects of a collection, and a watch that tells every change after them.
+    pub fn list_and_watch(
+        &self,
+        collection: &str,
+        namespace: Option<&str>,
+    ) -> Result<(Page, Watch), Expired> {
+        // A change in between is told by the watch: it goes on from the page, not from its own beginning.
+        let page = self.list(collection, namespace, None, 0, None)?;
+        let watch = self.watch(collection, namespace, page.revision)?;
+        Ok((page, watch))
+    }
+
     /// How many objects each collection has.
     pub fn counts(&self) -> Vec<(String, usize)> {
         self.shared.read().counts()
+    }
+
+    /// Does what `decide` says, once it has seen the object that is there and the revision that its write would get.
+    /// Resolves once it is durable, to what was done, or to `decide`'s refusal.
+    ///
+    /// `decide` runs in the one writer, for whom all other writes wait: what takes long is done before. Who drops
+    /// the future stops waiting, not the write.
+    pub async fn write<E: Send + 'static>(
+        &self,
+        collection: &str,
+        key: &Key,
+        decide: impl FnOnce(Option<&Arc<Entry>>, Revision) -> Result<Op, E> + Send + 'static,
+    ) -> Result<Result<Written, E>, WriteError> {
+        let (write, answer) = Write::new(decide);
+        let command = Command { collection: collection.into(), key: key.clone(), write: Box::new(write) };
+        self.messages.send(Message::Write(command)).await.map_err(|_| WriteError::Closed)?;
+        answer.await.map_err(|_| WriteError::Closed)?
     }
 
     /// Puts an object in place of what is expected; `make` is told the revision it gets. Resolves once it is durable.
@@ -183,10 +237,15 @@ impl Store {
         expected: Expected,
         make: impl FnOnce(Revision) -> Bytes + Send + 'static,
     ) -> Result<Arc<Entry>, WriteError> {
-        self.send(collection, key, expected, true, Box::new(make)).await
+        let decide = move |current: Option<&Arc<Entry>>, next| match expected.is(current) {
+            true => Ok(Op::Put(make(next))),
+            false => Err(current.cloned()),
+        };
+        done(self.write(collection, key, decide).await?)
     }
 
-    /// Takes an object away; `make` gives the state in which watchers see it go. Resolves once that is durable.
+    /// Takes an object away; `make` gives the state in which watchers see it go. Resolves once that is durable. Where
+    /// nothing is, that is a conflict, whatever was expected.
     pub async fn delete(
         &self,
         collection: &str,
@@ -194,20 +253,20 @@ impl Store {
         expected: Expected,
         make: impl FnOnce(Revision) -> Bytes + Send + 'static,
     ) -> Result<Arc<Entry>, WriteError> {
-        self.send(collection, key, expected, false, Box::new(make)).await
+        let decide = move |current: Option<&Arc<Entry>>, next| match current.is_some() && expected.is(current)
+        {
+            true => Ok(Op::Delete(make(next))),
+            false => Err(current.cloned()),
+        };
+        done(self.write(collection, key, decide).await?)
     }
+}
 
-    async fn send(
-        &self,
-        collection: &str,
-        key: &Key,
-        expected: Expected,
-        put: bool,
-        make: Make,
-    ) -> Result<Arc<Entry>, WriteError> {
-        let (reply, answer) = oneshot::channel();
-        let command = Command { collection: collection.into(), key: key.clone(), expected, put, make, reply };
-        self.commands.send(command).await.map_err(|_| WriteError::Closed)?;
-        answer.await.map_err(|_| WriteError::Closed)?
+/// The entry of a write that finds what it expects, or does nothing.
+fn done(result: Result<Written, Option<Arc<Entry>>>) -> Result<Arc<Entry>, WriteError> {
+    match result {
+        Ok(Written::Put(entry) | Written::Deleted(entry) | Written::Kept(Some(entry))) => Ok(entry),
+        Ok(Written::Kept(None)) => Err(WriteError::Conflict(None)),
+        Err(current) => Err(WriteError::Conflict(current)),
     }
 }

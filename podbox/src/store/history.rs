@@ -1,11 +1,18 @@
 //! What changed lately in a collection: for watchers, and to see it as it was. Pure, and bounded by number and
 //! by bytes.
 
-use super::Expired;
-use super::state::{Entry, FIRST, Key, Revision};
+use super::state::{Entry, Key, Revision};
 use crate::limits;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+/// What a watcher or a reader of an old state is too late for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too old resource version; the oldest there is is {oldest}")]
+pub struct Expired {
+    /// The oldest revision whose changes are still known.
+    pub oldest: Revision,
+}
 
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +45,15 @@ pub(super) struct History {
     complete_after: Revision,
 }
 
-impl Default for History {
-    fn default() -> History {
-        History::new(FIRST)
-    }
-}
+/// What a change takes beside the objects' bytes, about: itself, and an entry with its key.
+const OVERHEAD: usize = 256;
 
+/// What would be free without it: an object that was put is there until it is replaced, and then it is the previous
+/// one of another change.
 fn weight(change: &Change) -> usize {
     let previous = change.previous.as_ref().map_or(0, |entry| entry.bytes.len());
-    previous + if change.happened == Happened::Deleted { change.entry.bytes.len() } else { 0 }
+    let gone = if change.happened == Happened::Deleted { change.entry.bytes.len() } else { 0 };
+    OVERHEAD + previous + gone
 }
 
 impl History {
@@ -58,39 +65,43 @@ impl History {
         self.bytes += weight(&change);
         self.changes.push_back(change);
         while self.changes.len() > limits::HISTORY_CHANGES || self.bytes > limits::HISTORY_BYTES {
-            let Some(oldest) = self.changes.pop_front() else { return };
-            self.bytes -= weight(&oldest);
-            self.complete_after = oldest.entry.revision;
+            self.forget();
         }
     }
 
-    fn check(&self, after: Revision) -> Result<(), Expired> {
-        match after < self.complete_after {
-            true => Err(Expired { oldest: self.complete_after }),
-            false => Ok(()),
-        }
+    /// Lets the oldest change go; tells how many bytes it held.
+    pub(super) fn forget(&mut self) -> usize {
+        let Some(oldest) = self.changes.pop_front() else { return 0 };
+        self.complete_after = oldest.entry.revision;
+        let freed = weight(&oldest);
+        self.bytes -= freed;
+        freed
     }
 
-    /// At most `limit` changes after a revision, in order.
-    pub(super) fn after(
-        &self,
-        after: Revision,
-        limit: usize,
-    ) -> Result<impl Iterator<Item = &Arc<Change>>, Expired> {
-        self.check(after)?;
+    /// Bytes that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// All changes after this revision are here.
+    pub(super) fn complete_after(&self) -> Revision {
+        self.complete_after
+    }
+
+    /// The changes after a revision, in order. It must not be before [`complete_after`](Self::complete_after).
+    pub(super) fn after(&self, after: Revision) -> impl Iterator<Item = &Arc<Change>> {
         let first = self.changes.partition_point(|change| change.entry.revision <= after);
-        Ok(self.changes.range(first..).take(limit))
+        self.changes.range(first..)
     }
 
-    /// What was different at a revision: per key, the object as it was then, or that there was none.
-    pub(super) fn undone(&self, at: Revision) -> Result<BTreeMap<&Key, Option<Arc<Entry>>>, Expired> {
-        self.check(at)?;
-        let first = self.changes.partition_point(|change| change.entry.revision <= at);
+    /// What was different at a revision: per key, the object as it was then, or that there was none. It must not be
+    /// before [`complete_after`](Self::complete_after).
+    pub(super) fn undone(&self, at: Revision) -> BTreeMap<&Key, Option<Arc<Entry>>> {
         let mut then = BTreeMap::new();
-        for change in self.changes.range(first..) {
+        for change in self.after(at) {
             // The first change after then tells what there was.
             then.entry(&change.entry.key).or_insert_with(|| change.previous.clone());
         }
-        Ok(then)
+        then
     }
 }

@@ -1,11 +1,13 @@
-//! What there is: the objects of each collection, as of the newest revision or of an earlier one. Pure.
+//! What there is: the objects of each collection, and what lately changed in it. Pure.
+//!
+//! **Invariant:** what is remembered of the past is bounded, per collection and over all of them; the collection
+//! that remembers most forgets first, so that a busy one never costs the quiet ones their history.
 
-use super::Expired;
-use super::history::{Change, Happened, History};
+use super::history::{Change, Expired, Happened, History};
+use crate::limits;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
 use std::sync::Arc;
 
 /// Counts the writes of the whole store. The first is 2, so that 0 and 1 can mean `any` and `the beginning`.
@@ -15,8 +17,11 @@ pub type Revision = u64;
 pub const FIRST: Revision = 1;
 
 /// Where an object is in its collection: `namespace/name`, or the name alone where there are no namespaces.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key(Box<str>);
+///
+/// The order is that of the text, as upstream's: of the namespaces `a` and `a-b` the second comes first, since `-`
+/// is before `/`. Clones share the text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Arc<str>);
 
 impl Key {
     /// The key of an object. Neither word may have a slash; the API's names have none.
@@ -47,7 +52,7 @@ impl Key {
         self.0.split_once('/').map_or(&*self.0, |(_, name)| name)
     }
 
-    fn is_in(&self, namespace: Option<&str>) -> bool {
+    pub(super) fn is_in(&self, namespace: Option<&str>) -> bool {
         namespace.is_none_or(|namespace| self.namespace() == namespace)
     }
 }
@@ -69,21 +74,10 @@ pub struct Entry {
     pub bytes: Bytes,
 }
 
-/// Some objects of a collection, as of one revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// As of which revision.
-    pub revision: Revision,
-    /// In the order of their keys.
-    pub entries: Vec<Arc<Entry>>,
-    /// How many more there are.
-    pub remaining: usize,
-}
-
 #[derive(Debug)]
-struct Collection {
-    objects: BTreeMap<Key, Arc<Entry>>,
-    history: History,
+pub(super) struct Collection {
+    pub(super) objects: BTreeMap<Key, Arc<Entry>>,
+    pub(super) history: History,
 }
 
 impl Collection {
@@ -98,13 +92,15 @@ pub(super) struct State {
     revision: Revision,
     /// The revision at which this process began to remember changes.
     start: Revision,
+    /// Bytes that all histories hold.
+    remembered: usize,
     collections: BTreeMap<Arc<str>, Collection>,
 }
 
 impl State {
     /// What was on disk.
     pub(super) fn new(revision: Revision, objects: impl IntoIterator<Item = (Arc<str>, Entry)>) -> State {
-        let mut state = State { revision, start: revision, collections: BTreeMap::new() };
+        let mut state = State { revision, start: revision, remembered: 0, collections: BTreeMap::new() };
         for (collection, entry) in objects {
             let collection = state.collection(&collection);
             collection.objects.insert(entry.key.clone(), Arc::new(entry));
@@ -116,28 +112,50 @@ impl State {
         self.revision
     }
 
+    /// The collections' names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.collections.keys()
+    }
+
     /// A collection, made if it is not there.
     fn collection(&mut self, name: &Arc<str>) -> &mut Collection {
         let start = self.start;
         self.collections.entry(Arc::clone(name)).or_insert_with(|| Collection::new(start))
     }
 
-    /// At most so many changes of a collection after a revision.
+    /// A collection, if it ever had an object since the start, and remembers all after a revision.
+    pub(super) fn known(&self, name: &str, after: Revision) -> Result<Option<&Collection>, Expired> {
+        let found = self.collections.get(name);
+        let oldest = found.map_or(self.start, |collection| collection.history.complete_after());
+        if after < oldest { Err(Expired { oldest }) } else { Ok(found) }
+    }
+
+    /// The oldest changes of a collection after a revision that `wanted` takes, at most so many, and up to which
+    /// revision these are all.
     pub(super) fn changes(
         &self,
         collection: &str,
         after: Revision,
         limit: usize,
-    ) -> Result<Vec<Arc<Change>>, Expired> {
-        match self.collections.get(collection) {
-            Some(collection) => Ok(collection.history.after(after, limit)?.cloned().collect()),
-            None if after < self.start => Err(Expired { oldest: self.start }),
-            None => Ok(Vec::new()),
-        }
+        wanted: impl Fn(&Change) -> bool,
+    ) -> Result<(Vec<Arc<Change>>, Revision), Expired> {
+        let all = self.revision.max(after);
+        let Some(collection) = self.known(collection, after)? else { return Ok((Vec::new(), all)) };
+        let found: Vec<_> =
+            collection.history.after(after).filter(|change| wanted(change)).take(limit).cloned().collect();
+        let complete = match found.last() {
+            Some(last) if found.len() == limit => last.entry.revision,
+            _ => all,
+        };
+        Ok((found, complete))
     }
 
     pub(super) fn get(&self, collection: &str, key: &Key) -> Option<&Arc<Entry>> {
         self.collections.get(collection)?.objects.get(key)
+    }
+
+    pub(super) fn count(&self, collection: &str) -> usize {
+        self.collections.get(collection).map_or(0, |collection| collection.objects.len())
     }
 
     pub(super) fn counts(&self) -> Vec<(String, usize)> {
@@ -156,77 +174,19 @@ impl State {
                     collection.objects.insert(change.entry.key.clone(), Arc::clone(&change.entry));
                 }
             }
+            let before = collection.history.bytes();
             collection.history.push(Arc::new(change));
+            let after = collection.history.bytes();
+            self.remembered = self.remembered - before + after;
+            while self.remembered > limits::HISTORY_BYTES_ALL && self.forget() {}
         }
     }
 
-    pub(super) fn list(
-        &self,
-        collection: &str,
-        namespace: Option<&str>,
-        after: Option<&Key>,
-        limit: usize,
-        at: Option<Revision>,
-    ) -> Result<Page, Expired> {
-        let revision = at.unwrap_or(self.revision).min(self.revision);
-        let limit = if limit == 0 { usize::MAX } else { limit };
-        let mut page = Page { revision, entries: Vec::new(), remaining: 0 };
-        let Some(collection) = self.collections.get(collection) else {
-            return if revision < self.start { Err(Expired { oldest: self.start }) } else { Ok(page) };
-        };
-        let then = collection.history.undone(revision)?;
-        let from = match (after, namespace) {
-            (Some(key), _) => Bound::Excluded(key.clone()),
-            (None, Some(namespace)) => Bound::Included(Key::raw(&format!("{namespace}/"))),
-            (None, None) => Bound::Unbounded,
-        };
-        let now =
-            collection.objects.range((from.clone(), Bound::Unbounded)).map(|(key, entry)| (key, Some(entry)));
-        let then = then.range((from, Bound::Unbounded)).map(|(key, entry)| (*key, entry.as_ref()));
-        let merged = Merged { now: now.peekable(), then: then.peekable() };
-        for entry in merged {
-            if !entry.key.is_in(namespace) {
-                // Keys of a namespace are neighbours.
-                break;
-            }
-            match page.entries.len() < limit {
-                true => page.entries.push(Arc::clone(entry)),
-                false => page.remaining += 1,
-            }
-        }
-        Ok(page)
-    }
-}
-
-/// What there is now, but for the keys that were different then.
-struct Merged<N: Iterator, T: Iterator> {
-    now: std::iter::Peekable<N>,
-    then: std::iter::Peekable<T>,
-}
-
-impl<'a, N, T> Iterator for Merged<N, T>
-where
-    N: Iterator<Item = (&'a Key, Option<&'a Arc<Entry>>)>,
-    T: Iterator<Item = (&'a Key, Option<&'a Arc<Entry>>)>,
-{
-    type Item = &'a Arc<Entry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let (now, then) = (self.now.peek().map(|(key, _)| *key), self.then.peek().map(|(key, _)| *key));
-            let entry = match (now, then) {
-                (None, None) => return None,
-                (Some(now), Some(then)) if now == then => {
-                    self.now.next();
-                    self.then.next()
-                }
-                (Some(now), Some(then)) if then < now => self.then.next(),
-                (None, Some(_)) => self.then.next(),
-                (Some(_), _) => self.now.next(),
-            };
-            if let Some((_, Some(entry))) = entry {
-                return Some(entry);
-            }
-        }
+    /// Lets the history that holds most go by one change; tells whether there was any.
+    fn forget(&mut self) -> bool {
+        let histories = self.collections.values_mut().map(|collection| &mut collection.history);
+        let freed = histories.max_by_key(|history| history.bytes()).map_or(0, History::forget);
+        self.remembered -= freed;
+        freed > 0
     }
 }

@@ -27,6 +27,7 @@ async fn writes_are_checked_and_survive_a_new_start() {
         assert!(matches!(missing, Err(WriteError::Conflict(None))));
     }
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(dir.path()), 0o700);
     assert_eq!(mode(&dir.path().join("objects.redb")), 0o600);
     let store = reopened(dir.path());
     assert_eq!(&*store.get("things", &key).unwrap().bytes, b"2@3");
@@ -111,6 +112,81 @@ async fn one_who_falls_behind_is_told() {
     let Expired { oldest } = slow.read().unwrap_err();
     assert!(oldest > 2 && store.watch("things", None, oldest).is_ok());
     assert!(store.list("things", None, None, 0, Some(2)).is_err());
+}
+
+#[tokio::test]
+async fn a_write_decides_by_what_is_there_and_by_the_batch_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let key = Key::new("", "counter");
+    let count = |store: Store, key: Key| async move {
+        let add = |current: Option<&Arc<Entry>>, _| {
+            let number =
+                current.map_or(0, |entry| std::str::from_utf8(&entry.bytes).unwrap().parse().unwrap());
+            if number == 50 { Err("enough") } else { Ok(Op::Put((number + 1).to_string().into())) }
+        };
+        store.write("things", &key, add).await.unwrap()
+    };
+    let counts = (0..60).map(|_| tokio::spawn(count(store.clone(), key.clone())));
+    let mut refused = 0;
+    for done in counts.collect::<Vec<_>>() {
+        refused += usize::from(done.await.unwrap() == Err("enough"));
+    }
+    assert_eq!((refused, &*store.get("things", &key).unwrap().bytes, store.revision()), (10, &b"50"[..], 51));
+    let keep = |_: Option<&Arc<Entry>>, _| Ok::<_, ()>(Op::Keep);
+    let kept = store.write("things", &key, keep).await.unwrap().unwrap();
+    assert_eq!((kept, store.revision()), (Written::Kept(store.get("things", &key)), 51));
+    let delete = |_: Option<&Arc<Entry>>, _| Ok::<_, ()>(Op::Delete(Bytes::new()));
+    assert!(matches!(store.write("things", &key, delete).await.unwrap(), Ok(Written::Deleted(_))));
+    assert_eq!(store.write("things", &key, delete).await.unwrap(), Ok(Written::Kept(None)));
+}
+
+#[tokio::test]
+async fn a_write_that_panics_harms_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let key = Key::new("", "a");
+    let panics = store.put("things", &key, Expected::Any, |_| panic!("a bug in a caller"));
+    let fine = store.put("things", &key, Expected::Any, bytes("fine"));
+    let (panicked, fine) = tokio::join!(panics, fine);
+    assert!(matches!(panicked, Err(WriteError::Closed)));
+    assert_eq!(&*fine.unwrap().bytes, b"fine@2");
+}
+
+#[tokio::test]
+async fn a_closed_store_has_written_all_and_takes_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let key = Key::new("", "a");
+    let before = tokio::spawn({
+        let (store, key) = (store.clone(), key.clone());
+        async move { store.put("things", &key, Expected::Any, bytes("x")).await }
+    });
+    tokio::task::yield_now().await;
+    store.close().await;
+    assert!(before.await.unwrap().is_ok());
+    assert!(matches!(store.put("things", &key, Expected::Any, bytes("y")).await, Err(WriteError::Closed)));
+    // The file is free at once.
+    assert_eq!(Store::open(dir.path()).unwrap().revision(), 2);
+    assert!(store.get("things", &key).is_some(), "what is in memory can still be read");
+}
+
+#[tokio::test]
+async fn a_watcher_of_one_namespace_is_not_lost_among_changes_of_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (page, mut watch) = store.list_and_watch("things", Some("b")).unwrap();
+    assert!(page.entries.is_empty());
+    for _ in 0..=limits::WATCH_BATCH {
+        store.put("things", &Key::new("a", "x"), Expected::Any, bytes("x")).await.unwrap();
+    }
+    store.put("things", &Key::new("b", "x"), Expected::Any, bytes("x")).await.unwrap();
+    let batch = watch.next().await.unwrap();
+    assert_eq!((batch.changes.len(), batch.revision), (1, store.revision()));
+    // What lies elsewhere is progress too.
+    store.put("others", &Key::new("b", "x"), Expected::Any, bytes("x")).await.unwrap();
+    assert!(watch.read().unwrap().changes.is_empty());
+    assert_eq!(watch.revision(), store.revision());
 }
 
 #[derive(Clone, Debug)]

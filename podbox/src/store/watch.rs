@@ -1,16 +1,19 @@
-//! A watcher: a cursor in a collection's history, woken when the store's revision grows.
+//! A watcher: a cursor in a collection's history, woken when the collection changes.
+//!
+//! It has no queue: a slow one holds up nobody and takes no memory. When history has moved on past its cursor it is
+//! told so, once and clearly, rather than left with a gap.
 
-use super::history::Change;
+use super::Shared;
+use super::history::{Change, Expired};
 use super::state::Revision;
-use super::{Expired, Shared};
-use crate::limits;
+use crate::{limits, metrics as table};
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Some changes, and up to where they go.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// In order; may be empty, if others' objects changed.
+    /// In order.
     pub changes: Vec<Arc<Change>>,
     /// Every change up to this revision was told.
     pub revision: Revision,
@@ -40,8 +43,9 @@ impl Watch {
     ) -> Result<Watch, Expired> {
         // Before looking, so that what comes meanwhile wakes.
         let wake = shared.wake(collection);
-        shared.read().changes(collection, after, 0)?;
+        shared.read().known(collection, after)?;
         let namespace = namespace.map(Into::into);
+        ::metrics::gauge!(table::STORE_WATCHERS).increment(1.0);
         Ok(Watch { shared, collection: collection.into(), namespace, cursor: after, wake })
     }
 
@@ -55,23 +59,33 @@ impl Watch {
                 return Ok(batch);
             }
             if self.wake.changed().await.is_err() {
-                // The store is closed; nothing will ever change.
+                // Never: it is the store's, which this holds. But without it nothing would ever change.
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// What there is to tell now, without waiting. All was told if no change comes back.
+    /// What there is to tell now, without waiting. If it has no changes, everything up to its revision was told: the
+    /// moment for a bookmark.
     pub fn read(&mut self) -> Result<Batch, Expired> {
-        let state = self.shared.read();
-        let mut changes = state.changes(&self.collection, self.cursor, limits::WATCH_BATCH)?;
-        let whole = changes.len() < limits::WATCH_BATCH;
-        let last = changes.last().map_or(self.cursor, |change| change.entry.revision);
-        self.cursor = if whole { state.revision().max(self.cursor) } else { last };
-        drop(state);
-        if let Some(namespace) = &self.namespace {
-            changes.retain(|change| change.entry.key.namespace() == &**namespace);
-        }
-        Ok(Batch { changes, revision: self.cursor })
+        let namespace = self.namespace.as_deref();
+        let wanted = |change: &Change| change.entry.key.is_in(namespace);
+        let found = self.shared.read().changes(&self.collection, self.cursor, limits::WATCH_BATCH, wanted);
+        let (changes, revision) = found.inspect_err(|_| {
+            ::metrics::counter!(table::STORE_WATCHES_EXPIRED).increment(1);
+        })?;
+        self.cursor = revision;
+        Ok(Batch { changes, revision })
+    }
+
+    /// Every change up to this revision was told.
+    pub fn revision(&self) -> Revision {
+        self.cursor
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        ::metrics::gauge!(table::STORE_WATCHERS).decrement(1.0);
     }
 }

@@ -1,121 +1,130 @@
 //! The writer: one thread that takes what waits, checks it, makes it durable in one transaction, and tells.
+//!
+//! ```text
+//!   waiting ──stage──▶ staged ──commit──▶ durable ──publish──▶ seen by readers ──▶ answered, watchers woken
+//!                         │ the disk refuses
+//!                         ├──▶ it surely is not on disk: answered with the error
+//!                         └──▶ nobody can tell: answered with the error, and kept in `doubt`
+//! ```
+//!
+//! What is in doubt is settled by what the file says once it can be read again, before anything else is written: so
+//! memory and disk never part. A conflict too is only told once what it conflicts with is durable.
 
-use super::disk::{Disk, DiskError};
-use super::history::{Change, Happened};
-use super::state::{Entry, Key, Revision, State};
-use super::{Command, Expected, Shared, WriteError};
+use super::command::{Command, Message};
+use super::disk::{Commit, Disk, DiskError};
+use super::stage::{Staged, Written};
+use super::{Shared, WriteError};
 use crate::{clock, limits, metrics as table};
-use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 
-/// Starts the thread. It ends when every sender is gone, after the last write.
+/// Starts the thread. It ends when every sender is gone or asks it to, after the last write; `alive` is dropped then.
 pub(super) fn spawn(
     shared: Arc<Shared>,
-    mut disk: Disk,
-    mut queue: mpsc::Receiver<Command>,
+    disk: Disk,
+    queue: mpsc::Receiver<Message>,
+    alive: watch::Sender<()>,
 ) -> Result<(), DiskError> {
     let run = move || {
-        let mut waiting = Vec::with_capacity(limits::STORE_BATCH);
-        while let Some(first) = queue.blocking_recv() {
-            waiting.push(first);
-            while waiting.len() < limits::STORE_BATCH {
-                let Ok(next) = queue.try_recv() else { break };
-                waiting.push(next);
-            }
-            batch(&shared, &mut disk, waiting.drain(..));
-        }
+        let mut writer = Writer { shared, disk, doubt: None };
+        writer.run(queue);
+        // The file is closed before anyone is told.
+        drop(writer);
+        drop(alive);
     };
-    let spawned = std::thread::Builder::new().name("store".into()).spawn(run);
-    spawned.map(drop).map_err(DiskError::Thread)
+    std::thread::Builder::new().name("store".into()).spawn(run).map(drop).map_err(DiskError::Thread)
 }
 
-type Reply = oneshot::Sender<Result<Arc<Entry>, WriteError>>;
-
-fn batch(shared: &Shared, disk: &mut Disk, commands: impl Iterator<Item = Command>) {
-    let mut staged = Staged::default();
-    let mut replies: Vec<(Reply, Arc<Entry>)> = Vec::new();
-    {
-        let state = shared.read();
-        staged.revision = state.revision();
-        for command in commands {
-            let Command { collection, key, expected, put, make, reply } = command;
-            match staged.add(&state, collection, key, expected, put, make) {
-                Ok(entry) => replies.push((reply, entry)),
-                // Whoever asked may have gone.
-                Err(current) => drop(reply.send(Err(WriteError::Conflict(current)))),
-            }
-        }
-    }
-    if replies.is_empty() {
-        return;
-    }
-    let began = clock::instant();
-    let done = disk.commit(staged.revision, &staged.changes);
-    ::metrics::histogram!(table::STORE_COMMIT_SECONDS).record(clock::instant().duration_since(began));
-    match done {
-        Ok(()) => {
-            shared.publish(staged.changes);
-            for (reply, entry) in replies {
-                drop(reply.send(Ok(entry)));
-            }
-        }
-        Err(error) => {
-            tracing::error!("writing to the store failed: {}", crate::api::error::chain(&error));
-            let error = Arc::new(error);
-            for (reply, _) in replies {
-                drop(reply.send(Err(WriteError::Disk(Arc::clone(&error)))));
-            }
-        }
-    }
+struct Writer {
+    shared: Arc<Shared>,
+    disk: Disk,
+    /// A batch of which nobody knows whether it is on disk.
+    doubt: Option<Staged>,
 }
 
-/// What a batch is going to change.
-#[derive(Default)]
-struct Staged {
-    revision: Revision,
-    changes: Vec<(Arc<str>, Change)>,
-    /// The latest state of what the batch touched.
-    latest: BTreeMap<(Arc<str>, Key), Option<Arc<Entry>>>,
-}
+/// A write that was staged, and what is to be answered once the batch is durable.
+type Waiting = (Command, Option<Written>);
 
-impl Staged {
-    /// Adds a write; gives back what is there instead of what was expected.
-    fn add(
-        &mut self,
-        state: &State,
-        collection: Arc<str>,
-        key: Key,
-        expected: Expected,
-        put: bool,
-        make: super::Make,
-    ) -> Result<Arc<Entry>, Option<Arc<Entry>>> {
-        let place = (collection, key);
-        let current = match self.latest.get(&place) {
-            Some(staged) => staged.clone(),
-            None => state.get(&place.0, &place.1).cloned(),
-        };
-        let fits = match (expected, &current) {
-            (Expected::Absent, current) => current.is_none(),
-            (Expected::Revision(revision), Some(entry)) => entry.revision == revision,
-            (Expected::Revision(_), None) => false,
-            // There is nothing to delete where nothing is.
-            (Expected::Any, current) => put || current.is_some(),
-        };
-        if !fits {
-            return Err(current);
+impl Writer {
+    fn run(&mut self, mut queue: mpsc::Receiver<Message>) {
+        while let Some(first) = queue.blocking_recv() {
+            let settled = self.settle();
+            let mut staged = Staged::new(&self.shared.read());
+            let mut waiting = Vec::new();
+            let mut next = Some(first);
+            while let Some(message) = next.take() {
+                match (message, &settled) {
+                    (Message::Write(command), Ok(())) => waiting.push(self.stage(&mut staged, command)),
+                    (Message::Write(command), Err(error)) => {
+                        command.write.settle(Err(WriteError::Disk(Arc::clone(error))));
+                    }
+                    // What already waits is still done.
+                    (Message::Close, _) => queue.close(),
+                }
+                if waiting.len() < limits::STORE_BATCH && staged.bytes() < limits::STORE_BATCH_BYTES {
+                    next = queue.try_recv().ok();
+                }
+            }
+            self.finish(staged, waiting);
         }
-        self.revision += 1;
-        let revision = self.revision;
-        let entry = Arc::new(Entry { key: place.1.clone(), revision, bytes: make(revision) });
-        let happened = match (put, &current) {
-            (false, _) => Happened::Deleted,
-            (true, None) => Happened::Added,
-            (true, Some(_)) => Happened::Modified,
+    }
+
+    /// Asks a write what it wants. One that panics gets no answer; the others do.
+    fn stage(&self, staged: &mut Staged, mut command: Command) -> Waiting {
+        let (collection, key) = (Arc::clone(&command.collection), command.key.clone());
+        let state = self.shared.read();
+        let add = || staged.add(&state, collection, key, |current, next| command.write.decide(current, next));
+        let written = catch_unwind(AssertUnwindSafe(add)).unwrap_or_else(|_| {
+            tracing::error!("a write to {} {} panicked and was dropped", command.collection, command.key);
+            None
+        });
+        (command, written)
+    }
+
+    fn finish(&mut self, staged: Staged, waiting: Vec<Waiting>) {
+        let done = match staged.changes() {
+            [] => Ok(()),
+            _ => self.commit(staged),
         };
-        let change = Change { happened, entry: Arc::clone(&entry), previous: current };
-        self.changes.push((Arc::clone(&place.0), change));
-        self.latest.insert(place, put.then(|| Arc::clone(&entry)));
-        Ok(entry)
+        for (command, written) in waiting {
+            command.write.settle(match &done {
+                Ok(()) => Ok(written),
+                Err(error) => Err(WriteError::Disk(Arc::clone(error))),
+            });
+        }
+    }
+
+    fn commit(&mut self, staged: Staged) -> Result<(), Arc<DiskError>> {
+        let began = clock::instant();
+        let done = self.disk.commit(staged.revision(), staged.changes());
+        ::metrics::histogram!(table::STORE_COMMIT_SECONDS).record(clock::instant().duration_since(began));
+        let error = match done {
+            Commit::Done => {
+                self.shared.publish(staged.into_changes());
+                return Ok(());
+            }
+            Commit::Refused(error) => error,
+            Commit::Unknown(error) => {
+                self.doubt = Some(staged);
+                error
+            }
+        };
+        ::metrics::counter!(table::STORE_COMMIT_FAILURES).increment(1);
+        tracing::error!("writing to the store failed: {}", crate::api::error::chain(&error));
+        Err(Arc::new(error))
+    }
+
+    /// Finds out about what is in doubt.
+    fn settle(&mut self) -> Result<(), Arc<DiskError>> {
+        let Some(doubt) = &self.doubt else { return Ok(()) };
+        let before = self.shared.read().revision();
+        let there = self.disk.settle(before, doubt.revision())?;
+        let doubt = self.doubt.take();
+        if let Some(staged) = doubt.filter(|_| there) {
+            tracing::warn!("writes that were answered with an error turned out to be on disk; they count");
+            self.shared.publish(staged.into_changes());
+        }
+        Ok(())
     }
 }

@@ -24,6 +24,8 @@ const RANKS: &[(&str, Rank)] = &[
     ("net::ipam", 1),
     ("store::state", 1),
     ("store::history", 1),
+    ("store::stage", 1),
+    ("store::view", 1),
     ("sandbox::caps", 1),
     ("sandbox::launch", 1),
     ("sandbox::plan", 1),
