@@ -1,13 +1,16 @@
-//! Compiles podbox-ebpf for the BPF target and leaves `podbox.bpf.o` in OUT_DIR.
+//! Compiles podbox-ebpf for the BPF target and leaves `podbox.bpf.o` in OUT_DIR; compresses the API's schema into
+//! `shapes.z` and `descriptions.z` there, a line of the one for each line of the other.
 //!
 //! Two toolchains can: Debian's `rustc-web` with its prebuilt `core` (stable, preferred), and a rustup
 //! nightly with `rust-src`, which builds `core` first. Neither there: one error that names the remedy.
 
 use std::env;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
 const TARGET: &str = "bpfel-unknown-none";
+const SCHEMA: &str = "src/api/schema/v1_36.schema";
 const REMEDY: &str = "run `cargo xtask setup`, which installs what the BPF programs are built with";
 
 fn main() {
@@ -20,10 +23,44 @@ fn main() {
         println!("cargo::rerun-if-env-changed={name}");
     }
     println!("cargo::rustc-check-cfg=cfg(bpf_log)");
-    if let Err(message) = build() {
+    println!("cargo::rerun-if-changed={SCHEMA}");
+    if let Err(message) = compress().and_then(|()| build()) {
         println!("cargo::error={message}");
         exit(1);
     }
+}
+
+/// Parts the schema's lines from their descriptions, which are most of its bytes and seldom wanted.
+fn compress() -> Result<(), String> {
+    let text = std::fs::read_to_string(SCHEMA).map_err(|error| format!("cannot read {SCHEMA}: {error}"))?;
+    let mut shapes = String::new();
+    let mut descriptions: Vec<&str> = Vec::new();
+    for line in text.lines() {
+        match (line.strip_prefix("\" "), descriptions.last_mut()) {
+            (Some(description), Some(last)) => *last = description,
+            _ => {
+                shapes += line;
+                shapes.push('\n');
+                descriptions.push("");
+            }
+        }
+    }
+    deflate("shapes.z", &shapes)?;
+    deflate("descriptions.z", &descriptions.join("\n"))
+}
+
+fn deflate(name: &str, text: &str) -> Result<(), String> {
+    let path = out()?.join(name);
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    let done = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish());
+    done.and_then(|bytes| std::fs::write(&path, bytes))
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+fn out() -> Result<PathBuf, String> {
+    env::var_os("OUT_DIR")
+        .map(PathBuf::from)
+        .ok_or("OUT_DIR is not set: build.rs is for cargo to run".to_owned())
 }
 
 /// What compiles for BPF here.
@@ -35,8 +72,7 @@ enum Toolchain {
 }
 
 fn build() -> Result<(), String> {
-    let out =
-        PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: build.rs is for cargo to run")?);
+    let out = out()?;
     let linker = find_linker()
         .ok_or(format!("bpf-linker is neither in PATH nor in cargo's bin directory: {REMEDY}"))?;
     let toolchain = Toolchain::find().ok_or(format!(

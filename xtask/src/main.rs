@@ -4,6 +4,7 @@ mod bench;
 mod clock;
 mod image;
 mod run;
+mod schema;
 mod setup;
 mod soak;
 mod test;
@@ -30,6 +31,8 @@ enum Verb {
     Run(run::Args),
     /// Build the test image, an OCI layout.
     Image,
+    /// Write the shape of the kinds that the API serves from the source of k8s-openapi.
+    Schema(schema::Args),
     /// Check the import ranks and the house rules.
     Tidy,
     /// Run the randomised tests at length.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Setup => setup::main().map(|()| 0),
         Verb::Run(args) => run::main(&args),
         Verb::Image => image::main().map(|()| 0),
+        Verb::Schema(args) => schema::main(&args).map(|()| 0),
         Verb::Soak(args) => soak::main(&args),
         Verb::Tidy => tidy::main().map(|()| 0),
         Verb::Test(args) => test::main(&args),

@@ -18,6 +18,7 @@ pub mod quantity;
 #[cfg(test)]
 pub mod recorded;
 pub mod rules;
+pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod support;
