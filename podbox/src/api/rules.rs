@@ -8,13 +8,30 @@
 
 pub mod check;
 pub mod claim;
+pub mod class;
+pub mod cluster;
 pub mod config;
+pub mod cronjob;
+pub mod daemonset;
+pub mod deployment;
+pub mod endpoints;
+pub mod event;
+pub mod job;
 pub mod labels;
 pub mod meta;
 pub mod names;
+pub mod networking;
 pub mod pod;
+pub mod policy;
+pub mod quota;
+pub mod rbac;
 #[cfg(test)]
 mod recorded;
+pub mod replicas;
+pub mod review;
+pub mod schedule;
+pub mod service;
+pub mod statefulset;
 pub mod storage;
 pub mod template;
 
@@ -26,6 +43,11 @@ use std::marker::PhantomData;
 
 /// What is particular to a kind. `metadata` is judged by generic code, except for what a kind's names look like.
 pub trait Rules: Serialize + DeserializeOwned {
+    /// Reads one. Where it matters whether a field was given at all, and the type cannot tell, this notes it.
+    fn decode(object: Value) -> serde_json::Result<Self> {
+        serde_json::from_value(object)
+    }
+
     /// Fills in what is silent. Idempotent.
     fn default(&mut self) {}
 
@@ -105,13 +127,13 @@ impl<T> Default for Of<T> {
 
 impl<T: Rules> Erased for Of<T> {
     fn default(&self, object: Value) -> serde_json::Result<Value> {
-        let mut object: T = serde_json::from_value(object)?;
+        let mut object = T::decode(object)?;
         object.default();
         serde_json::to_value(object)
     }
 
     fn admit(&self, object: Value, write: Write<'_>) -> serde_json::Result<Admitted> {
-        let mut object: T = serde_json::from_value(object)?;
+        let mut object = T::decode(object)?;
         let mut errors = Errors::default();
         let root = Path::ROOT;
         object.default();

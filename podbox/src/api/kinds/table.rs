@@ -18,11 +18,6 @@ const ANY: &[Verb] = &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb:
 const ONE_BY_ONE: &[Verb] =
     &[Verb::Create, Verb::Delete, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
 
-/// The rules of a kind that has none: its shape is all that is checked.
-macro_rules! plain {
-    ($($kind:ty),* $(,)?) => { $(impl Rules for $kind {})* };
-}
-
 /// A row: a type of `k8s-openapi` says group, version, kind, plural and scope.
 fn row<T>() -> Kind
 where
@@ -298,45 +293,3 @@ fn others() -> Vec<Kind> {
         row::<storage::VolumeAttachment>().status(),
     ]
 }
-
-// What has no file of rules yet.
-plain!(
-    core::Binding,
-    core::Endpoints,
-    core::Event,
-    core::LimitRange,
-    core::Namespace,
-    core::Node,
-    core::PodTemplate,
-    core::ReplicationController,
-    core::ResourceQuota,
-    core::Service,
-    core::ServiceAccount,
-    apps::ControllerRevision,
-    apps::DaemonSet,
-    apps::Deployment,
-    apps::ReplicaSet,
-    apps::StatefulSet,
-    batch::CronJob,
-    batch::Job,
-    policy::PodDisruptionBudget,
-    autoscaling::HorizontalPodAutoscaler,
-    rbac::ClusterRole,
-    rbac::ClusterRoleBinding,
-    rbac::Role,
-    rbac::RoleBinding,
-    authentication::SelfSubjectReview,
-    authentication::TokenReview,
-    authorization::LocalSubjectAccessReview,
-    authorization::SelfSubjectAccessReview,
-    authorization::SelfSubjectRulesReview,
-    authorization::SubjectAccessReview,
-    coordination::Lease,
-    discovery::EndpointSlice,
-    events::Event,
-    networking::Ingress,
-    networking::IngressClass,
-    networking::NetworkPolicy,
-    node::RuntimeClass,
-    scheduling::PriorityClass,
-);

@@ -87,6 +87,25 @@ pub fn matches(selector: &LabelSelector, labels: Option<&Map>) -> bool {
     Labels::of(selector).matches(|key| labels.and_then(|labels| labels.get(key)).map(String::as_str))
 }
 
+/// Notes in an object that it has no `spec.selector`, which is not the same as one that asks for nothing: the one
+/// is missing, the other too wide. The types cannot tell them apart.
+pub fn note_absence(object: &mut Value) {
+    let spec = object.get_mut("spec").and_then(Value::as_object_mut);
+    if let Some(spec) = spec
+        && spec.get("selector").is_none_or(Value::is_null)
+    {
+        let absent = serde_json::json!({"matchLabels": {}, "matchExpressions": []});
+        spec.insert("selector".to_owned(), absent);
+    }
+}
+
+/// A selector, unless it was noted as absent.
+pub fn given(selector: &LabelSelector) -> Option<&LabelSelector> {
+    let absent = selector.match_labels.as_ref().is_some_and(BTreeMap::is_empty)
+        && selector.match_expressions.as_ref().is_some_and(Vec::is_empty);
+    (!absent).then_some(selector)
+}
+
 /// A selector as upstream shows it, which is in its own order of fields.
 pub fn shown(selector: Option<&LabelSelector>) -> String {
     let Some(selector) = selector else { return "null".to_owned() };

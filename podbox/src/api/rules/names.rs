@@ -144,6 +144,16 @@ pub fn qualified(text: &str) -> Wrong {
     wrong
 }
 
+/// A path below a domain: `example.com/controller`.
+pub fn domain_path(text: &str) -> Wrong {
+    match text.split_once('/') {
+        None | Some((_, "")) | Some(("", _)) => {
+            vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".to_owned()]
+        }
+        Some((domain, _)) => subdomain(domain),
+    }
+}
+
 /// A label's value.
 pub fn label_value(text: &str) -> Wrong {
     let mut wrong: Wrong = too_long(text, 63, "bytes").into_iter().collect();
@@ -270,6 +280,18 @@ pub fn as_prefix(text: &str) -> String {
         Some(rest) if !rest.is_empty() => format!("{rest}a"),
         _ => text.to_owned(),
     }
+}
+
+/// The longest prefix that a generated name keeps: with five characters after it, it is a label still.
+const PREFIX_BYTES: usize = 58;
+
+/// The name that `generateName` and random characters make.
+pub fn generated(prefix: &str, suffix: &str) -> String {
+    let mut end = prefix.len().min(PREFIX_BYTES);
+    while !prefix.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", &prefix[..end])
 }
 
 #[cfg(test)]

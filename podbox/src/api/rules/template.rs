@@ -35,7 +35,7 @@ pub fn always_restarts(errors: &mut Errors, path: &Path, template: &PodTemplateS
     }
 }
 
-/// A controller must select the pods it makes.
+/// A controller must select the pods it makes. A selector that asks for nothing is refused elsewhere.
 pub fn matches(
     errors: &mut Errors,
     path: &Path,
@@ -43,10 +43,21 @@ pub fn matches(
     selector: Option<&LabelSelector>,
 ) {
     let labels = template.metadata.as_ref().and_then(|meta| meta.labels.as_ref());
-    let matches =
-        selector.is_some_and(|selector| !labels::is_empty(selector) && labels::matches(selector, labels));
-    if !matches {
+    if !selector.is_some_and(|selector| labels::matches(selector, labels)) {
         let at = path.child("metadata");
         errors.invalid(&at.child("labels"), json(labels), "`selector` does not match template `labels`");
     }
+}
+
+/// A template whose pods are replaced when they end, as `owner` does.
+pub fn replaced(
+    errors: &mut Errors,
+    path: &Path,
+    template: &PodTemplateSpec,
+    selector: Option<&LabelSelector>,
+    owner: &str,
+) {
+    matches(errors, path, template, selector);
+    validate(errors, path, template, &[]);
+    always_restarts(errors, path, template, owner);
 }

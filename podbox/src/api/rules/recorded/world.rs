@@ -23,8 +23,12 @@ fn with<T: Serialize + DeserializeOwned>(object: Value, change: impl FnOnce(&mut
 }
 
 impl World {
-    /// Keeps what an answer said.
-    pub fn remember(&mut self, line: &Line, object: Value) {
+    /// Keeps what an answer said. A Service has an address by then.
+    pub fn remember(&mut self, line: &Line, mut object: Value) {
+        if object["kind"] == "Service" && object["spec"].get("clusterIP").is_none() {
+            object["spec"]["clusterIP"] = "10.96.0.9".into();
+            object["spec"]["clusterIPs"] = json!(["10.96.0.9"]);
+        }
         self.objects.insert(line.key(), object);
     }
 

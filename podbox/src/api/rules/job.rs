@@ -1,0 +1,236 @@
+//! Jobs: defaults, the selector they make themselves, validation, what may not change.
+
+use super::check::{IMMUTABLE, json, maybe_non_negative, one_of, text};
+use super::labels::{self, Map};
+use super::pod::default::{self as pod, set};
+use super::{Rules, template};
+use crate::api::field::{Errors, Path, Reason};
+use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+mod policy;
+
+const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
+const NAME_LABEL: &str = "batch.kubernetes.io/job-name";
+/// Above this, an indexed job's status would not hold its indexes.
+const INDEXED_PARALLELISM: i32 = 100_000;
+
+impl Rules for Job {
+    fn default(&mut self) {
+        let spec = self.spec.get_or_insert_default();
+        if spec.completions.is_none() && spec.parallelism.is_none() {
+            spec.completions = Some(1);
+        }
+        spec.parallelism.get_or_insert(1);
+        let per_index = spec.backoff_limit_per_index.is_some();
+        spec.backoff_limit.get_or_insert(if per_index { i32::MAX } else { 6 });
+        set(&mut spec.completion_mode, "NonIndexed");
+        spec.suspend.get_or_insert(false);
+        spec.manual_selector.get_or_insert(false);
+        let replaces = if spec.pod_failure_policy.is_some() { "Failed" } else { "TerminatingOrFailed" };
+        set(&mut spec.pod_replacement_policy, replaces);
+        spec.pod_failure_policy.iter_mut().for_each(policy::default);
+        pod::template(&mut spec.template);
+        self.default_labels();
+    }
+
+    /// The pods of a job are told by its uid, which it has by now.
+    fn prepare_create(&mut self) {
+        self.status = Some(JobStatus::default());
+        let (uid, name) = (text(&self.metadata.uid).to_owned(), text(&self.metadata.name).to_owned());
+        let spec = self.spec.get_or_insert_default();
+        if spec.manual_selector == Some(true) {
+            return;
+        }
+        let labels = spec.template.metadata.get_or_insert_default().labels.get_or_insert_default();
+        for (key, value) in
+            [(UID_LABEL, &uid), (NAME_LABEL, &name), ("controller-uid", &uid), ("job-name", &name)]
+        {
+            labels.insert(key.to_owned(), value.clone());
+        }
+        let selector = spec.selector.get_or_insert_default();
+        selector.match_labels.get_or_insert_default().insert(UID_LABEL.to_owned(), uid);
+        self.default_labels();
+    }
+
+    fn prepare_update(&mut self, old: &Job) {
+        self.status.clone_from(&old.status);
+    }
+
+    fn prepare_status(&mut self, old: &Job) {
+        self.spec.clone_from(&old.spec);
+    }
+
+    fn validate(&self, errors: &mut Errors, path: &Path) {
+        let none = JobSpec::default();
+        let spec = self.spec.as_ref().unwrap_or(&none);
+        generated(errors, &path.child("spec"), spec, text(&self.metadata.uid));
+        self::spec(errors, &path.child("spec"), spec);
+    }
+
+    /// Upstream judges the spec once more here.
+    fn validate_update(&self, old: &Job, errors: &mut Errors, path: &Path) {
+        let none = JobSpec::default();
+        let (new, before) = (self.spec.as_ref().unwrap_or(&none), old.spec.as_ref().unwrap_or(&none));
+        let at = path.child("spec");
+        spec(errors, &at, new);
+        unchanged(errors, &at, new, before, not_started(old));
+    }
+}
+
+trait Labelled {
+    fn default_labels(&mut self);
+}
+
+impl Labelled for Job {
+    /// A job without labels of its own has its pods'.
+    fn default_labels(&mut self) {
+        let labels = self.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref()?.labels.clone());
+        if self.metadata.labels.as_ref().is_none_or(Map::is_empty) {
+            self.metadata.labels = labels;
+        }
+    }
+}
+
+/// Whether where its pods run may still be said.
+fn not_started(job: &Job) -> bool {
+    let started = job.status.as_ref().is_some_and(|status| status.start_time.is_some());
+    job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true)) && !started
+}
+
+/// The selector must be the one that was made, unless it says that it was not.
+fn generated(errors: &mut Errors, path: &Path, spec: &JobSpec, uid: &str) {
+    let Some(selector) = spec.selector.as_ref().filter(|_| spec.manual_selector != Some(true)) else {
+        return;
+    };
+    let made = LabelSelector {
+        match_labels: Some(Map::from([(UID_LABEL.to_owned(), uid.to_owned())])),
+        match_expressions: None,
+    };
+    if *selector != made {
+        let why = "`selector` not auto-generated";
+        errors.add_shown(Reason::Invalid, &path.child("selector"), labels::shown(Some(selector)), why);
+    }
+}
+
+/// A job's spec.
+fn spec(errors: &mut Errors, path: &Path, spec: &JobSpec) {
+    without_selector(errors, path, spec);
+    let at = path.child("selector");
+    match &spec.selector {
+        None => errors.required(&at, ""),
+        Some(selector) => labels::selector(errors, &at, selector),
+    }
+    if spec.selector.as_ref().is_none_or(labels::is_sound) {
+        template::matches(errors, &path.child("template"), &spec.template, spec.selector.as_ref());
+    }
+}
+
+/// What of a job's spec is judged where it is only a template too.
+pub fn without_selector(errors: &mut Errors, path: &Path, spec: &JobSpec) {
+    maybe_non_negative(errors, &path.child("parallelism"), spec.parallelism);
+    maybe_non_negative(errors, &path.child("completions"), spec.completions);
+    maybe_non_negative(errors, &path.child("activeDeadlineSeconds"), spec.active_deadline_seconds);
+    maybe_non_negative(errors, &path.child("backoffLimit"), spec.backoff_limit);
+    maybe_non_negative(errors, &path.child("ttlSecondsAfterFinished"), spec.ttl_seconds_after_finished);
+    maybe_non_negative(errors, &path.child("backoffLimitPerIndex"), spec.backoff_limit_per_index);
+    maybe_non_negative(errors, &path.child("maxFailedIndexes"), spec.max_failed_indexes);
+    if spec.max_failed_indexes.is_some() && spec.backoff_limit_per_index.is_none() {
+        let why = "when maxFailedIndexes is specified";
+        errors.required(&path.child("backoffLimitPerIndex"), why);
+    }
+    completion(errors, path, spec);
+    let (policy, restart) = (spec.pod_failure_policy.as_ref(), restart_policy(spec));
+    if let Some(policy) = policy {
+        policy::failure(errors, &path.child("podFailurePolicy"), policy, spec);
+    }
+    if let Some(policy) = &spec.success_policy {
+        policy::success(errors, &path.child("successPolicy"), policy, spec);
+    }
+    if let Some(word) = &spec.pod_replacement_policy {
+        let words: &[&str] = if policy.is_some() { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
+        one_of(errors, &path.child("podReplacementPolicy"), word, words);
+    }
+    let at = path.child("template");
+    template::validate(errors, &at, &spec.template, &[]);
+    let at = at.child("spec");
+    let at = at.child("restartPolicy");
+    match restart {
+        "" | "Always" => errors.required(&at, "valid values: \"OnFailure\", \"Never\""),
+        "OnFailure" if policy.is_some() => {
+            errors.invalid(&at, restart, "only \"Never\" is supported when podFailurePolicy is specified");
+        }
+        "OnFailure" | "Never" => {}
+        other => errors.not_supported(&at, other, &["OnFailure", "Never"]),
+    }
+}
+
+fn restart_policy(spec: &JobSpec) -> &str {
+    spec.template.spec.as_ref().map(|spec| text(&spec.restart_policy)).unwrap_or_default()
+}
+
+fn completion(errors: &mut Errors, path: &Path, spec: &JobSpec) {
+    if let Some(mode) = &spec.completion_mode {
+        one_of(errors, &path.child("completionMode"), mode, &["NonIndexed", "Indexed"]);
+    }
+    let indexed = text(&spec.completion_mode) == "Indexed";
+    if indexed {
+        if spec.completions.is_none() {
+            errors.required(&path.child("completions"), "when completion mode is Indexed");
+        }
+        if let Some(parallelism) = spec.parallelism.filter(|count| *count > INDEXED_PARALLELISM) {
+            let why = format!(
+                "must be less than or equal to {INDEXED_PARALLELISM} when completion mode is Indexed"
+            );
+            errors.invalid(&path.child("parallelism"), parallelism, why);
+        }
+    } else if let Some(limit) = spec.backoff_limit_per_index {
+        let why = "requires indexed completion mode";
+        errors.invalid(&path.child("backoffLimitPerIndex"), limit, why);
+    }
+}
+
+/// What may not change; of a job that has not begun, where its pods run may.
+fn unchanged(errors: &mut Errors, path: &Path, new: &JobSpec, old: &JobSpec, placeable: bool) {
+    let mut refuse = |field: &str, changed: bool, shown: String| {
+        if changed {
+            errors.add_shown(Reason::Invalid, &path.child(field), shown, IMMUTABLE);
+        }
+    };
+    let elastic = text(&new.completion_mode) == "Indexed"
+        && new.completions.is_some()
+        && new.completions == new.parallelism;
+    let completions = new.completions != old.completions && !elastic;
+    refuse("completions", completions, json(new.completions).to_string());
+    let selector = new.selector.as_ref();
+    refuse("selector", new.selector != old.selector, labels::shown(selector));
+    let mut template = new.template.clone();
+    if placeable {
+        same_place(&mut template, &old.template);
+    }
+    refuse("template", template != old.template, json(&new.template).to_string());
+    let mode = json(&new.completion_mode).to_string();
+    refuse("completionMode", new.completion_mode != old.completion_mode, mode);
+    let failure = new.pod_failure_policy != old.pod_failure_policy;
+    refuse("podFailurePolicy", failure, policy::shown(new.pod_failure_policy.as_ref()));
+    let limit = json(new.backoff_limit_per_index).to_string();
+    refuse("backoffLimitPerIndex", new.backoff_limit_per_index != old.backoff_limit_per_index, limit);
+    refuse("managedBy", new.managed_by != old.managed_by, json(&new.managed_by).to_string());
+    let success = json(&new.success_policy).to_string();
+    refuse("successPolicy", new.success_policy != old.success_policy, success);
+}
+
+type Template = k8s_openapi::api::core::v1::PodTemplateSpec;
+
+fn same_place(new: &mut Template, old: &Template) {
+    if let (Some(new), Some(old)) = (&mut new.metadata, &old.metadata) {
+        new.labels.clone_from(&old.labels);
+        new.annotations.clone_from(&old.annotations);
+    }
+    if let (Some(new), Some(old)) = (&mut new.spec, &old.spec) {
+        new.affinity.clone_from(&old.affinity);
+        new.node_selector.clone_from(&old.node_selector);
+        new.tolerations.clone_from(&old.tolerations);
+        new.scheduling_gates.clone_from(&old.scheduling_gates);
+    }
+}
