@@ -101,15 +101,21 @@ impl Shared {
         }
     }
 
-    /// Makes changes that are durable visible, and wakes who waits for them.
-    fn publish(&self, changes: Vec<(Arc<str>, Change)>) {
-        let touched: BTreeSet<Arc<str>> = changes.iter().map(|(name, _)| Arc::clone(name)).collect();
+    /// Makes changes that are durable visible; tells which collections they are of.
+    fn publish(&self, changes: Vec<(Arc<str>, Change)>) -> BTreeSet<Arc<str>> {
+        let touched = changes.iter().map(|(name, _)| Arc::clone(name)).collect();
         self.state.write().unwrap_or_else(PoisonError::into_inner).publish(changes);
-        self.measure(&touched);
+        touched
+    }
+
+    /// Wakes the watchers of these collections.
+    fn announce(&self, collections: &BTreeSet<Arc<str>>) {
         let wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
-        for wake in touched.iter().filter_map(|name| wakes.get(name)) {
+        for wake in collections.iter().filter_map(|name| wakes.get(name)) {
             wake.send_replace(());
         }
+        drop(wakes);
+        self.measure(collections);
     }
 }
 

@@ -27,7 +27,7 @@ exec podbox-bench "$@"
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Which one.
-    #[arg(value_parser = ["pod-start", "exec", "bpf-cost", "memory"])]
+    #[arg(value_parser = ["pod-start", "exec", "bpf-cost", "memory", "store"])]
     name: String,
     /// Run in a virtual machine; the default, except for bpf-cost.
     #[arg(long, conflicts_with = "host")]

@@ -15,6 +15,7 @@ use super::disk::{Commit, Disk, DiskError};
 use super::stage::{Staged, Written};
 use super::{Shared, WriteError};
 use crate::{clock, limits, metrics as table};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -84,26 +85,28 @@ impl Writer {
 
     fn finish(&mut self, staged: Staged, waiting: Vec<Waiting>) {
         let done = match staged.changes() {
-            [] => Ok(()),
+            [] => Ok(BTreeSet::new()),
             _ => self.commit(staged),
         };
         for (command, written) in waiting {
             command.write.settle(match &done {
-                Ok(()) => Ok(written),
+                Ok(_) => Ok(written),
                 Err(error) => Err(WriteError::Disk(Arc::clone(error))),
             });
         }
+        // After the answers: there may be thousands of watchers.
+        if let Ok(touched) = done {
+            self.shared.announce(&touched);
+        }
     }
 
-    fn commit(&mut self, staged: Staged) -> Result<(), Arc<DiskError>> {
+    /// Makes a batch durable and visible; tells which collections it touched.
+    fn commit(&mut self, staged: Staged) -> Result<BTreeSet<Arc<str>>, Arc<DiskError>> {
         let began = clock::instant();
         let done = self.disk.commit(staged.revision(), staged.changes());
         ::metrics::histogram!(table::STORE_COMMIT_SECONDS).record(clock::instant().duration_since(began));
         let error = match done {
-            Commit::Done => {
-                self.shared.publish(staged.into_changes());
-                return Ok(());
-            }
+            Commit::Done => return Ok(self.shared.publish(staged.into_changes())),
             Commit::Refused(error) => error,
             Commit::Unknown(error) => {
                 self.doubt = Some(staged);
@@ -123,7 +126,8 @@ impl Writer {
         let doubt = self.doubt.take();
         if let Some(staged) = doubt.filter(|_| there) {
             tracing::warn!("writes that were answered with an error turned out to be on disk; they count");
-            self.shared.publish(staged.into_changes());
+            let touched = self.shared.publish(staged.into_changes());
+            self.shared.announce(&touched);
         }
         Ok(())
     }

@@ -11,13 +11,14 @@ mod memory;
 mod peers;
 mod pods;
 mod stats;
+mod store;
 
 use anyhow::{Context, Result, bail};
 use std::process::ExitCode;
 
 fn main() -> Result<ExitCode> {
     let mut words = std::env::args().skip(1);
-    let name = words.next().context("which benchmark? pod-start, exec, bpf-cost or memory")?;
+    let name = words.next().context("which benchmark? pod-start, exec, bpf-cost, memory or store")?;
     if name == "keeper" || name.starts_with('-') {
         // The engine starts its keeper from the program it runs in.
         return Ok(podbox::cli::main());
@@ -30,6 +31,7 @@ fn main() -> Result<ExitCode> {
             "exec" => pods::exec(samples).await,
             "bpf-cost" => cost::run().await,
             "memory" => memory::run().await,
+            "store" => store::run().await,
             other => bail!("there is no benchmark {other:?}"),
         }
     })?;

@@ -78,6 +78,15 @@ impl Report {
         self.metrics.insert(metric.to_owned(), figure);
     }
 
+    /// A figure that is to be at least `target`.
+    pub fn at_least(&mut self, metric: &str, value: f64, unit: &str, target: f64) {
+        let met = value >= target;
+        let word = if met { "met" } else { "NOT met" };
+        self.lines.push(format!("{metric}: {value:.0} {unit}, target at least {target} {unit}: {word}"));
+        let figure = json!({ "value": round(value), "unit": unit, "target": target, "met": met });
+        self.metrics.insert(metric.to_owned(), figure);
+    }
+
     /// Prints all, the JSON object last.
     pub fn print(self, name: &str) {
         for line in self.lines {
