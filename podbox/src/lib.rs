@@ -5,6 +5,7 @@
 
 // Rank 0: vocabulary.
 pub mod api;
+pub mod chance;
 pub mod clock;
 pub mod config;
 pub mod limits;

@@ -104,3 +104,11 @@ pub const HISTORY_BYTES: usize = 12 << 20;
 pub const HISTORY_BYTES_ALL: usize = 24 << 20;
 /// Changes that a watcher takes at once.
 pub const WATCH_BATCH: usize = 256;
+/// Bytes of one API request's body, as upstream has it.
+pub const REQUEST_BYTES: usize = 3 << 20;
+/// How long an API request's body may take to come.
+pub const REQUEST_READ: Duration = Duration::from_secs(60);
+/// How long a watch lasts whose client does not say, in seconds.
+pub const WATCH_SECONDS: u64 = 3600;
+/// Between two bookmarks of a watch.
+pub const BOOKMARK: Duration = Duration::from_secs(60);

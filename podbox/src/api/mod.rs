@@ -13,6 +13,7 @@ pub mod kinds;
 pub mod lifecycle;
 pub mod manifest;
 pub mod object;
+pub mod patch;
 pub mod print;
 pub mod quantity;
 #[cfg(test)]
@@ -22,3 +23,5 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod support;
+pub mod user;
+pub mod validate;

@@ -11,6 +11,7 @@ const RANKS: &[(&str, Rank)] = &[
     ("api::*", 0),
     // For tests only: it reads recordings.
     ("api::recorded", 2),
+    ("chance", 0),
     ("clock", 0),
     ("config", 0),
     ("limits", 0),

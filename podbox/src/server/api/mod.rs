@@ -1,5 +1,328 @@
-//! The Kubernetes API over the store.
+//! The Kubernetes API over the store: generic over the kinds' table.
+//!
+//! A request goes through who asks, whether they may, what it is about, and then the verb's own file. It knows
+//! neither controllers nor sandboxes: they meet it in the store, and what only a node can do (logs, commands)
+//! comes through a seam.
 
-pub mod media;
-pub mod path;
-pub mod query;
+mod admit;
+mod answer;
+mod delete;
+mod media;
+mod meta;
+mod path;
+mod query;
+mod read;
+mod request;
+mod watch;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use request::Peer;
+
+use crate::api::kinds::{Kind, Kinds, Verb};
+use crate::api::object;
+use crate::api::selector::Fields;
+use crate::api::status::ApiError;
+use crate::api::user::User;
+use crate::server::http::{Body, Handler};
+use crate::store::{Key, Store};
+use answer::Rendered;
+use bytes::Bytes;
+use delete::DeleteOptions;
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response};
+use media::{Media, Shape, negotiate};
+use path::Info;
+use query::{ListOptions, Query, WriteOptions};
+use request::Head;
+use serde_json::Value;
+use std::sync::{Arc, PoisonError, RwLock};
+use write::Written;
+
+/// The API server.
+pub struct Api {
+    store: Store,
+    kinds: RwLock<Arc<Kinds>>,
+    /// Where clients reach it, for discovery: `192.0.2.1:6443`.
+    address: String,
+}
+
+/// One request about a resource that there is, from someone who may.
+#[derive(Clone)]
+pub struct Call {
+    /// What it is about.
+    pub kind: Arc<Kind>,
+    /// The words of its path.
+    pub info: Info,
+    /// Its parameters.
+    pub query: Query,
+    /// What the answer is written as.
+    pub media: Media,
+    /// Who asks.
+    pub user: User,
+    head: Head,
+}
+
+impl Call {
+    /// The namespace it is about, if it is about one.
+    pub fn namespace(&self) -> Option<&str> {
+        (self.kind.namespaced() && !self.info.namespace.is_empty()).then_some(self.info.namespace.as_str())
+    }
+
+    /// Where its object is.
+    pub fn key(&self) -> Key {
+        Key::new(self.namespace().unwrap_or_default(), &self.info.name)
+    }
+
+    /// The same about one object of a collection.
+    fn at(&self, key: &Key) -> Call {
+        let mut one = self.clone();
+        key.name().clone_into(&mut one.info.name);
+        key.namespace().clone_into(&mut one.info.namespace);
+        one
+    }
+
+    /// Puts an object where the path says, unless it says otherwise itself.
+    fn place(&self, object: &mut Value) -> Result<(), ApiError> {
+        let given = object::namespace(object);
+        if self.kind.namespaced() {
+            if !given.is_empty() && given != self.info.namespace {
+                return Err(ApiError::bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request",
+                ));
+            }
+            object::set(object, "namespace", self.info.namespace.clone());
+        } else {
+            object::set(object, "namespace", Value::Null);
+        }
+        Ok(())
+    }
+
+    /// Refuses an update that would move an object.
+    fn check_name(&self, object: &Value) -> Result<(), ApiError> {
+        let (name, url) = (object::name(object), &self.info.name);
+        if name.is_empty() {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({url} based on URL) was undeterminable: name must be provided"
+            )));
+        }
+        if name != url {
+            let why = format!("the name of the object ({name}) does not match the name on the URL ({url})");
+            return Err(ApiError::bad_request(why));
+        }
+        let given = object::namespace(object);
+        match self.kind.namespaced() && !given.is_empty() && given != self.info.namespace {
+            true => Err(ApiError::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Handler for Api {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let head = Head::of(&parts);
+        let media = negotiate(&head.accept, &[Shape::Table, Shape::Partial, Shape::Aggregated]);
+        let fallback = media.as_ref().copied().unwrap_or(Media::JSON);
+        match self.route(&parts.method, head, media, body).await {
+            Ok(response) => response,
+            Err(error) => answer::failure(&error, fallback),
+        }
+    }
+}
+
+fn not_allowed() -> ApiError {
+    let details = serde_json::json!({});
+    let message = "the server does not allow this method on the requested resource";
+    ApiError { details, ..ApiError::new(405, "MethodNotAllowed", message) }
+}
+
+fn unknown() -> ApiError {
+    let details = serde_json::json!({});
+    ApiError { details, ..ApiError::new(404, "NotFound", "the server could not find the requested resource") }
+}
+
+impl Api {
+    /// The API over a store.
+    pub fn new(store: Store, kinds: Kinds, address: String) -> Api {
+        Api { store, kinds: RwLock::new(Arc::new(kinds)), address }
+    }
+
+    /// The kinds there are now.
+    pub fn kinds(&self) -> Arc<Kinds> {
+        Arc::clone(&self.kinds.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn route(
+        &self,
+        method: &Method,
+        head: Head,
+        media: Result<Media, ApiError>,
+        body: Incoming,
+    ) -> Result<Response<Body>, ApiError> {
+        let user = head.user()?;
+        let query = Query::parse(&head.query);
+        let selected = Fields::parse(query.text("fieldSelector")).ok();
+        let name = selected.as_ref().and_then(Fields::name);
+        let info = path::info(method, &head.path, query.flag("watch"), name);
+        self.authorize(&user, &info, &head.path)?;
+        if !info.is_resource {
+            return self.meta(method, &head, &info, media);
+        }
+        let kinds = self.kinds();
+        if !kinds.iter().any(|kind| kind.group == info.group) {
+            return Ok(meta::no_page());
+        }
+        let kind = kinds.resource(&info.group, &info.version, &info.resource).ok_or_else(unknown)?;
+        let call = Call { kind: Arc::clone(kind), info, query, media: media?, user, head };
+        if call.info.subresource.is_empty() {
+            self.main(call, body).await
+        } else {
+            self.part(call, body).await
+        }
+    }
+
+    /// A request about objects themselves.
+    async fn main(&self, call: Call, body: Incoming) -> Result<Response<Body>, ApiError> {
+        let allowed = |verb: Verb| match call.kind.verbs.contains(&verb) {
+            true => Ok(()),
+            false => Err(not_allowed()),
+        };
+        let scoped = call.kind.namespaced();
+        match call.info.verb {
+            "create" | "update" | "patch" | "delete" if scoped && call.info.namespace.is_empty() => Err(not_allowed()),
+            "get" => {
+                allowed(Verb::Get)?;
+                self.get(&call)
+            }
+            "list" => {
+                allowed(Verb::List)?;
+                self.list(&call, &ListOptions::read(&call.query, false)?)
+            }
+            "watch" => {
+                allowed(Verb::Watch)?;
+                self.watch(&call, &ListOptions::read(&call.query, call.info.watch_path)?)
+            }
+            // A POST names its object in the body.
+            "create" if call.info.name.is_empty() => {
+                allowed(Verb::Create)?;
+                let options = WriteOptions::read(&call.query, "CreateOptions", &call.head.agent, false)?;
+                let (object, warnings) = self.decode(&call, body, &options).await?;
+                let written = self.create(&call, object, &options).await?;
+                self.show(&call, written, warnings)
+            }
+            "update" if !call.info.name.is_empty() => {
+                allowed(Verb::Update)?;
+                let options = WriteOptions::read(&call.query, "UpdateOptions", &call.head.agent, false)?;
+                self.replace(&call, body, &options, false).await
+            }
+            "patch" if !call.info.name.is_empty() => {
+                allowed(Verb::Patch)?;
+                self.patch(&call, body, false).await
+            }
+            "delete" => {
+                allowed(Verb::Delete)?;
+                let options = self.delete_options(&call, body).await?;
+                let removed = self.delete(&call, &options).await?;
+                match (removed.plain, &removed.object) {
+                    (true, Rendered::Value(object)) => {
+                        answer::plain(200, &Api::success(&call.kind, object), Media::JSON, &removed.warnings)
+                    }
+                    _ => {
+                        let include = read::include(&call)?;
+                        answer::object(200, &call.kind, &removed.object, call.media, include, &removed.warnings)
+                    }
+                }
+            }
+            "deletecollection" => {
+                allowed(Verb::DeleteCollection)?;
+                let options = self.delete_options(&call, body).await?;
+                let list = ListOptions::read(&call.query, false)?;
+                let gone = self.delete_collection(&call, &list, &options).await?;
+                let metadata = serde_json::json!({"resourceVersion": self.store.revision().to_string()});
+                answer::list(&call.kind, &gone, metadata, call.media, read::include(&call)?)
+            }
+            _ => Err(not_allowed()),
+        }
+    }
+
+    /// A request about a part of an object.
+    async fn part(&self, call: Call, body: Incoming) -> Result<Response<Body>, ApiError> {
+        let part = call.kind.subresource(&call.info.subresource).ok_or_else(unknown)?.clone();
+        let verb = call.info.verb;
+        if !part.verbs.iter().any(|allowed| allowed.word() == verb) {
+            return Err(not_allowed());
+        }
+        match (&*part.name, verb) {
+            ("status", "get") => self.get(&call),
+            ("status", "update") => {
+                let options = WriteOptions::read(&call.query, "UpdateOptions", &call.head.agent, false)?;
+                self.replace(&call, body, &options, true).await
+            }
+            ("status", "patch") => self.patch(&call, body, true).await,
+            (name, _) => {
+                let what = format!("{}/{name} is not served yet", call.kind.plural);
+                Err(ApiError::new(501, "NotImplemented", what))
+            }
+        }
+    }
+
+    async fn replace(
+        &self,
+        call: &Call,
+        body: Incoming,
+        options: &WriteOptions,
+        status: bool,
+    ) -> Result<Response<Body>, ApiError> {
+        let (object, warnings) = self.decode(call, body, options).await?;
+        call.check_name(&object)?;
+        let there = self.store.get(&call.kind.collection(), &call.key()).is_some();
+        if !there && call.kind.create_on_update && !status {
+            let mut object = object;
+            object::set(&mut object, "resourceVersion", Value::Null);
+            let written = self.create(call, object, options).await?;
+            return self.show(call, written, warnings);
+        }
+        let change = |_: &Value| Ok(object.clone());
+        let written = self.update(call, status, options, &change).await?;
+        self.show(call, written, warnings)
+    }
+
+    async fn patch(&self, call: &Call, body: Incoming, status: bool) -> Result<Response<Body>, ApiError> {
+        let options = WriteOptions::read(&call.query, "PatchOptions", &call.head.agent, false)?;
+        let bytes: Bytes = request::read(body).await?;
+        let patch = crate::api::patch::Patch::read(&call.head.content_type, &bytes)?;
+        let kind = &call.kind;
+        let change = |old: &Value| {
+            let mut whole = old.clone();
+            if let Some(fields) = whole.as_object_mut() {
+                fields.insert("kind".into(), kind.kind.to_string().into());
+                fields.insert("apiVersion".into(), kind.api_version().into());
+            }
+            patch.apply(whole)
+        };
+        let written = self.update(call, status, &options, &change).await?;
+        self.show(call, written, Vec::new())
+    }
+
+    async fn delete_options(&self, call: &Call, body: Incoming) -> Result<DeleteOptions, ApiError> {
+        let bytes = request::read(body).await?;
+        let body: Option<Value> = match bytes.is_empty() {
+            true => None,
+            false => Some(serde_json::from_slice(&bytes).map_err(|error| {
+                ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+            })?),
+        };
+        DeleteOptions::read(&call.query, body.as_ref())
+    }
+
+    fn show(&self, call: &Call, written: Written, mut warnings: Vec<String>) -> Result<Response<Body>, ApiError> {
+        warnings.extend(written.warnings);
+        let code = if written.created { 201 } else { 200 };
+        answer::object(code, &call.kind, &written.object, call.media, read::include(call)?, &warnings)
+    }
+}

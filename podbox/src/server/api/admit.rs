@@ -1,0 +1,103 @@
+//! Admission: what a write is judged by that needs other objects, or who asks.
+
+use super::path::Info;
+use super::{Api, Call};
+use crate::api::field::Errors;
+use crate::api::kinds::Kind;
+use crate::api::object;
+use crate::api::status::{ApiError, qualified};
+use crate::api::user::User;
+use crate::store::Key;
+use serde_json::Value;
+
+/// Namespaces that must be there.
+const KEPT: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+impl Api {
+    /// Whether a user may do what a request asks.
+    pub(super) fn authorize(&self, user: &User, info: &Info, path: &str) -> Result<(), ApiError> {
+        let open = matches!(path, "/healthz" | "/livez" | "/readyz" | "/version");
+        match user.is_master() || open {
+            true => Ok(()),
+            false => Err(forbidden(user, info, path)),
+        }
+    }
+
+    /// Judges and completes a new object. Gives back what there is to warn of.
+    pub(super) fn admit_create(&self, call: &Call, object: &mut Value) -> Result<Vec<String>, ApiError> {
+        let kind = &call.kind;
+        if kind.namespaced() {
+            self.namespace_takes(call, object::name(object))?;
+        }
+        if &*kind.group == "" && kind.kind == "Namespace" {
+            let name = object::name(object).to_owned();
+            let labels = object::metadata(object).map(|metadata| metadata.entry("labels").or_insert(Value::Null));
+            if let Some(labels) = labels {
+                if !labels.is_object() {
+                    *labels = Value::Object(Default::default());
+                }
+                labels["kubernetes.io/metadata.name"] = name.into();
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Judges a deletion.
+    pub(super) fn admit_delete(&self, call: &Call, name: &str) -> Result<(), ApiError> {
+        let kind = &call.kind;
+        if &*kind.group == "" && kind.kind == "Namespace" && KEPT.contains(&name) {
+            return Err(ApiError::forbidden("", "namespaces", name, "this namespace may not be deleted"));
+        }
+        Ok(())
+    }
+
+    /// What is wrong with an object's metadata.
+    pub(super) fn metadata_errors(&self, _kind: &Kind, _object: &Value, _old: Option<&Value>) -> Errors {
+        Errors::default()
+    }
+
+    fn namespace_takes(&self, call: &Call, name: &str) -> Result<(), ApiError> {
+        let (kind, namespace) = (&call.kind, &call.info.namespace);
+        let Some(entry) = self.store.get("/namespaces", &Key::new("", namespace)) else {
+            return Err(ApiError::not_found("", "namespaces", namespace));
+        };
+        if !object::deleting(&super::write::read(&entry)?) {
+            return Ok(());
+        }
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let mut error = ApiError::forbidden(&kind.group, &kind.plural, name, &why);
+        error.details["causes"] = serde_json::json!([{
+            "reason": "NamespaceTerminating",
+            "message": format!("namespace {namespace} is being terminated"),
+            "field": "metadata.namespace",
+        }]);
+        Err(error)
+    }
+}
+
+/// 403: who may not do what.
+fn forbidden(user: &User, info: &Info, path: &str) -> ApiError {
+    let who = &user.name;
+    if !info.is_resource {
+        let message = format!("forbidden: User {who:?} cannot {} path {path:?}", info.verb);
+        return ApiError { details: serde_json::json!({}), ..ApiError::new(403, "Forbidden", message) };
+    }
+    let resource = match info.subresource.as_str() {
+        "" => info.resource.clone(),
+        part => format!("{}/{part}", info.resource),
+    };
+    let place = match info.namespace.as_str() {
+        "" => " at the cluster scope".to_owned(),
+        namespace => format!(" in the namespace {namespace:?}"),
+    };
+    let what = format!(
+        "User {who:?} cannot {} resource {resource:?} in API group {:?}{place}",
+        info.verb, info.group
+    );
+    let subject = qualified(&info.resource, &info.group);
+    let message = match info.name.as_str() {
+        "" => format!("{subject} is forbidden: {what}"),
+        name => format!("{subject} {name:?} is forbidden: {what}"),
+    };
+    ApiError { message, ..ApiError::forbidden(&info.group, &info.resource, &info.name, "") }
+}

@@ -1,0 +1,219 @@
+//! Delete and deletecollection.
+
+use super::answer::Rendered;
+use super::query::{ListOptions, Query, dry_run_errors};
+use super::read::Filter;
+use super::write::{read, store_error, stored};
+use super::{Api, Call};
+use crate::api::field::{Errors, Path, Reason};
+use crate::api::kinds::Kind;
+use crate::api::lifecycle::{self, Deleted, Deletion, Propagation};
+use crate::api::object;
+use crate::api::status::ApiError;
+use crate::clock;
+use crate::store::{Entry, Expected, Key, WriteError};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What a delete asks for.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteOptions {
+    deletion: Deletion,
+    uid: Option<String>,
+    version: Option<String>,
+    dry_run: bool,
+}
+
+impl DeleteOptions {
+    /// Reads them from a body, if there is one, else from the query.
+    pub fn read(query: &Query, body: Option<&Value>) -> Result<DeleteOptions, ApiError> {
+        let empty = Value::Null;
+        let body = body.unwrap_or(&empty);
+        if let Some(kind) = body["kind"].as_str().filter(|kind| *kind != "DeleteOptions") {
+            let version = body["apiVersion"].as_str().unwrap_or_default();
+            return Err(ApiError::bad_request(format!(
+                "no kind {kind:?} is registered for version {version:?}; a delete takes DeleteOptions"
+            )));
+        }
+        let from_body = body.is_object();
+        let word = |name: &str| match from_body {
+            true => body[name].as_str().unwrap_or_default().to_owned(),
+            false => query.text(name).to_owned(),
+        };
+        let dry_run: Vec<String> = match from_body {
+            true => body["dryRun"].as_array().into_iter().flatten().map(text).collect(),
+            false => Vec::new(),
+        };
+        let dry_run = if dry_run.is_empty() { query.all("dryRun").to_vec() } else { dry_run };
+        let grace = match from_body {
+            true => body["gracePeriodSeconds"].as_i64(),
+            false => query.number("gracePeriodSeconds")?,
+        };
+        let orphan = match from_body {
+            true => body["orphanDependents"].as_bool(),
+            false => query.has("orphanDependents").then(|| query.flag("orphanDependents")),
+        };
+        let mut errors = Errors::default();
+        let field = Path::ROOT.child("propagationPolicy");
+        let named = word("propagationPolicy");
+        let propagation = match (named.as_str(), orphan) {
+            ("", Some(true)) => Some(Propagation::Orphan),
+            ("", Some(false)) => Some(Propagation::Background),
+            ("", None) => None,
+            (policy, Some(_)) => {
+                let why = "orphanDependents and deletionPropagation cannot be both set";
+                errors.invalid(&field, policy, why);
+                None
+            }
+            ("Foreground", None) => Some(Propagation::Foreground),
+            ("Background", None) => Some(Propagation::Background),
+            ("Orphan", None) => Some(Propagation::Orphan),
+            (other, None) => {
+                let all = "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"";
+                errors.add(Reason::NotSupported, &field, other, all);
+                None
+            }
+        };
+        dry_run_errors(&dry_run, &mut errors);
+        if !errors.is_empty() {
+            return Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
+        }
+        let condition = |name: &str| body["preconditions"][name].as_str().map(str::to_owned);
+        Ok(DeleteOptions {
+            deletion: Deletion { grace_seconds: grace, propagation },
+            uid: condition("uid"),
+            version: condition("resourceVersion"),
+            dry_run: !dry_run.is_empty(),
+        })
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// What came of a delete.
+pub struct Removed {
+    /// The object as it is, or as it went.
+    pub object: Rendered,
+    /// Whether it is gone, and is to be told as a success rather than shown.
+    pub plain: bool,
+    /// For `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+impl Api {
+    /// Deletes an object, or begins to.
+    pub async fn delete(&self, call: &Call, options: &DeleteOptions) -> Result<Removed, ApiError> {
+        let kind = &call.kind;
+        let place = call.key();
+        self.admit_delete(call, place.name())?;
+        let mut warnings = Vec::new();
+        if &*kind.group == "batch" && kind.kind == "Job" && options.deletion.propagation.is_none() {
+            warnings.push(
+                "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove \
+                 them or set propagationPolicy=Orphan to suppress this warning"
+                    .to_owned(),
+            );
+        }
+        loop {
+            let Some(entry) = self.store.get(&kind.collection(), &place) else {
+                return Err(ApiError::not_found(&kind.group, &kind.plural, place.name()));
+            };
+            let old = read(&entry)?;
+            check(kind, &old, options)?;
+            match self.remove(kind, &place, &entry, &old, options).await {
+                Ok((object, plain)) => return Ok(Removed { object, plain, warnings }),
+                // Someone else was faster: look again.
+                Err(WriteError::Conflict(_)) => {}
+                Err(error) => return Err(store_error(&error)),
+            }
+        }
+    }
+
+    async fn remove(
+        &self,
+        kind: &Kind,
+        place: &Key,
+        entry: &Arc<Entry>,
+        old: &Value,
+        options: &DeleteOptions,
+    ) -> Result<(Rendered, bool), WriteError> {
+        let collection = kind.collection();
+        let expected = Expected::Revision(entry.revision);
+        let deleted = lifecycle::delete(old, kind, options.deletion, clock::wall());
+        if options.dry_run {
+            return Ok(match deleted {
+                Deleted::Unchanged => (Rendered::Entry(Arc::clone(entry)), false),
+                Deleted::Marked(new) | Deleted::Gone(Some(new)) => (Rendered::Value(new), false),
+                Deleted::Gone(None) => (Rendered::Value(old.clone()), true),
+            });
+        }
+        match deleted {
+            Deleted::Unchanged => Ok((Rendered::Entry(Arc::clone(entry)), false)),
+            Deleted::Marked(new) => {
+                let put = self.store.put(&collection, place, expected, move |revision| stored(new, revision)).await?;
+                Ok((Rendered::Entry(put), false))
+            }
+            Deleted::Gone(None) => {
+                let last = old.clone();
+                let make = move |revision| stored(last, revision);
+                self.store.delete(&collection, place, expected, make).await?;
+                Ok((Rendered::Value(old.clone()), true))
+            }
+            Deleted::Gone(Some(new)) => {
+                // Watchers see first that it is going, then that it went.
+                let last = new.clone();
+                let put = self.store.put(&collection, place, expected, move |revision| stored(new, revision)).await?;
+                let expected = Expected::Revision(put.revision);
+                let make = move |revision| stored(last, revision);
+                self.store.delete(&collection, place, expected, make).await?;
+                Ok((Rendered::Entry(put), false))
+            }
+        }
+    }
+
+    /// Deletes what a list would show; gives back what it was.
+    pub async fn delete_collection(
+        &self,
+        call: &Call,
+        list: &ListOptions,
+        options: &DeleteOptions,
+    ) -> Result<Vec<Rendered>, ApiError> {
+        let filter = Filter::new(call, list)?;
+        let page = self.store.list(&call.kind.collection(), call.namespace(), None, list.limit, None);
+        let page = page.map_err(|error| ApiError::internal(error.to_string()))?;
+        let mut gone = Vec::new();
+        for entry in page.entries.iter().filter(|entry| filter.passes(entry)) {
+            let one = call.at(&entry.key);
+            match self.delete(&one, options).await {
+                Ok(removed) => gone.push(removed.object),
+                // It went meanwhile.
+                Err(error) if error.code == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(gone)
+    }
+}
+
+fn check(kind: &Kind, old: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
+    let refuse = |what: &str, wanted: &str, there: &str| {
+        let why = format!(
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({there}). The object might \
+             have been deleted and then recreated"
+        );
+        Err(ApiError {
+            message: format!("Operation cannot be fulfilled on {} {:?}: {why}", kind.kind, object::name(old)),
+            ..ApiError::conflict(&kind.group, &kind.kind, object::name(old), &why)
+        })
+    };
+    let (uid, version) = (object::uid(old), object::text(old, "resourceVersion"));
+    if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
+        return refuse("UID", wanted, uid);
+    }
+    if let Some(wanted) = options.version.as_deref().filter(|wanted| *wanted != version) {
+        return refuse("ResourceVersion", wanted, version);
+    }
+    Ok(())
+}
