@@ -14,6 +14,7 @@ pub mod metrics;
 // Ranks 1 and 2: per subject a pure core, and the hands that apply it.
 pub mod image;
 pub mod net;
+pub mod pki;
 pub mod pod;
 pub mod sandbox;
 pub mod store;

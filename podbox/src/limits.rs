@@ -112,3 +112,5 @@ pub const REQUEST_READ: Duration = Duration::from_secs(60);
 pub const WATCH_SECONDS: u64 = 3600;
 /// Between two bookmarks of a watch.
 pub const BOOKMARK: Duration = Duration::from_secs(60);
+/// Requests at once on one HTTP/2 connection.
+pub const STREAMS: u32 = 250;

@@ -10,18 +10,24 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use crate::api::user::{MASTERS, User};
 use crate::limits;
 
 /// A response's body: all at once, or streamed.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Who a connection is from, as the connection itself tells. Each request has it among its extensions.
+#[derive(Clone, Debug, Default)]
+pub struct Peer(pub Option<User>);
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -31,23 +37,40 @@ pub trait Handler: Send + Sync + 'static {
 
 /// What connections come from.
 pub trait Listener: Send + 'static {
-    /// A connection.
+    /// A connection as it was accepted.
+    type Raw: Send + 'static;
+    /// A connection that can be served.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     /// Waits for the next one.
-    fn next(&mut self) -> impl Future<Output = std::io::Result<Self::Stream>> + Send;
+    fn next(&mut self) -> impl Future<Output = std::io::Result<Self::Raw>> + Send;
+    /// Makes it ready; may take as long as the other side takes.
+    fn open(
+        &self,
+        raw: Self::Raw,
+    ) -> impl Future<Output = std::io::Result<(Self::Stream, Peer)>> + Send + 'static;
 }
 
 impl Listener for TcpListener {
-    type Stream = tokio::net::TcpStream;
-    async fn next(&mut self) -> std::io::Result<Self::Stream> {
+    type Raw = TcpStream;
+    type Stream = TcpStream;
+    async fn next(&mut self) -> std::io::Result<TcpStream> {
         self.accept().await.map(|(stream, _)| stream)
+    }
+    fn open(&self, raw: TcpStream) -> impl Future<Output = std::io::Result<(TcpStream, Peer)>> + Send + 'static {
+        std::future::ready(Ok((raw, Peer::default())))
     }
 }
 
 impl Listener for UnixListener {
-    type Stream = tokio::net::UnixStream;
-    async fn next(&mut self) -> std::io::Result<Self::Stream> {
+    type Raw = UnixStream;
+    type Stream = UnixStream;
+    async fn next(&mut self) -> std::io::Result<UnixStream> {
         self.accept().await.map(|(stream, _)| stream)
+    }
+    /// Only root can connect to podbox's sockets, and root may do everything.
+    fn open(&self, raw: UnixStream) -> impl Future<Output = std::io::Result<(UnixStream, Peer)>> + Send + 'static {
+        let root = User::authenticated("root", [MASTERS.to_owned()]);
+        std::future::ready(Ok((raw, Peer(Some(root)))))
     }
 }
 
@@ -57,10 +80,14 @@ pub async fn serve<L: Listener, H: Handler>(mut listener: L, handler: Arc<H>) {
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.next().await {
-            Ok(stream) => {
+            Ok(raw) => {
                 let handler = Arc::clone(&handler);
+                let opening = listener.open(raw);
                 tokio::spawn(async move {
-                    connection(stream, handler).await;
+                    match opening.await {
+                        Ok((stream, peer)) => connection(stream, peer, handler).await,
+                        Err(error) => tracing::debug!(%error, "a connection could not be opened"),
+                    }
                     drop(place);
                 });
             }
@@ -73,22 +100,22 @@ pub async fn serve<L: Listener, H: Handler>(mut listener: L, handler: Arc<H>) {
     }
 }
 
-async fn connection<S, H>(stream: S, handler: Arc<H>)
+async fn connection<S, H>(stream: S, peer: Peer, handler: Arc<H>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
+        request.extensions_mut().insert(peer.clone());
         async move { Ok::<_, Infallible>(handler.answer(request).await) }
     });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::HEADER_READ)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits::HEADER_READ);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits::STREAMS);
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
     if let Err(error) = served {
-        tracing::debug!(%error, "a connection ended early");
+        tracing::debug!(error, "a connection ended early");
     }
 }
 

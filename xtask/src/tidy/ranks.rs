@@ -38,6 +38,7 @@ const RANKS: &[(&str, Rank)] = &[
     ("image::*", 2),
     ("net::*", 2),
     ("sandbox::*", 2),
+    ("pki", 2),
     ("store::*", 2),
     ("trace::*", 2),
     // Loops.

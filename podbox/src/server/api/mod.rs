@@ -19,8 +19,6 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use request::Peer;
-
 use crate::api::kinds::{Kind, Kinds, Verb};
 use crate::api::object;
 use crate::api::selector::Fields;

@@ -5,16 +5,13 @@ use super::query::{Validation, WriteOptions};
 use crate::api::status::ApiError;
 use crate::api::user::User;
 use crate::limits;
+use crate::server::http::Peer;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use hyper::http::request::Parts;
 use serde_json::Value;
-
-/// Who a connection is from, as the connection itself tells.
-#[derive(Clone, Debug, Default)]
-pub struct Peer(pub Option<User>);
 
 /// What the handlers need of a request's head.
 #[derive(Clone, Debug)]
