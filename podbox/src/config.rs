@@ -21,6 +21,8 @@ pub struct Config {
     pub bridge: String,
     /// Where metrics are served.
     pub metrics_addr: SocketAddr,
+    /// Where the Kubernetes API is served.
+    pub api_addr: SocketAddr,
 }
 
 impl Config {
@@ -40,6 +42,7 @@ impl Default for Config {
             pod_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 85, 0, 0), 16),
             bridge: "podbox0".into(),
             metrics_addr: SocketAddr::from(([127, 0, 0, 1], 9810)),
+            api_addr: SocketAddr::from(([127, 0, 0, 1], 6443)),
         }
     }
 }

@@ -26,4 +26,5 @@ pub mod server;
 
 // Rank 4: composition.
 pub mod cli;
+pub mod cluster;
 pub mod daemon;

@@ -124,7 +124,11 @@ impl Authority {
         self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    fn sign(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Result<Identity, PkiError> {
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        usage: ExtendedKeyUsagePurpose,
+    ) -> Result<Identity, PkiError> {
         let now = clock::wall();
         // Clocks differ.
         params.not_before = (now - DAY).into();
@@ -178,7 +182,8 @@ fn make(dir: &Path) -> Result<(), PkiError> {
     params.not_before = (now - DAY).into();
     params.not_after = (now + AUTHORITY).into();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params.key_usages =
+        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     params.distinguished_name.push(DnType::CommonName, "podbox-ca");
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;

@@ -21,7 +21,10 @@ impl Patch {
             "application/merge-patch+json" => serde_json::from_slice(bytes).map(Patch::Merge).map_err(bad),
             _ => {
                 let details = serde_json::json!({});
-                Err(ApiError { details, ..ApiError::new(415, "UnsupportedMediaType", "415: Unsupported Media Type") })
+                Err(ApiError {
+                    details,
+                    ..ApiError::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+                })
             }
         }
     }

@@ -5,6 +5,7 @@ mod events;
 mod image;
 mod live;
 pub mod load;
+mod node;
 mod run;
 mod summary;
 mod table;
@@ -52,6 +53,9 @@ struct NodeArgs {
     /// Where metrics are served [default: 127.0.0.1:9810]
     #[arg(long, global = true, env = "PODBOX_METRICS_ADDR", value_name = "ADDRESS", hide_env = true)]
     metrics_addr: Option<SocketAddr>,
+    /// Where the Kubernetes API is served [default: 127.0.0.1:6443]
+    #[arg(long, global = true, env = "PODBOX_API_ADDR", value_name = "ADDRESS", hide_env = true)]
+    api_addr: Option<SocketAddr>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,6 +74,10 @@ enum Command {
     },
     /// Pull, load, list and remove images
     Image(image::ImageArgs),
+    /// Print the kubeconfig that reaches `podbox node` on this host
+    Kubeconfig,
+    /// Serve the Kubernetes API and run the pods bound to this node
+    Node,
     /// Run the pods of manifests on this node, in the foreground
     Run(run::RunArgs),
 }
@@ -85,6 +93,7 @@ impl NodeArgs {
             pod_cidr: self.pod_cidr.unwrap_or(default.pod_cidr),
             bridge: self.bridge.unwrap_or(default.bridge),
             metrics_addr: self.metrics_addr.unwrap_or(default.metrics_addr),
+            api_addr: self.api_addr.unwrap_or(default.api_addr),
         }
     }
 }
@@ -114,6 +123,8 @@ pub fn main() -> ExitCode {
     let done: anyhow::Result<ExitCode> = match cli.command {
         Command::Doctor(args) => doctor::run(&args, &config),
         Command::Image(args) => image::run(args, &config),
+        Command::Kubeconfig => node::kubeconfig(&config),
+        Command::Node => node::run(config),
         Command::Run(args) => run::run(args, config),
         Command::Events(args) => events::run(args, &config),
         Command::Keeper { .. } => unreachable!("handled before"),

@@ -56,7 +56,10 @@ impl Listener for TcpListener {
     async fn next(&mut self) -> std::io::Result<TcpStream> {
         self.accept().await.map(|(stream, _)| stream)
     }
-    fn open(&self, raw: TcpStream) -> impl Future<Output = std::io::Result<(TcpStream, Peer)>> + Send + 'static {
+    fn open(
+        &self,
+        raw: TcpStream,
+    ) -> impl Future<Output = std::io::Result<(TcpStream, Peer)>> + Send + 'static {
         std::future::ready(Ok((raw, Peer::default())))
     }
 }
@@ -68,7 +71,10 @@ impl Listener for UnixListener {
         self.accept().await.map(|(stream, _)| stream)
     }
     /// Only root can connect to podbox's sockets, and root may do everything.
-    fn open(&self, raw: UnixStream) -> impl Future<Output = std::io::Result<(UnixStream, Peer)>> + Send + 'static {
+    fn open(
+        &self,
+        raw: UnixStream,
+    ) -> impl Future<Output = std::io::Result<(UnixStream, Peer)>> + Send + 'static {
         let root = User::authenticated("root", [MASTERS.to_owned()]);
         std::future::ready(Ok((raw, Peer(Some(root)))))
     }

@@ -75,7 +75,10 @@ impl Listener for Tls {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
 
-    fn open(&self, raw: TcpStream) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send + 'static {
+    fn open(
+        &self,
+        raw: TcpStream,
+    ) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send + 'static {
         let acceptor = self.acceptor.clone();
         async move {
             // Answers are written whole; waiting for more would only delay them.

@@ -45,6 +45,7 @@ const RANKS: &[(&str, Rank)] = &[
     ("node::*", 3),
     ("server::*", 3),
     // Composition.
+    ("cluster", 4),
     ("daemon", 4),
     ("cli::*", 5),
 ];

@@ -31,7 +31,8 @@ impl Api {
         }
         if &*kind.group == "" && kind.kind == "Namespace" {
             let name = object::name(object).to_owned();
-            let labels = object::metadata(object).map(|metadata| metadata.entry("labels").or_insert(Value::Null));
+            let labels =
+                object::metadata(object).map(|metadata| metadata.entry("labels").or_insert(Value::Null));
             if let Some(labels) = labels {
                 if !labels.is_object() {
                     *labels = Value::Object(Default::default());
@@ -64,7 +65,8 @@ impl Api {
         if !object::deleting(&super::write::read(&entry)?) {
             return Ok(());
         }
-        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let why =
+            format!("unable to create new content in namespace {namespace} because it is being terminated");
         let mut error = ApiError::forbidden(&kind.group, &kind.plural, name, &why);
         error.details["causes"] = serde_json::json!([{
             "reason": "NamespaceTerminating",

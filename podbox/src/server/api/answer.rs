@@ -74,7 +74,12 @@ pub fn encode(value: &Value, media: Media) -> Result<Bytes, ApiError> {
 }
 
 /// A response of a code and a body.
-pub fn response(code: u16, content_type: &'static str, bytes: impl Into<Bytes>, warnings: &[String]) -> Response<Body> {
+pub fn response(
+    code: u16,
+    content_type: &'static str,
+    bytes: impl Into<Bytes>,
+    warnings: &[String],
+) -> Response<Body> {
     let mut response = Response::new(full(bytes));
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -101,7 +106,12 @@ pub fn failure(error: &ApiError, media: Media) -> Response<Body> {
 }
 
 /// A response of one value, as it is.
-pub fn plain(code: u16, value: &Value, media: Media, warnings: &[String]) -> Result<Response<Body>, ApiError> {
+pub fn plain(
+    code: u16,
+    value: &Value,
+    media: Media,
+    warnings: &[String],
+) -> Result<Response<Body>, ApiError> {
     Ok(response(code, media.content_type(), encode(value, media)?, warnings))
 }
 

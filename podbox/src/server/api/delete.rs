@@ -152,7 +152,10 @@ impl Api {
         match deleted {
             Deleted::Unchanged => Ok((Rendered::Entry(Arc::clone(entry)), false)),
             Deleted::Marked(new) => {
-                let put = self.store.put(&collection, place, expected, move |revision| stored(new, revision)).await?;
+                let put = self
+                    .store
+                    .put(&collection, place, expected, move |revision| stored(new, revision))
+                    .await?;
                 Ok((Rendered::Entry(put), false))
             }
             Deleted::Gone(None) => {
@@ -164,7 +167,10 @@ impl Api {
             Deleted::Gone(Some(new)) => {
                 // Watchers see first that it is going, then that it went.
                 let last = new.clone();
-                let put = self.store.put(&collection, place, expected, move |revision| stored(new, revision)).await?;
+                let put = self
+                    .store
+                    .put(&collection, place, expected, move |revision| stored(new, revision))
+                    .await?;
                 let expected = Expected::Revision(put.revision);
                 let make = move |revision| stored(last, revision);
                 self.store.delete(&collection, place, expected, make).await?;

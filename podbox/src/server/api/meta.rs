@@ -47,13 +47,15 @@ impl Api {
             return Err(not_allowed());
         }
         let kinds = self.kinds();
-        let aggregated = |core: bool| match media.as_ref().is_ok_and(|media| media.shape == Shape::Aggregated) {
+        let aggregated = |core: bool| match media.as_ref().is_ok_and(|media| media.shape == Shape::Aggregated)
+        {
             true => Some(discovery::aggregated(&kinds, core)),
             false => None,
         };
         let plain = |value: Value| {
             let media = media.clone()?;
-            let shape = if value["kind"] == "APIGroupDiscoveryList" { Shape::Aggregated } else { Shape::Whole };
+            let shape =
+                if value["kind"] == "APIGroupDiscoveryList" { Shape::Aggregated } else { Shape::Whole };
             answer::plain(200, &value, Media { shape, ..media }, &[])
         };
         let parts: Vec<_> = head.path.split('/').filter(|part| !part.is_empty()).collect();

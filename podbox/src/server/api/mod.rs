@@ -7,6 +7,7 @@
 mod admit;
 mod answer;
 mod delete;
+pub mod local;
 mod media;
 mod meta;
 mod path;
@@ -192,7 +193,9 @@ impl Api {
         };
         let scoped = call.kind.namespaced();
         match call.info.verb {
-            "create" | "update" | "patch" | "delete" if scoped && call.info.namespace.is_empty() => Err(not_allowed()),
+            "create" | "update" | "patch" | "delete" if scoped && call.info.namespace.is_empty() => {
+                Err(not_allowed())
+            }
             "get" => {
                 allowed(Verb::Get)?;
                 self.get(&call)
@@ -232,7 +235,14 @@ impl Api {
                     }
                     _ => {
                         let include = read::include(&call)?;
-                        answer::object(200, &call.kind, &removed.object, call.media, include, &removed.warnings)
+                        answer::object(
+                            200,
+                            &call.kind,
+                            &removed.object,
+                            call.media,
+                            include,
+                            &removed.warnings,
+                        )
                     }
                 }
             }
@@ -318,7 +328,12 @@ impl Api {
         DeleteOptions::read(&call.query, body.as_ref())
     }
 
-    fn show(&self, call: &Call, written: Written, mut warnings: Vec<String>) -> Result<Response<Body>, ApiError> {
+    fn show(
+        &self,
+        call: &Call,
+        written: Written,
+        mut warnings: Vec<String>,
+    ) -> Result<Response<Body>, ApiError> {
         warnings.extend(written.warnings);
         let code = if written.created { 201 } else { 200 };
         answer::object(code, &call.kind, &written.object, call.media, read::include(call)?, &warnings)

@@ -56,7 +56,9 @@ impl Filter {
         if let Some(test) = options.fields.0.iter().find(|test| !own(&test.field)) {
             let field = &test.field;
             return Err(ApiError::bad_request(match kind.fields.is_empty() {
-                true => format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+                true => format!(
+                    "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                ),
                 false => format!("field label not supported: {field}"),
             }));
         }
@@ -76,7 +78,8 @@ impl Filter {
                 self.labels.matches(|key| read.metadata.labels.get(key).map(|value| &**value))
             })
         };
-        let fields = || serde_json::from_slice::<Value>(&entry.bytes).is_ok_and(|object| self.fields.matches(&object));
+        let fields =
+            || serde_json::from_slice::<Value>(&entry.bytes).is_ok_and(|object| self.fields.matches(&object));
         (self.labels.is_empty() || labels()) && (self.fields.is_empty() || fields())
     }
 }
@@ -141,7 +144,11 @@ impl Api {
             (None, Some(asked)) if asked > newest => return Err(future(asked, newest)),
             // A limited list at a revision without a word on how to take it means exactly that one.
             (None, Some(asked)) if options.version_match == Match::Exact => Some(asked),
-            (None, Some(asked)) if asked > 0 && options.limit > 0 && options.version_match == Match::Unset => Some(asked),
+            (None, Some(asked))
+                if asked > 0 && options.limit > 0 && options.version_match == Match::Unset =>
+            {
+                Some(asked)
+            }
             (None, _) => None,
         };
         let namespace = call.namespace();
@@ -191,7 +198,9 @@ fn write_token(revision: u64, start: String) -> String {
 }
 
 fn read_token(text: &str) -> Result<Token, ApiError> {
-    let bad = |why: &str| ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let bad = |why: &str| {
+        ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    };
     let bytes = BASE64URL_NOPAD.decode(text.trim_end_matches('=').as_bytes());
     let bytes = bytes.map_err(|error| bad(&error.to_string()))?;
     let first = || String::from_utf8_lossy(&bytes).chars().next().unwrap_or(' ');

@@ -1,7 +1,7 @@
 //! What a request says of itself: who sends it, what it accepts, and its body, bounded in size and time.
 
-use super::{Api, Call};
 use super::query::{Validation, WriteOptions};
+use super::{Api, Call};
 use crate::api::status::ApiError;
 use crate::api::user::User;
 use crate::limits;
@@ -38,7 +38,8 @@ impl Head {
             all.collect::<Vec<_>>().join(",")
         };
         let token = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = token.and_then(|value| value.strip_prefix("Bearer ")).map(|token| token.trim().to_owned());
+        let token =
+            token.and_then(|value| value.strip_prefix("Bearer ")).map(|token| token.trim().to_owned());
         Head {
             path: parts.uri.path().to_owned(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
@@ -47,6 +48,19 @@ impl Head {
             agent: text(&USER_AGENT),
             token,
             peer: parts.extensions.get::<Peer>().cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Of a part of podbox itself.
+    pub fn local(name: &str) -> Head {
+        Head {
+            path: String::new(),
+            query: String::new(),
+            accept: String::new(),
+            content_type: String::new(),
+            agent: name.to_owned(),
+            token: None,
+            peer: Peer::default(),
         }
     }
 
@@ -89,7 +103,9 @@ impl Api {
         let kind = &call.kind;
         let content_type = call.head.content_type.split(';').next().unwrap_or_default().trim();
         let parsed = match content_type {
-            "" | "application/json" => serde_json::from_slice::<Value>(&bytes).map_err(|error| error.to_string()),
+            "" | "application/json" => {
+                serde_json::from_slice::<Value>(&bytes).map_err(|error| error.to_string())
+            }
             "application/yaml" => serde_yaml::from_slice::<Value>(&bytes).map_err(|error| error.to_string()),
             _ => {
                 let message = "the body of the request was in an unknown format - accepted media types include: \
@@ -105,7 +121,8 @@ impl Api {
         })?;
         let given = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
         let (name, version) = (given("kind"), given("apiVersion"));
-        let other = (!name.is_empty() && name != *kind.kind) || (!version.is_empty() && version != kind.api_version());
+        let other = (!name.is_empty() && name != *kind.kind)
+            || (!version.is_empty() && version != kind.api_version());
         if !object.is_object() || other {
             return Err(ApiError::bad_request(format!(
                 "{name} in version {version:?} cannot be handled as a {}",

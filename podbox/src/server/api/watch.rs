@@ -78,7 +78,8 @@ impl Api {
             include: include(call)?,
             bookmarks: options.bookmarks,
             told_columns: false,
-            front: format!("{{\"kind\":{},\"apiVersion\":{},", json!(kind.kind), json!(kind.api_version())).into(),
+            front: format!("{{\"kind\":{},\"apiVersion\":{},", json!(kind.kind), json!(kind.api_version()))
+                .into(),
             end: now + Duration::from_secs(seconds),
             next_bookmark: now + limits::BOOKMARK,
             first: Vec::new(),
@@ -89,7 +90,8 @@ impl Api {
             let page = page.map_err(|error| expired(from, error))?;
             let passed = page.entries.iter().filter(|entry| stream.filter.passes(entry));
             let passed: Vec<_> = passed.cloned().collect();
-            stream.first = passed.iter().map(|entry| stream.event("ADDED", entry)).collect::<Result<_, _>>()?;
+            stream.first =
+                passed.iter().map(|entry| stream.event("ADDED", entry)).collect::<Result<_, _>>()?;
             if options.initial_events == Some(true) && options.bookmarks {
                 let mark = stream.bookmark(from, true);
                 stream.first.push(mark);
@@ -192,7 +194,9 @@ impl Stream {
         match (before, after) {
             (false, true) => Some(("ADDED", Arc::clone(&change.entry))),
             (true, true) => Some(("MODIFIED", Arc::clone(&change.entry))),
-            (true, false) if change.happened == Happened::Deleted => Some(("DELETED", Arc::clone(&change.entry))),
+            (true, false) if change.happened == Happened::Deleted => {
+                Some(("DELETED", Arc::clone(&change.entry)))
+            }
             // As it was when the client saw it last, but at the revision at which it went.
             (true, false) => Some(("DELETED", departed(change))),
             (false, false) => None,
@@ -228,7 +232,9 @@ impl Stream {
         }
         let object = match self.shape {
             Shape::Table => answer::table(&self.kind, metadata, false, Vec::new()),
-            Shape::Partial => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
+            Shape::Partial => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+            }
             Shape::Whole | Shape::Aggregated => {
                 json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata})
             }

@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 /// How often a write is computed again when others were faster.
 const TRIES: usize = 64;
-const CHANGED: &str = "the object has been modified; please apply your changes to the latest version and try again";
+const CHANGED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
 
 /// What came of a write.
 pub struct Written {
@@ -62,13 +63,19 @@ pub fn key(kind: &Kind, object: &Value) -> Key {
 pub fn store_error(error: &WriteError) -> ApiError {
     match error {
         WriteError::Conflict(_) => ApiError::new(409, "Conflict", CHANGED),
-        error => ApiError::new(500, "InternalError", format!("{}; nothing was changed", crate::api::error::chain(error))),
+        error => ApiError::new(
+            500,
+            "InternalError",
+            format!("{}; nothing was changed", crate::api::error::chain(error)),
+        ),
     }
 }
 
 fn undecodable(kind: &Kind, error: &serde_json::Error) -> ApiError {
     let (name, version) = (&kind.kind, &kind.version);
-    ApiError::bad_request(format!("{name} in version {version:?} cannot be handled as a {name}: json: {error}"))
+    ApiError::bad_request(format!(
+        "{name} in version {version:?} cannot be handled as a {name}: json: {error}"
+    ))
 }
 
 fn refuse(kind: &Kind, name: &str, errors: &Errors) -> Result<(), ApiError> {
@@ -80,7 +87,12 @@ fn refuse(kind: &Kind, name: &str, errors: &Errors) -> Result<(), ApiError> {
 
 impl Api {
     /// Creates an object.
-    pub async fn create(&self, call: &Call, mut object: Value, options: &WriteOptions) -> Result<Written, ApiError> {
+    pub async fn create(
+        &self,
+        call: &Call,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Written, ApiError> {
         let kind = &call.kind;
         call.place(&mut object)?;
         if !object::text(&object, "resourceVersion").is_empty() {
@@ -184,7 +196,8 @@ impl Api {
         let uid = object::uid(&new);
         if !uid.is_empty() && uid != object::uid(old) {
             let (theirs, ours) = (uid.to_owned(), object::uid(old));
-            let why = format!("Precondition failed: UID in precondition: {theirs}, UID in object meta: {ours}");
+            let why =
+                format!("Precondition failed: UID in precondition: {theirs}, UID in object meta: {ours}");
             return Err(ApiError::conflict(&kind.group, &kind.plural, object::name(old), &why));
         }
         lifecycle::keep(&mut new, old);
@@ -214,7 +227,8 @@ impl Api {
 
     /// A success that has nothing to show but what is gone.
     pub fn success(kind: &Kind, object: &Value) -> Value {
-        let mut details = json!({"name": object::name(object), "kind": kind.plural, "uid": object::uid(object)});
+        let mut details =
+            json!({"name": object::name(object), "kind": kind.plural, "uid": object::uid(object)});
         if !kind.group.is_empty() {
             details["group"] = json!(kind.group);
         }

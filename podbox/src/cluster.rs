@@ -1,0 +1,145 @@
+//! The cluster's side of a node: the store, the API over it, and what every cluster has from its first moment.
+
+use crate::api::kinds::Kinds;
+use crate::api::status::ApiError;
+use crate::config::Config;
+use crate::pki::{Authority, PkiError};
+use crate::server::api::Api;
+use crate::server::api::local::Local;
+use crate::server::http;
+use crate::server::tls::{Tls, TlsError};
+use crate::store::{DiskError, Store};
+use serde_json::json;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+
+/// The API's own socket in the run directory: root's alone, without TLS.
+const SOCKET: &str = "api.sock";
+/// Namespaces that are there from the beginning.
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Why the API could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The store.
+    #[error("opening the API's store failed")]
+    Store(#[from] DiskError),
+    /// Keys.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The address.
+    #[error("listening for the API on {address} failed; choose another with --api-addr")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The socket.
+    #[error("listening for the API on {} failed", .path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What every cluster has.
+    #[error("putting the first objects into the store failed")]
+    First(#[source] ApiError),
+}
+
+/// A running API server.
+pub struct Cluster {
+    /// The API.
+    pub api: Arc<Api>,
+    /// Where the administrator's kubeconfig is.
+    pub kubeconfig: PathBuf,
+    socket: PathBuf,
+    _tasks: JoinSet<()>,
+}
+
+/// Where the administrator's kubeconfig is.
+pub fn kubeconfig(config: &Config) -> PathBuf {
+    config.state_dir.join("admin.kubeconfig")
+}
+
+impl Cluster {
+    /// Opens the store and serves the API. The caller holds the host's lock.
+    pub async fn start(config: &Config, node: &str) -> Result<Cluster, ClusterError> {
+        let store = Store::open(&config.state_dir.join("store"))?;
+        let authority = Authority::open(&config.state_dir)?;
+        let address = config.api_addr;
+        let listen = |source| ClusterError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let bound = listener.local_addr().map_err(listen)?;
+        let reached = reached_at(bound);
+        let (names, addresses) = (names(node), addresses(bound.ip()));
+        let tls = Tls::new(listener, &authority, &names, &addresses)?;
+        let api = Arc::new(Api::new(store, Kinds::new(), reached.to_string()));
+        let first = Local::new(Arc::clone(&api), "podbox");
+        for name in NAMESPACES {
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            first.ensure(namespace).await.map_err(ClusterError::First)?;
+        }
+        let socket = config.run_dir.join(SOCKET);
+        let local = unix(&socket).map_err(|source| ClusterError::Socket { path: socket.clone(), source })?;
+        let kubeconfig = kubeconfig(config);
+        authority.write_kubeconfig(&kubeconfig, &format!("https://{reached}"))?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(http::serve(tls, Arc::clone(&api)));
+        tasks.spawn(http::serve(local, Arc::clone(&api)));
+        Ok(Cluster { api, kubeconfig, socket, _tasks: tasks })
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.socket);
+    }
+}
+
+/// The address a client on this host uses.
+fn reached_at(bound: SocketAddr) -> SocketAddr {
+    match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, bound.port())),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, bound.port())),
+        _ => bound,
+    }
+}
+
+fn names(node: &str) -> Vec<String> {
+    let service = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
+    ["localhost", node].into_iter().chain(service).map(str::to_owned).collect()
+}
+
+fn addresses(bound: IpAddr) -> Vec<IpAddr> {
+    let mut all = vec![IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+    if !bound.is_unspecified() && !all.contains(&bound) {
+        all.push(bound);
+    }
+    all
+}
+
+fn unix(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}

@@ -1,0 +1,98 @@
+//! The API for podbox's own parts: the same path as a client's request, without HTTP.
+
+use super::answer::Rendered;
+use super::media::Media;
+use super::path::Info;
+use super::query::{Query, Validation, WriteOptions};
+use super::request::Head;
+use super::{Api, Call};
+use crate::api::kinds::Kind;
+use crate::api::object;
+use crate::api::status::ApiError;
+use crate::api::user::{MASTERS, User};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A part of podbox that uses the API under a name of its own.
+#[derive(Clone)]
+pub struct Local {
+    api: Arc<Api>,
+    name: &'static str,
+}
+
+impl Local {
+    /// A client called `name`: it is the manager of the fields that it sets.
+    pub fn new(api: Arc<Api>, name: &'static str) -> Local {
+        Local { api, name }
+    }
+
+    fn call(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Result<Call, ApiError> {
+        let kinds = self.api.kinds();
+        let kind: &Arc<Kind> = kinds
+            .kind(api_version, kind)
+            .ok_or_else(|| ApiError::internal(format!("there is no kind {kind} in {api_version}")))?;
+        let info = Info {
+            is_resource: true,
+            group: kind.group.to_string(),
+            version: kind.version.to_string(),
+            namespace: namespace.to_owned(),
+            resource: kind.plural.to_string(),
+            name: name.to_owned(),
+            ..Info::default()
+        };
+        let user = User::authenticated(format!("system:{}", self.name), [MASTERS.to_owned()]);
+        let head = Head::local(self.name);
+        Ok(Call { kind: Arc::clone(kind), info, query: Query::default(), media: Media::JSON, user, head })
+    }
+
+    fn options(&self) -> WriteOptions {
+        WriteOptions {
+            dry_run: false,
+            manager: self.name.to_owned(),
+            validation: Validation::Strict,
+            force: false,
+        }
+    }
+
+    /// Creates an object, and gives it back as it is stored.
+    pub async fn create(&self, new: Value) -> Result<Value, ApiError> {
+        let word = |field: &str| new[field].as_str().unwrap_or_default().to_owned();
+        let call = self.call(&word("apiVersion"), &word("kind"), object::namespace(&new), "")?;
+        let written = self.api.create(&call, new, &self.options()).await?;
+        written.object.value(&call.kind)
+    }
+
+    /// Creates an object unless one of its name is there.
+    pub async fn ensure(&self, new: Value) -> Result<(), ApiError> {
+        match self.create(new).await {
+            Err(error) if error.reason != "AlreadyExists" => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// An object.
+    pub fn get(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Result<Value, ApiError> {
+        let call = self.call(api_version, kind, namespace, name)?;
+        Rendered::Entry(self.api.find(&call)?).value(&call.kind)
+    }
+
+    /// Changes an object's status: `change` is given the object, and changes it.
+    pub async fn update_status(
+        &self,
+        api_version: &str,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+        change: impl Fn(&mut Value) + Send + Sync,
+    ) -> Result<Value, ApiError> {
+        let call = self.call(api_version, kind, namespace, name)?;
+        let apply = |old: &Value| {
+            let mut new = old.clone();
+            change(&mut new);
+            object::set(&mut new, "resourceVersion", Value::Null);
+            Ok(new)
+        };
+        let written = self.api.update(&call, true, &self.options(), &apply).await?;
+        written.object.value(&call.kind)
+    }
+}
