@@ -1,6 +1,7 @@
 //! The cluster's side of a node: the store, the API over it, and what every cluster has from its first moment.
 
 use crate::api::kinds::Kinds;
+use crate::api::objects::Objects;
 use crate::api::status::ApiError;
 use crate::config::Config;
 use crate::pki::{Authority, PkiError};

@@ -114,3 +114,7 @@ pub const WATCH_SECONDS: u64 = 3600;
 pub const BOOKMARK: Duration = Duration::from_secs(60);
 /// Requests at once on one HTTP/2 connection.
 pub const STREAMS: u32 = 250;
+/// How long a pod gets to end that does not say.
+pub const GRACE_SECONDS: u64 = 30;
+/// Between two tries to tell the API of a pod.
+pub const STATUS_RETRY: Duration = Duration::from_millis(200);

@@ -13,6 +13,7 @@ pub mod kinds;
 pub mod lifecycle;
 pub mod manifest;
 pub mod object;
+pub mod objects;
 pub mod patch;
 pub mod print;
 pub mod quantity;

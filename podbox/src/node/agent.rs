@@ -7,6 +7,7 @@ use super::record::PodRecord;
 use super::worker::Worker;
 use crate::api::images::Images;
 use crate::sandbox::runtime::Runtime;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -15,34 +16,68 @@ use tokio::task::JoinSet;
 /// Runs pods.
 pub struct Agent<R, I> {
     node: Arc<Node<R, I>>,
-    workers: JoinSet<()>,
-    /// The end of every pod: none, or the grace period to use (`None` inside: each pod's own).
-    orders: watch::Sender<Option<Duration>>,
+    workers: JoinSet<String>,
+    /// The end of each pod, by uid: none, or the grace period to use (`None` inside: the pod's own).
+    orders: BTreeMap<String, watch::Sender<Option<Duration>>>,
 }
 
 impl<R: Runtime, I: Images> Agent<R, I> {
     /// An agent without pods.
     pub fn new(node: Arc<Node<R, I>>) -> Self {
-        Agent { node, workers: JoinSet::new(), orders: watch::Sender::new(None) }
+        Agent { node, workers: JoinSet::new(), orders: BTreeMap::new() }
     }
 
-    /// Runs a pod from now on.
+    /// Runs a pod from now on, unless it does already.
     pub fn run(&mut self, pod: PodRecord) {
-        let worker = Worker::new(Arc::clone(&self.node), Arc::new(pod), self.orders.subscribe());
-        self.workers.spawn(worker.run());
+        let uid = pod.pod.uid.clone();
+        if self.orders.contains_key(&uid) {
+            return;
+        }
+        let order = watch::Sender::new(None);
+        let worker = Worker::new(Arc::clone(&self.node), Arc::new(pod), order.subscribe());
+        self.orders.insert(uid.clone(), order);
+        self.workers.spawn(async move {
+            worker.run().await;
+            uid
+        });
+    }
+
+    /// Whether a pod runs here.
+    pub fn has(&self, uid: &str) -> bool {
+        self.orders.contains_key(uid)
     }
 
     /// Ends every pod: each within its own grace period, or within `grace` if that is given.
     pub fn terminate(&self, grace: Option<Duration>) {
-        self.orders.send_replace(grace);
+        self.orders.values().for_each(|order| {
+            order.send_replace(grace);
+        });
+    }
+
+    /// Ends one pod within `grace`. A later order can only hasten it.
+    pub fn terminate_pod(&self, uid: &str, grace: Duration) {
+        if let Some(order) = self.orders.get(uid) {
+            order.send_replace(Some(grace));
+        }
+    }
+
+    /// Waits until nothing of some pod is left; its uid. `None` if there are no pods. Safe to drop and call again.
+    pub async fn next_finished(&mut self) -> Option<String> {
+        loop {
+            match self.workers.join_next().await? {
+                Ok(uid) => {
+                    self.orders.remove(&uid);
+                    return Some(uid);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a pod's worker broke; its sandbox is swept up at the next start");
+                }
+            }
+        }
     }
 
     /// Waits until nothing of any pod is left. Safe to drop and call again.
     pub async fn finished(&mut self) {
-        while let Some(done) = self.workers.join_next().await {
-            if let Err(error) = done {
-                tracing::error!(%error, "a pod's worker broke; its sandbox is swept up at the next start");
-            }
-        }
+        while self.next_finished().await.is_some() {}
     }
 }

@@ -3,10 +3,12 @@
 //! [`Node`] holds what the pods of a node share; each pod has a [`worker::Worker`] of its own.
 
 pub mod agent;
+pub mod bound;
 pub mod events;
 pub mod facts;
 pub mod lock;
 pub mod record;
+mod sources;
 pub mod view;
 pub mod worker;
 

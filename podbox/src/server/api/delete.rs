@@ -25,6 +25,12 @@ pub struct DeleteOptions {
 }
 
 impl DeleteOptions {
+    /// Without grace, and only the object of this uid.
+    pub fn at_once(uid: &str) -> DeleteOptions {
+        let deletion = Deletion { grace_seconds: Some(0), propagation: Some(Propagation::Background) };
+        DeleteOptions { deletion, uid: Some(uid.to_owned()), ..DeleteOptions::default() }
+    }
+
     /// Reads them from a body, if there is one, else from the query.
     pub fn read(query: &Query, body: Option<&Value>) -> Result<DeleteOptions, ApiError> {
         let empty = Value::Null;

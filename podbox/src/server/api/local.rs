@@ -1,6 +1,7 @@
 //! The API for podbox's own parts: the same path as a client's request, without HTTP.
 
 use super::answer::Rendered;
+use super::delete::DeleteOptions;
 use super::media::Media;
 use super::path::Info;
 use super::query::{Query, Validation, WriteOptions};
@@ -8,6 +9,7 @@ use super::request::Head;
 use super::{Api, Call};
 use crate::api::kinds::Kind;
 use crate::api::object;
+use crate::api::objects::{ObjectRef, Objects};
 use crate::api::status::ApiError;
 use crate::api::user::{MASTERS, User};
 use serde_json::Value;
@@ -26,7 +28,11 @@ impl Local {
         Local { api, name }
     }
 
-    fn call(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Result<Call, ApiError> {
+    fn call(&self, object: &ObjectRef) -> Result<Call, ApiError> {
+        self.call_of(object.api_version, object.kind, &object.namespace, &object.name)
+    }
+
+    fn call_of(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Result<Call, ApiError> {
         let kinds = self.api.kinds();
         let kind: &Arc<Kind> = kinds
             .kind(api_version, kind)
@@ -57,35 +63,32 @@ impl Local {
     /// Creates an object, and gives it back as it is stored.
     pub async fn create(&self, new: Value) -> Result<Value, ApiError> {
         let word = |field: &str| new[field].as_str().unwrap_or_default().to_owned();
-        let call = self.call(&word("apiVersion"), &word("kind"), object::namespace(&new), "")?;
+        let call = self.call_of(&word("apiVersion"), &word("kind"), object::namespace(&new), "")?;
         let written = self.api.create(&call, new, &self.options()).await?;
         written.object.value(&call.kind)
     }
 
-    /// Creates an object unless one of its name is there.
-    pub async fn ensure(&self, new: Value) -> Result<(), ApiError> {
+    /// An object.
+    pub fn get(&self, object: &ObjectRef) -> Result<Value, ApiError> {
+        let call = self.call(object)?;
+        Rendered::Entry(self.api.find(&call)?).value(&call.kind)
+    }
+}
+
+impl Objects for Local {
+    async fn ensure(&self, new: Value) -> Result<(), ApiError> {
         match self.create(new).await {
             Err(error) if error.reason != "AlreadyExists" => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// An object.
-    pub fn get(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Result<Value, ApiError> {
-        let call = self.call(api_version, kind, namespace, name)?;
-        Rendered::Entry(self.api.find(&call)?).value(&call.kind)
-    }
-
-    /// Changes an object's status: `change` is given the object, and changes it.
-    pub async fn update_status(
+    async fn update_status(
         &self,
-        api_version: &str,
-        kind: &str,
-        namespace: &str,
-        name: &str,
+        object: &ObjectRef,
         change: impl Fn(&mut Value) + Send + Sync,
     ) -> Result<Value, ApiError> {
-        let call = self.call(api_version, kind, namespace, name)?;
+        let call = self.call(object)?;
         let apply = |old: &Value| {
             let mut new = old.clone();
             change(&mut new);
@@ -94,5 +97,18 @@ impl Local {
         };
         let written = self.api.update(&call, true, &self.options(), &apply).await?;
         written.object.value(&call.kind)
+    }
+
+    async fn bind(&self, pod: &ObjectRef, uid: &str, node: &str) -> Result<(), ApiError> {
+        self.api.bind(&self.call(pod)?, uid, node).await
+    }
+
+    async fn remove(&self, object: &ObjectRef, uid: &str) -> Result<(), ApiError> {
+        let options = DeleteOptions::at_once(uid);
+        match self.api.delete(&self.call(object)?, &options).await {
+            // It is gone, or another of its name is there: either way this one is not.
+            Err(error) if !matches!(error.code, 404 | 409) => Err(error),
+            _ => Ok(()),
+        }
     }
 }

@@ -5,7 +5,9 @@
 //! comes through a seam.
 
 mod admit;
+
 mod answer;
+mod binding;
 mod delete;
 pub mod local;
 mod media;
@@ -272,6 +274,23 @@ impl Api {
                 self.replace(&call, body, &options, true).await
             }
             ("status", "patch") => self.patch(&call, body, true).await,
+            ("binding", "create") => {
+                let options = WriteOptions::read(&call.query, "CreateOptions", &call.head.agent, false)?;
+                let bytes = request::read(body).await?;
+                let binding: Value = serde_json::from_slice(&bytes)
+                    .map_err(|error| ApiError::bad_request(format!("the body is no Binding: {error}")))?;
+                let node = binding["target"]["name"].as_str().unwrap_or_default();
+                if node.is_empty() {
+                    return Err(ApiError::internal("target.name: Required value"));
+                }
+                if !options.dry_run {
+                    self.bind(&call, object::uid(&binding), node).await?;
+                }
+                let status = serde_json::json!({
+                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
+                });
+                answer::plain(201, &status, Media::JSON, &[])
+            }
             (name, _) => {
                 let what = format!("{}/{name} is not served yet", call.kind.plural);
                 Err(ApiError::new(501, "NotImplemented", what))

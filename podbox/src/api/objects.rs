@@ -1,0 +1,54 @@
+//! The seam between podbox's own parts and the API: what they write. They read from the store.
+
+use super::status::ApiError;
+use serde_json::Value;
+use std::future::Future;
+
+/// Which object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectRef {
+    /// Its apiVersion.
+    pub api_version: &'static str,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its namespace; empty where there is none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl ObjectRef {
+    /// A pod.
+    pub fn pod(namespace: &str, name: &str) -> ObjectRef {
+        ObjectRef { api_version: "v1", kind: "Pod", namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// A node.
+    pub fn node(name: &str) -> ObjectRef {
+        ObjectRef { api_version: "v1", kind: "Node", namespace: String::new(), name: name.to_owned() }
+    }
+}
+
+/// Writes objects, under the name of the part that does.
+pub trait Objects: Send + Sync + 'static {
+    /// Creates an object unless one of its name is there.
+    fn ensure(&self, object: Value) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Changes an object's status; `change` may be asked more than once.
+    fn update_status(
+        &self,
+        object: &ObjectRef,
+        change: impl Fn(&mut Value) + Send + Sync,
+    ) -> impl Future<Output = Result<Value, ApiError>> + Send;
+
+    /// Gives a pod to a node.
+    fn bind(
+        &self,
+        pod: &ObjectRef,
+        uid: &str,
+        node: &str,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Takes an object away at once, if it still is the one of this uid.
+    fn remove(&self, object: &ObjectRef, uid: &str) -> impl Future<Output = Result<(), ApiError>> + Send;
+}

@@ -1,0 +1,272 @@
+//! The pods that the API binds to this node: run, told of, and taken away when they are to go.
+//!
+//! ```text
+//!   store: pods ──▶ bound to this node, and new ──▶ agent runs it
+//!                   being deleted ────────────────▶ agent ends it within its grace period
+//!                   gone from the store ──────────▶ agent ends it at once
+//!   views ────────▶ status into the API ──▶ nothing left of a deleted pod: removed from the API
+//! ```
+//!
+//! It decides nothing about containers. Invariant: a pod leaves the API only when nothing of it is left here.
+
+use super::agent::Agent;
+use super::record::PodRecord;
+use super::view::PodView;
+use super::{Node, sources};
+use crate::api::identity::PodRef;
+use crate::api::images::Images;
+use crate::api::object;
+use crate::api::objects::{ObjectRef, Objects};
+use crate::api::support;
+use crate::sandbox::runtime::Runtime;
+use crate::store::{Change, Entry, Happened, Store, Watch};
+use crate::{clock, limits};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Where pods are in the store.
+const PODS: &str = "/pods";
+
+/// Runs the pods of one node.
+pub struct Bound<R, I, O> {
+    store: Store,
+    objects: O,
+    name: String,
+    agent: Agent<R, I>,
+    views: watch::Receiver<BTreeMap<PodRef, PodView>>,
+    /// The status that the API has of each pod, as far as this node wrote it.
+    told: BTreeMap<PodRef, PodStatus>,
+    /// Pods that will not be run, so that each is told once.
+    refused: BTreeSet<String>,
+}
+
+enum Event {
+    Changes(Vec<Arc<Change>>),
+    /// History went on without us: look at everything again.
+    Behind,
+    Views,
+    Finished,
+}
+
+impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
+    /// For the node of this name.
+    pub fn new(store: Store, objects: O, name: String, node: &Node<R, I>, agent: Agent<R, I>) -> Self {
+        let views = node.views.watch();
+        Bound { store, objects, name, agent, views, told: BTreeMap::new(), refused: BTreeSet::new() }
+    }
+
+    /// Runs until it is dropped.
+    pub async fn run(mut self) {
+        let mut watch = self.begin().await;
+        loop {
+            let event = self.select(&mut watch).await;
+            match event {
+                Event::Changes(changes) => {
+                    for change in changes {
+                        self.changed(&change).await;
+                    }
+                }
+                Event::Behind => watch = self.begin().await,
+                Event::Views => self.tell().await,
+                Event::Finished => {}
+            }
+        }
+    }
+
+    async fn select(&mut self, watch: &mut Watch) -> Event {
+        tokio::select! {
+            batch = watch.next() => match batch {
+                Ok(batch) => Event::Changes(batch.changes),
+                Err(_) => Event::Behind,
+            },
+            Some(_) = self.agent.next_finished() => Event::Finished,
+            Ok(()) = self.views.changed() => Event::Views,
+        }
+    }
+
+    /// Looks at every pod there is; the watch goes on from there.
+    async fn begin(&mut self) -> Watch {
+        loop {
+            let page = self.store.list(PODS, None, None, 0, None);
+            let Ok(page) = page else { continue };
+            let Ok(watch) = self.store.watch(PODS, None, page.revision) else { continue };
+            for entry in &page.entries {
+                self.look(entry).await;
+            }
+            return watch;
+        }
+    }
+
+    async fn changed(&mut self, change: &Change) {
+        match change.happened {
+            Happened::Added | Happened::Modified => self.look(&change.entry).await,
+            Happened::Deleted => {
+                let Some(pod) = parsed(&change.entry) else { return };
+                // Whoever took it out of the API did not wait for it.
+                self.agent.terminate_pod(object::uid(&pod), Duration::ZERO);
+            }
+        }
+    }
+
+    async fn look(&mut self, entry: &Entry) {
+        let Some(pod) = parsed(entry) else { return };
+        let at = ObjectRef::pod(object::namespace(&pod), object::name(&pod));
+        let uid = object::uid(&pod).to_owned();
+        match pod["spec"]["nodeName"].as_str().unwrap_or_default() {
+            "" => self.bind(&at, &uid, &pod).await,
+            node if node == self.name => {}
+            _ => return,
+        }
+        if pod["spec"]["nodeName"] != *self.name {
+            return;
+        }
+        let over = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+        match (object::deleting(&pod), self.agent.has(&uid)) {
+            (true, true) => self.agent.terminate_pod(&uid, grace(&pod)),
+            (true, false) => self.forget(&at, &uid).await,
+            (false, true) => {}
+            (false, false) if over => {}
+            (false, false) => self.accept(&at, &uid, pod).await,
+        }
+    }
+
+    /// There is one node: every pod that may run on it does.
+    async fn bind(&self, at: &ObjectRef, uid: &str, pod: &Value) {
+        let own =
+            pod["spec"]["schedulerName"] == "default-scheduler" || pod["spec"]["schedulerName"].is_null();
+        let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
+        let picky = pod["spec"]["nodeSelector"].as_object().is_some_and(|selector| !selector.is_empty());
+        if !own || gated || picky || object::deleting(pod) {
+            return;
+        }
+        if let Err(error) = self.objects.bind(at, uid, &self.name).await {
+            tracing::warn!("binding pod {}/{} failed: {error}", at.namespace, at.name);
+        }
+    }
+
+    async fn accept(&mut self, at: &ObjectRef, uid: &str, pod: Value) {
+        if self.refused.contains(uid) {
+            return;
+        }
+        let parsed: Result<Pod, _> = serde_json::from_value(pod);
+        let refused = match &parsed {
+            Ok(pod) => {
+                support::unsupported(pod).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            }
+            Err(error) => error.to_string(),
+        };
+        let pod = match parsed {
+            Ok(pod) if refused.is_empty() => pod,
+            _ => return self.refuse(at, uid, refused).await,
+        };
+        let sources = Arc::new(sources::of(&self.store, &at.namespace, &pod));
+        let pod_ref = PodRef { namespace: at.namespace.clone(), name: at.name.clone(), uid: uid.to_owned() };
+        self.agent.run(PodRecord::new(pod_ref, pod, sources, clock::wall()));
+    }
+
+    /// A pod that this node cannot run as it is asked to fails, and says why.
+    async fn refuse(&mut self, at: &ObjectRef, uid: &str, why: String) {
+        tracing::warn!("pod {}/{} is refused: {why}", at.namespace, at.name);
+        self.refused.insert(uid.to_owned());
+        let status = json!({"phase": "Failed", "reason": "UnsupportedPodSpec", "message": why});
+        let set = |pod: &mut Value| {
+            if object::uid(pod) == uid {
+                merge_status(pod, &status);
+            }
+        };
+        if let Err(error) = self.objects.update_status(at, set).await {
+            tracing::warn!("telling of pod {}/{} failed: {error}", at.namespace, at.name);
+        }
+    }
+
+    /// Tells the API what is new of the pods.
+    async fn tell(&mut self) {
+        let views = self.views.borrow_and_update().clone();
+        for (pod, view) in &views {
+            let at = ObjectRef::pod(&pod.namespace, &pod.name);
+            if self.told.get(pod) != Some(&view.status) {
+                self.write(&at, pod, &view.status).await;
+            }
+            if view.gone {
+                let stored = self.store.get(PODS, &crate::store::Key::new(&pod.namespace, &pod.name));
+                let stored = stored.as_deref().and_then(parsed);
+                if stored.is_some_and(|stored| object::uid(&stored) == pod.uid && object::deleting(&stored)) {
+                    self.forget(&at, &pod.uid).await;
+                }
+            }
+        }
+        self.told.retain(|pod, _| views.contains_key(pod));
+    }
+
+    async fn write(&mut self, at: &ObjectRef, pod: &PodRef, status: &PodStatus) {
+        let Ok(value) = serde_json::to_value(status) else { return };
+        let set = |object: &mut Value| {
+            if object::uid(object) == pod.uid {
+                merge_status(object, &value);
+            }
+        };
+        match self.objects.update_status(at, set).await {
+            Ok(_) => drop(self.told.insert(pod.clone(), status.clone())),
+            // It was removed without waiting for us.
+            Err(error) if error.code == 404 => drop(self.told.insert(pod.clone(), status.clone())),
+            Err(error) => {
+                tracing::warn!("telling the API of pod {pod} failed, and is tried again: {error}");
+                tokio::time::sleep(limits::STATUS_RETRY).await;
+                self.views.mark_changed();
+            }
+        }
+    }
+
+    /// Nothing of it is here any more.
+    async fn forget(&mut self, at: &ObjectRef, uid: &str) {
+        self.refused.remove(uid);
+        if let Err(error) = self.objects.remove(at, uid).await {
+            tracing::warn!("removing pod {}/{} from the API failed: {error}", at.namespace, at.name);
+        }
+    }
+}
+
+fn parsed(entry: &Entry) -> Option<Value> {
+    match serde_json::from_slice(&entry.bytes) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::error!("pod {} in the store is no JSON: {error}", entry.key);
+            None
+        }
+    }
+}
+
+fn grace(pod: &Value) -> Duration {
+    let seconds = pod["metadata"]["deletionGracePeriodSeconds"].as_u64();
+    Duration::from_secs(seconds.unwrap_or(limits::GRACE_SECONDS))
+}
+
+/// Puts the node's word into a pod's status; what others said there stays.
+fn merge_status(pod: &mut Value, status: &Value) {
+    let before = pod["status"].take();
+    let mut merged = match before {
+        Value::Object(fields) => fields,
+        _ => Default::default(),
+    };
+    for (field, value) in status.as_object().into_iter().flatten() {
+        let value = match field.as_str() {
+            "conditions" => conditions(merged.get("conditions"), value),
+            _ => value.clone(),
+        };
+        merged.insert(field.clone(), value);
+    }
+    pod["status"] = Value::Object(merged);
+}
+
+/// The node's conditions, after those of others that it knows nothing of.
+fn conditions(before: Option<&Value>, own: &Value) -> Value {
+    let own: Vec<Value> = own.as_array().cloned().unwrap_or_default();
+    let known = |condition: &&Value| own.iter().any(|one| one["type"] == condition["type"]);
+    let before = before.and_then(Value::as_array).into_iter().flatten();
+    let others: Vec<Value> = before.filter(|condition| !known(condition)).cloned().collect();
+    others.into_iter().chain(own).collect()
+}

@@ -1,0 +1,19 @@
+//! The ConfigMaps and Secrets that a pod may refer to, out of the store.
+
+use crate::pod::compose::Sources;
+use crate::store::Store;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use serde::de::DeserializeOwned;
+
+/// Those of a pod's namespace.
+pub fn of(store: &Store, namespace: &str, _pod: &Pod) -> Sources {
+    let mut sources = Sources::default();
+    all::<ConfigMap>(store, "/configmaps", namespace).iter().for_each(|map| sources.add_config_map(map));
+    all::<Secret>(store, "/secrets", namespace).iter().for_each(|secret| sources.add_secret(secret));
+    sources
+}
+
+fn all<T: DeserializeOwned>(store: &Store, collection: &str, namespace: &str) -> Vec<T> {
+    let Ok(page) = store.list(collection, Some(namespace), None, 0, None) else { return Vec::new() };
+    page.entries.iter().filter_map(|entry| serde_json::from_slice(&entry.bytes).ok()).collect()
+}
