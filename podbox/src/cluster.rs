@@ -64,8 +64,10 @@ pub struct Cluster {
     pub api: Arc<Api>,
     /// Where the administrator's kubeconfig is.
     pub kubeconfig: PathBuf,
+    /// What it serves from.
+    pub store: Store,
     socket: PathBuf,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// Where the administrator's kubeconfig is.
@@ -85,7 +87,7 @@ impl Cluster {
         let reached = reached_at(bound);
         let (names, addresses) = (names(node), addresses(bound.ip()));
         let tls = Tls::new(listener, &authority, &names, &addresses)?;
-        let api = Arc::new(Api::new(store, Kinds::new(), reached.to_string()));
+        let api = Arc::new(Api::new(store.clone(), Kinds::new(), reached.to_string()));
         let first = Local::new(Arc::clone(&api), "podbox");
         for name in NAMESPACES {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
@@ -98,12 +100,15 @@ impl Cluster {
         let mut tasks = JoinSet::new();
         tasks.spawn(http::serve(tls, Arc::clone(&api)));
         tasks.spawn(http::serve(local, Arc::clone(&api)));
-        Ok(Cluster { api, kubeconfig, socket, _tasks: tasks })
+        Ok(Cluster { api, kubeconfig, store, socket, tasks })
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
+impl Cluster {
+    /// Ends it, after the last write.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        self.store.close().await;
         let _ = fs::remove_file(&self.socket);
     }
 }

@@ -140,6 +140,11 @@ impl Daemon {
         Ok(Daemon { node, agent, tracer, capabilities, tasks, socket, _lock: lock })
     }
 
+    /// The agent, for a caller that runs it elsewhere; another one without pods takes its place.
+    pub fn take_agent(&mut self) -> RealAgent {
+        std::mem::replace(&mut self.agent, Agent::new(Arc::clone(&self.node)))
+    }
+
     /// Takes everything back. Pods must be gone. Goes on after a failure; returns all, for people.
     pub async fn stop(mut self) -> Vec<String> {
         let mut problems = Vec::new();

@@ -118,3 +118,7 @@ pub const STREAMS: u32 = 250;
 pub const GRACE_SECONDS: u64 = 30;
 /// Between two tries to tell the API of a pod.
 pub const STATUS_RETRY: Duration = Duration::from_millis(200);
+/// Pods on one node, as upstream's default has it.
+pub const PODS: u32 = 110;
+/// Between two words to the API that this node lives.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);

@@ -25,4 +25,3 @@ pub mod selector;
 pub mod status;
 pub mod support;
 pub mod user;
-pub mod validate;

@@ -8,6 +8,7 @@ pub mod events;
 pub mod facts;
 pub mod lock;
 pub mod record;
+pub mod register;
 mod sources;
 pub mod view;
 pub mod worker;

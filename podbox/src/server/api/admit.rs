@@ -5,9 +5,12 @@ use super::{Api, Call};
 use crate::api::field::Errors;
 use crate::api::kinds::Kind;
 use crate::api::object;
+use crate::api::rules::meta;
 use crate::api::status::{ApiError, qualified};
 use crate::api::user::User;
 use crate::store::Key;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
 use serde_json::Value;
 
 /// Namespaces that must be there.
@@ -53,8 +56,12 @@ impl Api {
     }
 
     /// What is wrong with an object's metadata.
-    pub(super) fn metadata_errors(&self, _kind: &Kind, _object: &Value, _old: Option<&Value>) -> Errors {
-        Errors::default()
+    pub(super) fn metadata_errors(&self, kind: &Kind, object: &Value, old: Option<&Value>) -> Errors {
+        let read = |object: &Value| ObjectMeta::deserialize(&object["metadata"]).unwrap_or_default();
+        match old {
+            Some(old) => meta::update(&read(object), &read(old)),
+            None => meta::create(&read(object), kind),
+        }
     }
 
     fn namespace_takes(&self, call: &Call, name: &str) -> Result<(), ApiError> {
