@@ -281,7 +281,7 @@ impl Patch {
         match word.split_once(':').unwrap_or((word, "")) {
             ("merge", key) => {
                 self.merge = true;
-                self.key = Some(key.into()).filter(|key: &Box<str>| !key.is_empty());
+                self.key = (!key.is_empty()).then(|| key.into());
             }
             ("retain", "") => self.retain = true,
             ("replace", "") => self.replace = true,

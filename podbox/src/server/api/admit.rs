@@ -32,7 +32,7 @@ impl Api {
         if kind.namespaced() {
             self.namespace_takes(call, object::name(object))?;
         }
-        if &*kind.group == "" && kind.kind == "Namespace" {
+        if kind.group.is_empty() && kind.kind == "Namespace" {
             let name = object::name(object).to_owned();
             let labels =
                 object::metadata(object).map(|metadata| metadata.entry("labels").or_insert(Value::Null));
@@ -49,7 +49,7 @@ impl Api {
     /// Judges a deletion.
     pub(super) fn admit_delete(&self, call: &Call, name: &str) -> Result<(), ApiError> {
         let kind = &call.kind;
-        if &*kind.group == "" && kind.kind == "Namespace" && KEPT.contains(&name) {
+        if kind.group.is_empty() && kind.kind == "Namespace" && KEPT.contains(&name) {
             return Err(ApiError::forbidden("", "namespaces", name, "this namespace may not be deleted"));
         }
         Ok(())
