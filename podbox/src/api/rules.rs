@@ -1,8 +1,12 @@
 //! What podbox knows of a kind beyond its shape: defaults, what a write may set, validation, warnings.
 //!
-//! [`Rules`] is written per kind, on `k8s-openapi`'s types, in a file per API group. [`Erased`] lets generic code
-//! call it on JSON. Pure: whatever needs other objects (service accounts, priority classes, namespaces) is the
-//! server's admission.
+//! [`Rules`] is written per kind, on `k8s-openapi`'s types, in a file per subject: kinds that share most of their
+//! rules share a file. [`Erased`] lets generic code call it on JSON; [`meta`] judges every kind's metadata. Pure:
+//! whatever needs other objects (service accounts, priority classes, namespaces) is `api::admission`, which the
+//! server calls between [`Erased::default`] and [`Erased::admit`].
+//!
+//! The wording is upstream's, since people search for it. A value that upstream shows by the names of Go's fields
+//! is shown so; where upstream appends a diff of Go's structs, [`check::changes`] names the API's fields instead.
 //!
 //! **Invariant:** defaulting is idempotent, and an object that was accepted is accepted again unchanged.
 
@@ -25,8 +29,6 @@ pub mod pod;
 pub mod policy;
 pub mod quota;
 pub mod rbac;
-#[cfg(test)]
-mod recorded;
 pub mod replicas;
 pub mod review;
 pub mod schedule;
@@ -34,6 +36,11 @@ pub mod service;
 pub mod statefulset;
 pub mod storage;
 pub mod template;
+
+#[cfg(test)]
+mod arbitrary;
+#[cfg(test)]
+mod recorded;
 
 use super::field::{Errors, Path};
 use serde::Serialize;

@@ -1,9 +1,9 @@
 //! CronJobs: defaults, validation.
 
 use super::check::{maybe_non_negative, required_word, text};
-use super::pod::default::{self as pod, set};
+use super::pod::default::set;
 use super::schedule::Schedule;
-use super::{Rules, job};
+use super::{Rules, job, template};
 use crate::api::field::{Errors, Path};
 use jiff::tz::TimeZoneDatabase;
 use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, JobTemplateSpec};
@@ -19,7 +19,7 @@ impl Rules for CronJob {
         spec.successful_jobs_history_limit.get_or_insert(3);
         spec.failed_jobs_history_limit.get_or_insert(1);
         spec.job_template.metadata.get_or_insert_default();
-        pod::template(&mut spec.job_template.spec.get_or_insert_default().template);
+        job::default_template(spec.job_template.spec.get_or_insert_default());
     }
 
     fn prepare_create(&mut self) {
@@ -43,7 +43,7 @@ impl Rules for CronJob {
         }
         let policy = text(&spec.concurrency_policy);
         required_word(errors, &at.child("concurrencyPolicy"), policy, &["Allow", "Forbid", "Replace"]);
-        template(errors, &at.child("jobTemplate"), &spec.job_template);
+        job_template(errors, &at.child("jobTemplate"), &spec.job_template);
         for (field, limit) in [
             ("successfulJobsHistoryLimit", spec.successful_jobs_history_limit),
             ("failedJobsHistoryLimit", spec.failed_jobs_history_limit),
@@ -58,6 +58,12 @@ impl Rules for CronJob {
             let why = format!("must be no more than {NAME_CHARACTERS} characters");
             errors.invalid(&path.child("metadata").child("name"), name, why);
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let path = ["spec", "jobTemplate", "spec", "template"];
+        let spec = self.spec.job_template.spec.as_ref();
+        spec.map(|spec| template::warnings(&spec.template, &path)).unwrap_or_default()
     }
 }
 
@@ -86,7 +92,7 @@ fn time_zone(errors: &mut Errors, path: &Path, name: &str) {
     }
 }
 
-fn template(errors: &mut Errors, path: &Path, template: &JobTemplateSpec) {
+fn job_template(errors: &mut Errors, path: &Path, template: &JobTemplateSpec) {
     let Some(spec) = &template.spec else { return };
     let at = path.child("spec");
     if spec.manual_selector == Some(true) {

@@ -79,6 +79,11 @@ impl Rules for DaemonSet {
             same_selector(errors, &path.child("spec").child("selector"), &new.selector, &old.selector);
         }
     }
+
+    fn warnings(&self) -> Vec<String> {
+        let spec = self.spec.as_ref();
+        spec.map(|spec| template::warnings(&spec.template, &["spec", "template"])).unwrap_or_default()
+    }
 }
 
 fn strategy(errors: &mut Errors, path: &Path, strategy: &DaemonSetUpdateStrategy) {

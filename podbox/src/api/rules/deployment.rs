@@ -88,6 +88,11 @@ impl Rules for Deployment {
             maybe_non_negative(errors, &at.child(field), count);
         }
     }
+
+    fn warnings(&self) -> Vec<String> {
+        let spec = self.spec.as_ref();
+        spec.map(|spec| template::warnings(&spec.template, &["spec", "template"])).unwrap_or_default()
+    }
 }
 
 fn strategy(errors: &mut Errors, path: &Path, strategy: &DeploymentStrategy) {

@@ -29,9 +29,8 @@ impl Rules for Job {
         spec.manual_selector.get_or_insert(false);
         let replaces = if spec.pod_failure_policy.is_some() { "Failed" } else { "TerminatingOrFailed" };
         set(&mut spec.pod_replacement_policy, replaces);
-        spec.pod_failure_policy.iter_mut().for_each(policy::default);
-        pod::template(&mut spec.template);
-        self.default_labels();
+        default_template(spec);
+        default_labels(self);
     }
 
     /// The pods of a job are told by its uid, which it has by now.
@@ -50,7 +49,7 @@ impl Rules for Job {
         }
         let selector = spec.selector.get_or_insert_default();
         selector.match_labels.get_or_insert_default().insert(UID_LABEL.to_owned(), uid);
-        self.default_labels();
+        default_labels(self);
     }
 
     fn prepare_update(&mut self, old: &Job) {
@@ -76,19 +75,24 @@ impl Rules for Job {
         spec(errors, &at, new);
         unchanged(errors, &at, new, before, not_started(old));
     }
+
+    fn warnings(&self) -> Vec<String> {
+        let spec = self.spec.as_ref();
+        spec.map(|spec| template::warnings(&spec.template, &["spec", "template"])).unwrap_or_default()
+    }
 }
 
-trait Labelled {
-    fn default_labels(&mut self);
+/// Defaults of a job's spec what is defaulted where it is only a template too.
+pub fn default_template(spec: &mut JobSpec) {
+    spec.pod_failure_policy.iter_mut().for_each(policy::default);
+    pod::template(&mut spec.template);
 }
 
-impl Labelled for Job {
-    /// A job without labels of its own has its pods'.
-    fn default_labels(&mut self) {
-        let labels = self.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref()?.labels.clone());
-        if self.metadata.labels.as_ref().is_none_or(Map::is_empty) {
-            self.metadata.labels = labels;
-        }
+/// A job without labels of its own has its pods'.
+fn default_labels(job: &mut Job) {
+    let labels = job.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref()?.labels.clone());
+    if job.metadata.labels.as_ref().is_none_or(Map::is_empty) {
+        job.metadata.labels = labels;
     }
 }
 

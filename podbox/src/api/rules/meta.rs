@@ -21,6 +21,7 @@ const PATH: Path<'static> = Path::ROOT;
 pub fn judge(kind: &Kind) -> fn(&str) -> Wrong {
     match (&*kind.group, &*kind.plural) {
         ("", "namespaces" | "services") => names::label,
+        // Colons and the like are common in their names.
         ("rbac.authorization.k8s.io", _) => names::path_segment,
         _ => names::subdomain,
     }

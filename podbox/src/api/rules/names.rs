@@ -60,7 +60,9 @@ fn is_subdomain(text: &str) -> bool {
 pub fn label(text: &str) -> Wrong {
     let mut wrong: Wrong = too_long(text, 63, "characters").into_iter().collect();
     if is_label(text) {
-    } else if is_subdomain(text) {
+        return wrong;
+    }
+    if is_subdomain(text) {
         wrong.push("must not contain dots".to_owned());
     } else {
         wrong.push(pattern(

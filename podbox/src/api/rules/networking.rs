@@ -52,13 +52,13 @@ impl Rules for Ingress {
 }
 
 fn host(errors: &mut Errors, path: &Path, host: &str) {
-    if host.is_empty() {
-    } else if names::address(host).is_some() {
-        errors.invalid(path, host, "must be a DNS name, not an IP address");
-    } else if host.contains('*') {
-        all(errors, path, host, names::wildcard(host));
-    } else {
-        all(errors, path, host, names::subdomain(host));
+    match host {
+        "" => {}
+        host if names::address(host).is_some() => {
+            errors.invalid(path, host, "must be a DNS name, not an IP address");
+        }
+        host if host.contains('*') => all(errors, path, host, names::wildcard(host)),
+        host => all(errors, path, host, names::subdomain(host)),
     }
 }
 

@@ -106,6 +106,11 @@ impl Rules for ReplicaSet {
             }
         }
     }
+
+    fn warnings(&self) -> Vec<String> {
+        let given = self.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        given.map(|given| template::warnings(given, &["spec", "template"])).unwrap_or_default()
+    }
 }
 
 impl Rules for ReplicationController {
@@ -155,6 +160,11 @@ impl Rules for ReplicationController {
         template::validate(errors, &at, given, &[]);
         template::always_restarts(errors, &at, given, "ReplicationController");
     }
+
+    fn warnings(&self) -> Vec<String> {
+        let given = self.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        given.map(|given| template::warnings(given, &["spec", "template"])).unwrap_or_default()
+    }
 }
 
 impl Rules for PodTemplate {
@@ -166,6 +176,11 @@ impl Rules for PodTemplate {
         if let Some(given) = &self.template {
             template::validate(errors, &path.child("template"), given, &[]);
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let given = self.template.as_ref();
+        given.map(|given| template::warnings(given, &["template"])).unwrap_or_default()
     }
 }
 

@@ -113,6 +113,11 @@ impl Rules for StatefulSet {
             }
         }
     }
+
+    fn warnings(&self) -> Vec<String> {
+        let spec = self.spec.as_ref();
+        spec.map(|spec| template::warnings(&spec.template, &["spec", "template"])).unwrap_or_default()
+    }
 }
 
 /// The claims that the set makes are its pods' volumes too.

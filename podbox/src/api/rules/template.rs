@@ -61,3 +61,38 @@ pub fn replaced(
     validate(errors, path, template, &[]);
     always_restarts(errors, path, template, owner);
 }
+
+/// What of a template at a path such as `spec.template` is worth a word.
+pub fn warnings(template: &PodTemplateSpec, path: &[&'static str]) -> Vec<String> {
+    match (&template.spec, path) {
+        (Some(spec), [step, rest @ ..]) => below(spec, &Path::ROOT.child(step), rest),
+        _ => Vec::new(),
+    }
+}
+
+fn below(spec: &PodSpec, path: &Path, steps: &[&str]) -> Vec<String> {
+    match steps {
+        [] => pod::warn::spec(spec, &path.child("spec")),
+        [step, rest @ ..] => below(spec, &path.child(step), rest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_templates_warnings_name_the_whole_path() {
+        let given: PodTemplateSpec = serde_json::from_value(json!({"spec": {"containers": [{"name": "c",
+            "env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}]}}))
+        .unwrap();
+        assert_eq!(
+            warnings(&given, &["spec", "template"]),
+            [
+                "spec.template.spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped \
+              when using apply"
+            ]
+        );
+    }
+}
