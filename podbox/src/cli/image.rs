@@ -2,15 +2,18 @@
 
 use super::table;
 use crate::config::Config;
-use crate::image::{Credentials, Record, Store, for_people};
+use crate::image::{Credentials, Record, Secret, Store, for_people};
 use crate::sandbox::usage;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use std::cell::LazyCell;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The longest password: tokens may be long, an endless file is none.
+const PASSWORD_BYTES: u64 = 64 << 10;
 
 /// Images of this node.
 #[derive(Debug, Args)]
@@ -25,6 +28,12 @@ enum Command {
     Pull {
         /// As a manifest names it: busybox:1.36, registry.example/app@sha256:…
         reference: String,
+        /// Who asks, where the registry wants to know
+        #[arg(long, value_name = "NAME", requires = "password_stdin")]
+        username: Option<String>,
+        /// Read the password, or a token, from standard input
+        #[arg(long, requires = "username")]
+        password_stdin: bool,
     },
     /// Load images from an OCI layout directory, an OCI archive or a docker-save archive
     Load {
@@ -58,8 +67,9 @@ enum Output {
 pub fn run(args: ImageArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let store = Store::open(&config.state_dir)?;
     match args.command {
-        Command::Pull { reference } => {
-            let pull = store.pull(&reference, &Credentials::Anonymous, for_people().into());
+        Command::Pull { reference, username, .. } => {
+            let credentials = credentials(username)?;
+            let pull = store.pull(&reference, &credentials, for_people().into());
             let image = super::runtime()?.block_on(pull)?;
             say(&format!("{}  {}\n", image.reference, image.id))?;
         }
@@ -79,6 +89,17 @@ pub fn run(args: ImageArgs, config: &Config) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A password comes by standard input: arguments are for all to see.
+fn credentials(username: Option<String>) -> anyhow::Result<Credentials> {
+    let Some(username) = username else { return Ok(Credentials::Anonymous) };
+    let mut password = String::new();
+    let read = io::stdin().lock().take(PASSWORD_BYTES).read_to_string(&mut password);
+    read.context("reading the password from standard input failed")?;
+    let password = password.trim_end_matches(['\r', '\n']);
+    anyhow::ensure!(!password.is_empty(), "--password-stdin: there is no password on standard input");
+    Ok(Credentials::Basic { username, password: Secret(password.to_owned()) })
 }
 
 /// Prints; a reader that went away (`| head`) is none of our failures.

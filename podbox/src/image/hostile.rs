@@ -163,7 +163,9 @@ fn whiteouts_become_overlay_s_own() {
 #[test]
 fn opaque_directories_are_marked_in_whatever_order_they_come() {
     if !nix::unistd::getuid().is_root() {
-        eprintln!("SKIPPED: needs root for trusted.overlay.opaque");
+        eprintln!(
+            "SKIPPED opaque_directories_are_marked_in_whatever_order_they_come: needs root for trusted.overlay.opaque"
+        );
         return;
     }
     let opaque = |path: &Path| xattr::get(path, "trusted.overlay.opaque").unwrap();
@@ -199,7 +201,9 @@ fn modes_times_and_links_are_kept() {
 #[test]
 fn capabilities_with_a_newline_are_kept_and_overlay_attributes_dropped() {
     if !nix::unistd::getuid().is_root() {
-        eprintln!("SKIPPED: needs root for security.capability");
+        eprintln!(
+            "SKIPPED capabilities_with_a_newline_are_kept_and_overlay_attributes_dropped: needs root for security.capability"
+        );
         return;
     }
     // cap_dac_override and cap_fowner: 0x0a, a newline.
