@@ -70,16 +70,11 @@ pub fn prepare_create(meta: &mut ObjectMeta) {
 /// Lists each owner once. What was wrong is worth a warning.
 pub fn dedup_owners(meta: &mut ObjectMeta) -> Option<String> {
     let owners = meta.owner_references.as_mut()?;
-    let (mut seen, mut twice) = (Vec::<OwnerReference>::new(), BTreeSet::new());
-    for owner in owners.drain(..) {
-        if seen.iter().any(|other| other.uid == owner.uid) {
-            twice.insert(owner.uid.clone());
-        }
-        if !seen.contains(&owner) {
-            seen.push(owner);
-        }
+    let (mut uids, mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for owner in owners.iter().filter(|owner| !uids.insert(owner.uid.clone())) {
+        twice.insert(owner.uid.clone());
     }
-    *owners = seen;
+    owners.retain(|owner| seen.insert(shown(owner)));
     let uids: Vec<_> = twice.into_iter().collect();
     (!uids.is_empty()).then(|| {
         format!(

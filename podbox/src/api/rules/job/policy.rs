@@ -7,7 +7,9 @@ use crate::api::rules::pod::default::set;
 use k8s_openapi::api::batch::v1::{
     JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule, SuccessPolicy,
 };
+use std::collections::BTreeSet;
 
+/// The most rules that a policy may have.
 const RULES: usize = 20;
 
 /// Defaults a policy.
@@ -82,11 +84,12 @@ fn exit_codes(
     if codes.values.is_empty() {
         errors.invalid(&at, json(&codes.values), "at least one value is required");
     }
+    let mut seen = BTreeSet::new();
     for (index, value) in codes.values.iter().enumerate() {
         if codes.operator == "In" && *value == 0 {
             errors.invalid(&at.index(index), 0, "must not be 0 for the In operator");
         }
-        if codes.values[..index].contains(value) {
+        if !seen.insert(value) {
             errors.duplicate(&at.index(index), *value);
         }
     }

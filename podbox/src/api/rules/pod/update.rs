@@ -8,6 +8,7 @@ use super::status::qos;
 use crate::api::field::{Errors, Path};
 use crate::api::rules::check::{changes, json, text};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Toleration};
+use std::collections::{BTreeMap, BTreeSet};
 
 const MAY_CHANGE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
     `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
@@ -101,8 +102,11 @@ fn deadline(errors: &mut Errors, path: &Path, new: &PodSpec, old: &PodSpec) {
 
 fn tolerations(errors: &mut Errors, path: &Path, new: &PodSpec, old: &PodSpec) {
     let list = |spec: &PodSpec| spec.tolerations.clone().unwrap_or_default();
-    let bare = |toleration: &Toleration| Toleration { toleration_seconds: None, ..toleration.clone() };
-    let new: Vec<_> = list(new).iter().map(bare).collect();
+    // As text, which can be sorted: there may be many.
+    let bare = |toleration: &Toleration| {
+        json(Toleration { toleration_seconds: None, ..toleration.clone() }).to_string()
+    };
+    let new: BTreeSet<_> = list(new).iter().map(bare).collect();
     if list(old).iter().map(bare).any(|toleration| !new.contains(&toleration)) {
         errors.forbidden(path, "existing toleration can not be modified except its tolerationSeconds");
     }
@@ -140,13 +144,14 @@ pub fn ephemeral(new: &Pod, old: &Pod, errors: &mut Errors, path: &Path) {
     let at = parent.child("ephemeralContainers");
     let (new, old) = (spec(new), spec(old));
     let after = new.ephemeral_containers.unwrap_or_default();
+    let after: BTreeMap<_, _> = after.iter().map(|container| (container.name.as_str(), container)).collect();
     for before in old.ephemeral_containers.iter().flatten() {
-        match after.iter().find(|container| container.name == before.name) {
+        match after.get(before.name.as_str()) {
             None => {
                 let why = format!("existing ephemeral containers {:?} may not be removed\n", before.name);
                 errors.forbidden(&at, why);
             }
-            Some(container) if container != before => {
+            Some(container) if *container != before => {
                 let changed = changes(&json(before), &json(container));
                 let why =
                     format!("existing ephemeral containers {:?} may not be changed\n{changed}", before.name);

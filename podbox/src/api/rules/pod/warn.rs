@@ -5,7 +5,7 @@ use crate::api::field::Path;
 use crate::api::quantity::Quantity;
 use crate::api::rules::check::text;
 use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod, PodSpec};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Warnings about a pod.
 pub fn pod(pod: &Pod) -> Vec<String> {
@@ -100,18 +100,19 @@ fn duplicate_ports(ports: &[(usize, usize, &ContainerPort)], path: &Path, told: 
         let protocol = text(&port.protocol);
         (port.container_port, if protocol.is_empty() { "TCP" } else { protocol }.to_owned())
     };
-    for (place, (index, number, port)) in ports.iter().enumerate() {
-        let Some((other, at, first)) = ports[..place].iter().find(|(.., other)| key(other) == key(port))
-        else {
+    let mut seen = BTreeMap::new();
+    for (index, number, port) in ports {
+        let (other, at, first) = *seen.entry(key(port)).or_insert((*index, *number, *port));
+        if (other, at) == (*index, *number) {
             continue;
-        };
+        }
         let distinct = (text(&first.host_ip), first.host_port) != (text(&port.host_ip), port.host_port);
         // Ports of different addresses of the host do not collide, though their names in the pod do.
         if distinct && first.host_port.is_some() && port.host_port.is_some() {
             continue;
         }
-        let (one, two) = (path.index(*index), path.index(*other));
+        let (one, two) = (path.index(*index), path.index(other));
         let (one, two) = (one.child("ports"), two.child("ports"));
-        told.push(format!("{}: duplicate port definition with {}", one.index(*number), two.index(*at)));
+        told.push(format!("{}: duplicate port definition with {}", one.index(*number), two.index(at)));
     }
 }
