@@ -122,3 +122,5 @@ pub const STATUS_RETRY: Duration = Duration::from_millis(200);
 pub const PODS: u32 = 110;
 /// Between two words to the API that this node lives.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Bytes of a log that a reader takes at once.
+pub const LOG_CHUNK: usize = 64 << 10;

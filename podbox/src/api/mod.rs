@@ -11,6 +11,7 @@ pub mod image;
 pub mod images;
 pub mod kinds;
 pub mod lifecycle;
+pub mod logs;
 pub mod manifest;
 pub mod object;
 pub mod objects;

@@ -9,6 +9,7 @@ use crate::daemon::Daemon;
 use crate::image::for_people;
 use crate::limits;
 use crate::node::bound::Bound;
+use crate::node::logs::NodeLogs;
 use crate::node::register::Identity;
 use crate::server::api::local::Local;
 use anyhow::Context;
@@ -39,6 +40,8 @@ pub fn run(config: Config) -> anyhow::Result<ExitCode> {
         let objects = Local::new(Arc::clone(&cluster.api), MANAGER);
         let identity = Identity::new(name.clone(), &daemon.node.facts);
         identity.register(&objects).await.context("putting this node into the API failed")?;
+        let views = Arc::clone(&daemon.node);
+        cluster.api.set_logs(Arc::new(NodeLogs::new(config.log_dir.clone(), move || views.views.watch())));
         let agent = daemon.take_agent();
         let bound = Bound::new(cluster.store.clone(), objects.clone(), name, &daemon.node, agent);
         let pods = tokio::spawn(bound.run());

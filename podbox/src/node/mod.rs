@@ -7,6 +7,7 @@ pub mod bound;
 pub mod events;
 pub mod facts;
 pub mod lock;
+pub mod logs;
 pub mod record;
 pub mod register;
 mod sources;

@@ -31,10 +31,13 @@ pub struct LastEvent {
     pub oom: bool,
 }
 
+/// The row of each pod.
+pub type Rows = BTreeMap<PodRef, PodView>;
+
 /// Every pod of this node.
 #[derive(Debug)]
 pub struct Views {
-    pods: watch::Sender<BTreeMap<PodRef, PodView>>,
+    pods: watch::Sender<Rows>,
 }
 
 impl Default for Views {
@@ -66,7 +69,7 @@ impl Views {
     }
 
     /// Wakes at each change.
-    pub fn watch(&self) -> watch::Receiver<BTreeMap<PodRef, PodView>> {
+    pub fn watch(&self) -> watch::Receiver<Rows> {
         self.pods.subscribe()
     }
 

@@ -10,6 +10,7 @@ mod answer;
 mod binding;
 mod delete;
 pub mod local;
+mod log;
 mod media;
 mod meta;
 mod path;
@@ -23,6 +24,7 @@ mod write;
 mod tests;
 
 use crate::api::kinds::{Kind, Kinds, Verb};
+use crate::api::logs::Logs;
 use crate::api::object;
 use crate::api::selector::Fields;
 use crate::api::status::ApiError;
@@ -39,7 +41,7 @@ use path::Info;
 use query::{ListOptions, Query, WriteOptions};
 use request::Head;
 use serde_json::Value;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use write::Written;
 
 /// The API server.
@@ -48,6 +50,8 @@ pub struct Api {
     kinds: RwLock<Arc<Kinds>>,
     /// Where clients reach it, for discovery: `192.0.2.1:6443`.
     address: String,
+    /// The logs of this node's pods, once the node runs.
+    logs: OnceLock<Arc<dyn Logs>>,
 }
 
 /// One request about a resource that there is, from someone who may.
@@ -150,7 +154,12 @@ fn unknown() -> ApiError {
 impl Api {
     /// The API over a store.
     pub fn new(store: Store, kinds: Kinds, address: String) -> Api {
-        Api { store, kinds: RwLock::new(Arc::new(kinds)), address }
+        Api { store, kinds: RwLock::new(Arc::new(kinds)), address, logs: OnceLock::new() }
+    }
+
+    /// Gives it the logs of this node's pods. Only the first time counts.
+    pub fn set_logs(&self, logs: Arc<dyn Logs>) {
+        let _ = self.logs.set(logs);
     }
 
     /// The kinds there are now.
@@ -274,6 +283,7 @@ impl Api {
                 self.replace(&call, body, &options, true).await
             }
             ("status", "patch") => self.patch(&call, body, true).await,
+            ("log", "get") => self.log(&call),
             ("binding", "create") => {
                 let options = WriteOptions::read(&call.query, "CreateOptions", &call.head.agent, false)?;
                 let bytes = request::read(body).await?;
