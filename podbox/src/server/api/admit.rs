@@ -2,6 +2,7 @@
 
 use super::path::Info;
 use super::{Api, Call};
+use crate::api::admission;
 use crate::api::field::Errors;
 use crate::api::kinds::Kind;
 use crate::api::object;
@@ -9,8 +10,10 @@ use crate::api::rules::meta;
 use crate::api::status::{ApiError, qualified};
 use crate::api::user::User;
 use crate::store::Key;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Namespaces that must be there.
@@ -43,7 +46,31 @@ impl Api {
                 labels["kubernetes.io/metadata.name"] = name.into();
             }
         }
+        match (&*kind.group, &*kind.kind) {
+            ("", "Pod") => {
+                let classes = self.all("scheduling.k8s.io/priorityclasses");
+                let mut refused = None;
+                change::<Pod>(object, |pod| {
+                    admission::tolerations(pod);
+                    refused = admission::priority(pod, &classes).err();
+                });
+                if let Some(why) = refused {
+                    return Err(ApiError::forbidden("", "pods", object::name(object), &why));
+                }
+            }
+            ("", "PersistentVolumeClaim") => {
+                let classes = self.all("storage.k8s.io/storageclasses");
+                change::<PersistentVolumeClaim>(object, |claim| admission::storage_class(claim, &classes));
+            }
+            _ => {}
+        }
         Ok(Vec::new())
+    }
+
+    /// Every object of a collection that is of its type.
+    fn all<T: DeserializeOwned>(&self, collection: &str) -> Vec<T> {
+        let Ok(page) = self.store.list(collection, None, None, 0, None) else { return Vec::new() };
+        page.entries.iter().filter_map(|entry| serde_json::from_slice(&entry.bytes).ok()).collect()
     }
 
     /// Judges a deletion.
@@ -81,6 +108,15 @@ impl Api {
             "field": "metadata.namespace",
         }]);
         Err(error)
+    }
+}
+
+/// Changes an object as its type. One that is not of its type stays, for its rules to refuse.
+fn change<T: DeserializeOwned + Serialize>(object: &mut Value, change: impl FnOnce(&mut T)) {
+    let Ok(mut typed) = T::deserialize(&*object) else { return };
+    change(&mut typed);
+    if let Ok(value) = serde_json::to_value(typed) {
+        *object = value;
     }
 }
 
