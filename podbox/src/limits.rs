@@ -86,6 +86,8 @@ pub const ARCHIVE_MEMBERS: usize = 100_000;
 pub const LAYER_DOWNLOADS: usize = 4;
 /// How long a registry may take to accept a connection.
 pub const REGISTRY_CONNECT: Duration = Duration::from_secs(15);
+/// How long a registry may take for one manifest or configuration, with whatever it wants to know before.
+pub const REGISTRY_DOCUMENT: Duration = Duration::from_secs(90);
 /// How long a registry may be silent while it answers.
 pub const REGISTRY_READ: Duration = Duration::from_secs(60);
 /// Writes that wait for the store's writer; more wait outside.

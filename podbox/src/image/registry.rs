@@ -2,6 +2,11 @@
 //!
 //! TLS always, but for loopback addresses. What arrives is verified against the digest it was asked by; without
 //! one (a tag) it is digested here, whatever the registry says.
+//!
+//! Blobs are never taken beyond the size that their manifest promises. Manifests, tokens and the texts of errors have no
+//! such promise, and oci-client reads each whole into memory, without a limit that could be set: what a hostile
+//! registry may send of these is bounded only by the time it has, `limits::REGISTRY_DOCUMENT`, and an error's text in
+//! place of a layer not even by that.
 
 use super::digest::Digest;
 use super::document::Blob;
@@ -93,11 +98,9 @@ impl Registry {
             Some(digest) => self.reference.clone_with_digest(digest.to_string()),
             None => self.reference.clone(),
         };
-        let (bytes, _) = self
-            .client
-            .pull_manifest_raw(&reference, &self.auth, &MANIFESTS)
-            .await
-            .map_err(|error| self.error("its manifest", error))?;
+        let pull = self.client.pull_manifest_raw(&reference, &self.auth, &MANIFESTS);
+        let (bytes, _) = in_time(pull).await.map_err(|error| self.error("its manifest", error))?;
+        self.check_size("its manifest", bytes.len() as u64)?;
         // Verified against reference and header; digested again as the header is the registry's word.
         let actual = Digest::of(&bytes);
         if let Some(expected) = reference.digest()
@@ -110,15 +113,13 @@ impl Registry {
 
     /// A small blob whole, verified.
     pub(super) async fn document(&self, what: &str, blob: &Blob) -> Result<Vec<u8>, ImageError> {
-        if blob.size > limits::IMAGE_DOCUMENT_BYTES {
-            let (image, reason) = (key(&self.reference), format!("it has {} bytes", blob.size));
-            return Err(ImageError::Invalid { image, what: what.to_owned(), reason });
-        }
+        self.check_size(what, blob.size)?;
         let mut bytes = Vec::new();
         let mut sink = Sink { inner: &mut bytes, left: blob.size, arrived: |_| {} };
         self.client.store_auth_if_needed(self.reference.resolve_registry(), &self.auth).await;
-        let pulled = self.client.pull_blob(&self.reference, &descriptor(blob), &mut sink).await;
-        pulled.map_err(|error| self.error(what, error))?;
+        let descriptor = descriptor(blob);
+        let pull = self.client.pull_blob(&self.reference, &descriptor, &mut sink);
+        in_time(pull).await.map_err(|error| self.error(what, error))?;
         Ok(bytes)
     }
 
@@ -138,6 +139,15 @@ impl Registry {
             Err(OciDistributionError::IoError(error)) if super::error::is_full(&error) => Err(failed(error)),
             Err(error) => Err(self.error(&format!("layer {}", blob.digest), error)),
         }
+    }
+
+    /// Refuses a document that is too large to be one.
+    fn check_size(&self, what: &str, bytes: u64) -> Result<(), ImageError> {
+        if bytes <= limits::IMAGE_DOCUMENT_BYTES {
+            return Ok(());
+        }
+        let reason = format!("it has {bytes} bytes, above {}", limits::IMAGE_DOCUMENT_BYTES);
+        Err(ImageError::Invalid { image: key(&self.reference), what: what.to_owned(), reason })
     }
 
     fn error(&self, what: &str, error: OciDistributionError) -> ImageError {
@@ -185,6 +195,16 @@ impl Registry {
             actual: actual.to_owned(),
         }
     }
+}
+
+/// A document that goes on arriving is none: the whole of it has to be here in time.
+async fn in_time<T>(
+    fetch: impl Future<Output = Result<T, OciDistributionError>>,
+) -> Result<T, OciDistributionError> {
+    tokio::time::timeout(limits::REGISTRY_DOCUMENT, fetch).await.unwrap_or_else(|_| {
+        let late = format!("it was not whole after {} s", limits::REGISTRY_DOCUMENT.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, late).into())
+    })
 }
 
 fn is_absent(error: &oci_client::errors::OciError) -> bool {

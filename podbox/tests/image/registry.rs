@@ -1,10 +1,12 @@
 //! Pulls: compressions, manifest lists, and what a registry may have wrong.
 
-use super::ground::{Ground, LOOPBACK, count, nothing_remains, run, text};
+use super::ground::{Ground, LOOPBACK, count, image, nothing_remains, run, text};
 use podbox::image::Digest;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
+use std::thread::JoinHandle;
 
 #[test]
 fn gzip_and_zstd_layers_are_pulled_and_shared() {
@@ -101,4 +103,35 @@ fn a_truncated_layer_is_refused() {
         OpenOptions::new().write(true).open(path).unwrap().set_len(size / 2).unwrap()
     });
     ground.refuses("short:1", &["nothing was kept"]);
+}
+
+/// Answers the next requests with these bodies, whatever is asked.
+fn answer(bodies: Vec<Vec<u8>>) -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answering = std::thread::spawn(move || {
+        for body in bodies {
+            let (mut caller, _) = listener.accept().unwrap();
+            let asked = BufReader::new(&caller).lines().map_while(Result::ok);
+            asked.take_while(|line| !line.is_empty()).for_each(drop);
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            // Who has seen enough may hang up.
+            let _ = caller.write_all(head.as_bytes()).and_then(|()| caller.write_all(&body));
+        }
+    });
+    (address, answering)
+}
+
+#[test]
+fn a_manifest_too_large_to_be_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    // First what the registry speaks, then the manifest.
+    let (address, answering) = answer(vec![b"{}".to_vec(), vec![b' '; (8 << 20) + 1]]);
+    let output = image(dir.path(), &["pull", &format!("{address}/large:1")]).output().unwrap();
+    answering.join().unwrap();
+    let error = text(&output.stderr);
+    assert!(!output.status.success(), "{error}");
+    assert!(error.contains("large:1: its manifest is invalid: it has 8388609 bytes, above"), "{error}");
+    nothing_remains(dir.path());
 }
