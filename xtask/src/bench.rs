@@ -56,10 +56,9 @@ pub fn main(args: &Args) -> Result<i32> {
     if args.host || (!args.vm && args.name == "bpf-cost") {
         ensure!(workspace::is_root(), "benchmarks make namespaces and cgroups: run as root");
         eprintln!("bench: on this host");
-        let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new("unshare");
         command.args(["--net", "--mount", "--propagation", "private", "--"]).args(words);
-        command.env("PATH", format!("{}:{path}", bin.display()));
+        command.env("PATH", workspace::search_path(&bin)?);
         let status = command.status().context("cannot start unshare")?;
         return Ok(status.code().unwrap_or(1));
     }

@@ -48,7 +48,10 @@ pub fn main(args: &Args) -> Result<i32> {
         Place::Host(why) => {
             eprintln!("run: on this host: {why}");
             // In our place: the terminal, Ctrl-C and the exit status are podbox's own.
-            let error = Command::new("sh").args(words(&image, &files)).env("PATH", path(&bin)?).exec();
+            let error = Command::new("sh")
+                .args(words(&image, &files))
+                .env("PATH", workspace::search_path(&bin)?)
+                .exec();
             Err(error).context("cannot start sh")
         }
         Place::Vm(why) => {
@@ -105,13 +108,6 @@ fn words(image: &Path, files: &[PathBuf]) -> Vec<String> {
     let mut words = vec!["-c".to_owned(), script.to_owned(), "sh".to_owned(), image.display().to_string()];
     words.extend(files.iter().map(|file| file.display().to_string()));
     words
-}
-
-/// `PATH` with `bin` first.
-fn path(bin: &Path) -> Result<std::ffi::OsString> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::iter::once(bin.to_owned()).chain(std::env::split_paths(&path));
-    std::env::join_paths(dirs).context("the target directory's path can't be in PATH")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Where things are in the workspace, and how the tools start other programs. Knows no verb.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -34,6 +34,19 @@ pub fn vm() -> PathBuf {
     let dir = target().join("vm");
     // Several checkouts may share one by a symbolic link, which the guest would follow from another root.
     dir.canonicalize().unwrap_or(dir)
+}
+
+/// Where the programs are that tests run beside podbox and Debian doesn't have.
+pub fn peers() -> PathBuf {
+    let dir = target().join("peers");
+    dir.canonicalize().unwrap_or(dir)
+}
+
+/// `PATH` for tests, benchmarks and machines: `bin`, those programs, and what the caller has.
+pub fn search_path(bin: &Path) -> Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = [bin.to_owned(), peers().join("bin")].into_iter().chain(std::env::split_paths(&path));
+    std::env::join_paths(dirs).context("the target directory's path can't be in PATH")
 }
 
 /// The tools' own program, to start again. Building the tests may have linked it anew under the running one; the new one

@@ -78,6 +78,10 @@ pub const PACKAGES: &[Package] = &[
     package(&[Peers], "iptables", "/usr/sbin/iptables"),
     package(&[Peers], "iproute2", "/usr/sbin/ip"),
     package(&[Peers], "strace", "/usr/bin/strace"),
+    package(&[Peers], "prometheus", "/usr/bin/promtool"),
+    package(&[Peers], "wrk", "/usr/bin/wrk"),
+    // For the peers that Debian doesn't have.
+    package(&[Peers], "python3-venv", "/usr/lib/python3.11/ensurepip"),
 ];
 
 /// Installs `packages`, with apt's progress on our output.

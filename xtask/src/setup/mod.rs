@@ -6,6 +6,7 @@
 mod apt;
 mod kernel;
 mod linker;
+mod peers;
 
 use std::path::PathBuf;
 
@@ -49,7 +50,8 @@ pub fn ensure(needs: &[Need<'_>]) -> Result<()> {
         match need {
             Need::Build => linker::ensure()?,
             Need::Vm(series) => kernel::ensure(series, &kernel_dir(series))?,
-            Need::Image | Need::Peers => {}
+            Need::Peers => peers::ensure(&workspace::peers())?,
+            Need::Image => {}
         }
     }
     Ok(())

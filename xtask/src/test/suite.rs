@@ -73,6 +73,7 @@ fn one(stage: &str, binary: &Path, test: &str) -> Result<Outcome> {
     command.arg(binary).args([test, "--exact", "--nocapture", "--test-threads=1"]);
     command
         .env("PODBOX_TEST_LEVEL", if stage == "host" { "host" } else { "vm" })
+        .env("PATH", workspace::search_path(&workspace::target().join("debug"))?)
         .current_dir(workspace::root());
     command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said.try_clone()?).process_group(0);
     let ended = wait(&mut command)?;

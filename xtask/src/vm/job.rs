@@ -79,9 +79,9 @@ fn script(command: &[String], bin: &Path, out: &Path) -> Result<String> {
             writeln!(script, "export {name}={}", quote(&value))?;
         }
     }
-    let path = std::env::var("PATH").unwrap_or_default();
-    let path =
-        format!("{}:{path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", bin.display());
+    let path = workspace::search_path(bin)?;
+    let path = path.to_str().context("PATH is not UTF-8")?;
+    let path = format!("{path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     writeln!(script, "export PATH={}", quote(&path))?;
     writeln!(script, "export PODBOX_VM_OUT={}", quote(&out.display().to_string()))?;
     let here = std::env::current_dir().context("cannot tell the present directory")?;

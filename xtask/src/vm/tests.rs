@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Request, SERIES, run};
+use crate::setup;
 
 fn sh(series: &str, script: &str) -> anyhow::Result<i32> {
     run(&Request {
@@ -102,4 +103,15 @@ fn an_interrupt_is_for_the_command_and_its_answer_counts() {
     kill(Pid::from_raw(tools.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     assert_eq!(lines.next().unwrap().unwrap(), "bye");
     assert_eq!(tools.wait().unwrap().code(), Some(9));
+}
+
+#[test]
+#[ignore = "boots virtual machines"]
+fn the_tests_peers_run_in_a_machine() {
+    setup::ensure(&[setup::Need::Peers]).unwrap();
+    let script = "kubectl version --client | grep -q ' v1.35' || exit 1
+        helm version --short | grep -q ^v4 || exit 2
+        python3 -c 'import kubernetes; kubernetes.client.V1Pod()' || exit 3
+        promtool --version && wrk --version | grep ^wrk && exit 0";
+    assert_eq!(sh(SERIES[1], script).unwrap(), 0);
 }
