@@ -94,6 +94,22 @@ pub fn decode(file: &str, bytes: &[u8]) -> Result<Vec<Document>, ManifestError> 
     }
 }
 
+/// The tree of YAML's one document, and the paths of the keys that came twice. The error is for people, in the words of
+/// YAML's parser.
+pub(super) fn tree(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
+    if nesting(bytes) > limits::MANIFEST_BRACKETS {
+        return Err(format!("over {} brackets are open inside of each other", limits::MANIFEST_BRACKETS));
+    }
+    let Some(document) = serde_yaml::Deserializer::from_slice(bytes).next() else {
+        return Ok((Value::Null, Vec::new()));
+    };
+    let Survey { value, duplicates } = Survey::of(document).map_err(|error| {
+        let text = error.to_string();
+        text.rfind(" at line ").map_or(text.clone(), |end| text[..end].to_owned())
+    })?;
+    Ok((value, duplicates))
+}
+
 /// How many brackets are open at most, as far as the bytes tell without parsing. The parser's time grows with its
 /// square. Those within text count too, which is why the limit is far above what a manifest nests.
 fn nesting(bytes: &[u8]) -> usize {

@@ -1,7 +1,9 @@
 //! The words that podbox's modules exchange. Rank 0: data and pure functions, no effects.
 
 pub mod admission;
+pub mod apply;
 pub mod attribution;
+pub mod decode;
 pub mod discovery;
 pub mod error;
 pub mod event;
