@@ -106,7 +106,7 @@ pub async fn serve<L: Listener, H: Handler>(mut listener: L, handler: Arc<H>) {
     }
 }
 
-async fn connection<S, H>(stream: S, peer: Peer, handler: Arc<H>)
+pub(super) async fn connection<S, H>(stream: S, peer: Peer, handler: Arc<H>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
