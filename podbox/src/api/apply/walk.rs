@@ -108,7 +108,7 @@ impl<'s> Place<'s> {
     }
 
     /// The items of a list by their steps. Of those that are the same, the first counts; one without its keys has none.
-    fn items<'v>(self, list: &'v [Value]) -> Vec<(Box<str>, &'v Value)> {
+    fn items(self, list: &[Value]) -> Vec<(Box<str>, &Value)> {
         list.iter().filter_map(|item| Some((self.step(item).ok()?, item))).collect()
     }
 }
