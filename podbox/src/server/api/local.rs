@@ -4,9 +4,10 @@ use super::answer::Rendered;
 use super::delete::DeleteOptions;
 use super::media::Media;
 use super::path::Info;
-use super::query::{Query, Validation, WriteOptions};
+use super::query::{Query, WriteOptions};
 use super::request::Head;
 use super::{Api, Call};
+use crate::api::decode::FieldValidation;
 use crate::api::kinds::Kind;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
@@ -55,7 +56,7 @@ impl Local {
         WriteOptions {
             dry_run: false,
             manager: self.name.to_owned(),
-            validation: Validation::Strict,
+            validation: FieldValidation::Strict,
             force: false,
         }
     }

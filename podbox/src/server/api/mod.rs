@@ -23,6 +23,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use crate::api::decode::{self, Target};
 use crate::api::kinds::{Kind, Kinds, Verb};
 use crate::api::logs::Logs;
 use crate::api::object;
@@ -340,7 +341,11 @@ impl Api {
                 fields.insert("kind".into(), kind.kind.to_string().into());
                 fields.insert("apiVersion".into(), kind.api_version().into());
             }
-            patch.apply(whole)
+            let patched = patch.apply(whole)?;
+            let words = patched.clone();
+            let target = Target::from(&**kind);
+            let decoded = decode::patched(patched, &target, options.validation, || patch.shown(&words))?;
+            Ok(decoded.object)
         };
         let written = self.update(call, status, &options, &change).await?;
         self.show(call, written, Vec::new())

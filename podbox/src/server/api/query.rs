@@ -1,5 +1,6 @@
 //! The query parameters of API requests, read and judged in upstream's words. Pure.
 
+use crate::api::decode::FieldValidation;
 use crate::api::field::{Errors, Path, Reason};
 use crate::api::selector::{Fields, Labels};
 use crate::api::status::ApiError;
@@ -186,17 +187,6 @@ fn refuse(kind: &str, errors: &Errors) -> Result<(), ApiError> {
     }
 }
 
-/// What to do about fields that a kind does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Validation {
-    /// Drop them.
-    Ignore,
-    /// Drop them, and say so in a `Warning`.
-    Warn,
-    /// Refuse the request.
-    Strict,
-}
-
 /// What a write asks for.
 #[derive(Clone, Debug)]
 pub struct WriteOptions {
@@ -205,7 +195,7 @@ pub struct WriteOptions {
     /// Who owns the fields that it sets.
     pub manager: String,
     /// What to do about unknown fields.
-    pub validation: Validation,
+    pub validation: FieldValidation,
     /// For server-side apply: take fields over from other managers.
     pub force: bool,
 }
@@ -229,13 +219,13 @@ impl WriteOptions {
         }
         dry_run_errors(query.all("dryRun"), &mut errors);
         let validation = match query.text("fieldValidation") {
-            "Strict" => Validation::Strict,
-            "Warn" | "" => Validation::Warn,
-            "Ignore" => Validation::Ignore,
+            "Strict" => FieldValidation::Strict,
+            "Warn" | "" => FieldValidation::Warn,
+            "Ignore" => FieldValidation::Ignore,
             other => {
                 let field = root.child("fieldValidation");
                 errors.not_supported(&field, other, &["Ignore", "Strict", "Warn"]);
-                Validation::Warn
+                FieldValidation::Warn
             }
         };
         refuse(kind, &errors)?;

@@ -1,7 +1,8 @@
 //! What a request says of itself: who sends it, what it accepts, and its body, bounded in size and time.
 
-use super::query::{Validation, WriteOptions};
+use super::query::WriteOptions;
 use super::{Api, Call};
+use crate::api::decode::{self, Format, Target};
 use crate::api::status::ApiError;
 use crate::api::user::User;
 use crate::limits;
@@ -99,36 +100,17 @@ impl Api {
         options: &WriteOptions,
     ) -> Result<(Value, Vec<String>), ApiError> {
         let bytes = read(body).await?;
-        let _ = Validation::Warn == options.validation;
-        let kind = &call.kind;
         let content_type = call.head.content_type.split(';').next().unwrap_or_default().trim();
-        let parsed = match content_type {
-            "" | "application/json" => {
-                serde_json::from_slice::<Value>(&bytes).map_err(|error| error.to_string())
-            }
-            "application/yaml" => serde_yaml::from_slice::<Value>(&bytes).map_err(|error| error.to_string()),
+        let format = match content_type {
+            "" | "application/json" => Format::Json,
+            "application/yaml" => Format::Yaml,
             _ => {
                 let message = "the body of the request was in an unknown format - accepted media types include: \
                                application/json, application/yaml";
                 return Err(ApiError::new(415, "UnsupportedMediaType", message));
             }
         };
-        let object = parsed.map_err(|why| {
-            ApiError::bad_request(format!(
-                "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why}",
-                kind.kind
-            ))
-        })?;
-        let given = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
-        let (name, version) = (given("kind"), given("apiVersion"));
-        let other = (!name.is_empty() && name != *kind.kind)
-            || (!version.is_empty() && version != kind.api_version());
-        if !object.is_object() || other {
-            return Err(ApiError::bad_request(format!(
-                "{name} in version {version:?} cannot be handled as a {}",
-                kind.kind
-            )));
-        }
-        Ok((object, Vec::new()))
+        let decoded = decode::body(&bytes, format, &Target::from(&*call.kind), options.validation)?;
+        Ok((decoded.object, decoded.warnings))
     }
 }

@@ -44,41 +44,64 @@ impl Client {
     }
 }
 
-/// What the recordings put in the place of what differs from run to run.
+/// What the recordings put a placeholder for, because it differs from run to run.
 #[derive(Default)]
 struct Memory {
-    /// The last revision and uid of each object, by path.
-    objects: BTreeMap<String, (String, String)>,
+    /// Each object as the server last answered it, by path.
+    objects: BTreeMap<String, Value>,
     token: String,
 }
 
 impl Memory {
-    fn fill(&self, value: &mut Value, path: &str) {
+    /// Puts the object's own values in the places of placeholders.
+    fn fill(&self, value: &mut Value, now: &Value, object: &Value) {
         match value {
-            Value::String(text) => {
-                let (version, uid) = self.objects.get(path).cloned().unwrap_or_default();
-                for (mark, with) in [("<rv>", &version), ("<uid>", &uid), ("<continue>", &self.token)] {
-                    if text.contains(mark) {
-                        *text = text.replace(mark, with);
+            Value::String(text) if text.contains('<') => {
+                let word = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+                match now {
+                    Value::Null => {}
+                    now if text.starts_with('<') && text.ends_with('>') => {
+                        *value = now.clone();
+                        return;
                     }
+                    Value::String(now) => {
+                        now.clone_into(text);
+                        return;
+                    }
+                    _ => {}
+                }
+                for (mark, with) in [
+                    ("<rv>", word("resourceVersion")),
+                    ("<uid>", word("uid")),
+                    ("<time>", "2020-01-01T00:00:00Z".to_owned()),
+                    ("<continue>", self.token.clone()),
+                ] {
+                    *text = text.replace(mark, &with);
                 }
             }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.fill(item, path)),
-            Value::Object(fields) => fields.values_mut().for_each(|field| self.fill(field, path)),
+            Value::Array(items) => {
+                items.iter_mut().enumerate().for_each(|(index, item)| self.fill(item, &now[index], object));
+            }
+            Value::Object(fields) => {
+                fields.iter_mut().for_each(|(name, field)| self.fill(field, &now[name.as_str()], object));
+            }
             _ => {}
         }
     }
 
+    fn of(&self, path: &str) -> Value {
+        self.objects.get(path).cloned().unwrap_or_default()
+    }
+
     fn note(&mut self, path: &str, response: &Value) {
         let text = |field: &str| response["metadata"][field].as_str().unwrap_or_default().to_owned();
-        let (version, uid, name) = (text("resourceVersion"), text("uid"), text("name"));
         if !text("continue").is_empty() {
             self.token = text("continue");
         }
-        let path = path.split('?').next().unwrap_or_default();
-        if !version.is_empty() {
-            self.objects.insert(path.to_owned(), (version.clone(), uid.clone()));
-            self.objects.insert(format!("{path}/{name}"), (version, uid));
+        if !text("resourceVersion").is_empty() {
+            let name = text("name");
+            self.objects.insert(path.to_owned(), response.clone());
+            self.objects.insert(format!("{path}/{name}"), response.clone());
         }
     }
 }
@@ -113,20 +136,21 @@ async fn replay(file: &str) -> (usize, Vec<String>) {
         }
         let bare = path.split('?').next().unwrap();
         let mut target = Value::String(path.to_owned());
-        memory.fill(&mut target, bare);
+        let now = memory.of(bare);
+        memory.fill(&mut target, &Value::Null, &now);
         let mut body = line["request"]["body"].clone();
         let bytes = match &mut body {
             Value::Null => Bytes::new(),
             Value::String(text) => Bytes::from(text.clone()),
             value => {
-                memory.fill(value, bare);
+                memory.fill(value, &now, &now);
                 serde_json::to_vec(value).unwrap().into()
             }
         };
         let target = target.as_str().unwrap().to_owned();
         let (code, bytes) = client.send(method, &target, &line["request"]["headers"], bytes).await;
         let response: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        memory.note(path, &response);
+        memory.note(bare, &response);
         tidy_up(&mut client, name, method, bare, code, &response).await;
         if u64::from(code) == line["status"].as_u64().unwrap() {
             same += 1;

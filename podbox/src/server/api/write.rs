@@ -8,6 +8,8 @@
 use super::answer::Rendered;
 use super::query::WriteOptions;
 use super::{Api, Call};
+use crate::api::apply;
+use crate::api::decode::Target;
 use crate::api::field::Errors;
 use crate::api::kinds::Kind;
 use crate::api::lifecycle;
@@ -85,6 +87,14 @@ fn refuse(kind: &Kind, name: &str, errors: &Errors) -> Result<(), ApiError> {
     }
 }
 
+/// Notes who owns the fields that a write sets.
+fn owned(kind: &Kind, old: &Value, new: &mut Value, subresource: &str, manager: &str) {
+    let (now, version) = (object::time(clock::wall()), kind.api_version());
+    let reset = apply::reset(kind, subresource);
+    let write = apply::Write { manager, subresource, api_version: &version, now: &now, reset };
+    apply::update(old, new, &Target::from(kind), &write);
+}
+
 impl Api {
     /// Creates an object.
     pub async fn create(
@@ -103,6 +113,8 @@ impl Api {
             object::set(&mut object, "name", name);
         }
         lifecycle::born(&mut object, kind, crate::chance::uid(), clock::wall());
+        let mut object = kind.rules.default(object).map_err(|error| undecodable(kind, &error))?;
+        owned(kind, &Value::Null, &mut object, "", &options.manager);
         let mut warnings = self.admit_create(call, &mut object)?;
         let admitted = kind.rules.admit(object, Write::Create).map_err(|error| undecodable(kind, &error))?;
         let mut errors = self.metadata_errors(kind, &admitted.object, None);
@@ -154,7 +166,8 @@ impl Api {
                 return Err(self.conflict(call, named));
             }
             let fixed = !named.is_empty() && named != object::text(&old, "resourceVersion");
-            let Some((new, warnings)) = self.revise(call, status, new, &old)? else {
+            let revised = self.revise(call, status, new, &old, &options.manager)?;
+            let Some((new, warnings)) = revised else {
                 return Ok(Written { object: Rendered::Entry(entry), created: false, warnings: Vec::new() });
             };
             if options.dry_run {
@@ -190,6 +203,7 @@ impl Api {
         status: bool,
         mut new: Value,
         old: &Value,
+        manager: &str,
     ) -> Result<Option<(Value, Vec<String>)>, ApiError> {
         let kind = &call.kind;
         call.check_name(&new)?;
@@ -201,6 +215,8 @@ impl Api {
             return Err(ApiError::conflict(&kind.group, &kind.plural, object::name(old), &why));
         }
         lifecycle::keep(&mut new, old);
+        let mut new = kind.rules.default(new).map_err(|error| undecodable(kind, &error))?;
+        owned(kind, old, &mut new, if status { "status" } else { "" }, manager);
         let write = if status { Write::Status(old) } else { Write::Update(old) };
         let admitted = kind.rules.admit(new, write).map_err(|error| undecodable(kind, &error))?;
         let mut new = admitted.object;
