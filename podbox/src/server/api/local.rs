@@ -58,6 +58,7 @@ impl Local {
             manager: self.name.to_owned(),
             validation: FieldValidation::Strict,
             force: false,
+            apply: false,
         }
     }
 

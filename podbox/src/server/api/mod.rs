@@ -7,6 +7,7 @@
 mod admit;
 
 mod answer;
+mod applying;
 mod binding;
 mod delete;
 pub mod local;
@@ -331,6 +332,9 @@ impl Api {
     }
 
     async fn patch(&self, call: &Call, body: Incoming, status: bool) -> Result<Response<Body>, ApiError> {
+        if call.head.content_type.starts_with("application/apply-patch+yaml") {
+            return self.apply(call, body, status).await;
+        }
         let options = WriteOptions::read(&call.query, "PatchOptions", &call.head.agent, false)?;
         let bytes: Bytes = request::read(body).await?;
         let patch = crate::api::patch::Patch::read(&call.head.content_type, &bytes)?;

@@ -198,6 +198,8 @@ pub struct WriteOptions {
     pub validation: FieldValidation,
     /// For server-side apply: take fields over from other managers.
     pub force: bool,
+    /// Whether it is a server-side apply, which notes by itself who owns what.
+    pub apply: bool,
 }
 
 impl WriteOptions {
@@ -239,6 +241,7 @@ impl WriteOptions {
             manager,
             validation,
             force: query.flag("force"),
+            apply,
         })
     }
 }

@@ -114,7 +114,9 @@ impl Api {
         }
         lifecycle::born(&mut object, kind, crate::chance::uid(), clock::wall());
         let mut object = kind.rules.default(object).map_err(|error| undecodable(kind, &error))?;
-        owned(kind, &Value::Null, &mut object, "", &options.manager);
+        if !options.apply {
+            owned(kind, &Value::Null, &mut object, "", &options.manager);
+        }
         let mut warnings = self.admit_create(call, &mut object)?;
         let admitted = kind.rules.admit(object, Write::Create).map_err(|error| undecodable(kind, &error))?;
         let mut errors = self.metadata_errors(kind, &admitted.object, None);
@@ -166,7 +168,7 @@ impl Api {
                 return Err(self.conflict(call, named));
             }
             let fixed = !named.is_empty() && named != object::text(&old, "resourceVersion");
-            let revised = self.revise(call, status, new, &old, &options.manager)?;
+            let revised = self.revise(call, status, new, &old, options)?;
             let Some((new, warnings)) = revised else {
                 return Ok(Written { object: Rendered::Entry(entry), created: false, warnings: Vec::new() });
             };
@@ -203,7 +205,7 @@ impl Api {
         status: bool,
         mut new: Value,
         old: &Value,
-        manager: &str,
+        options: &WriteOptions,
     ) -> Result<Option<(Value, Vec<String>)>, ApiError> {
         let kind = &call.kind;
         call.check_name(&new)?;
@@ -216,7 +218,9 @@ impl Api {
         }
         lifecycle::keep(&mut new, old);
         let mut new = kind.rules.default(new).map_err(|error| undecodable(kind, &error))?;
-        owned(kind, old, &mut new, if status { "status" } else { "" }, manager);
+        if !options.apply {
+            owned(kind, old, &mut new, if status { "status" } else { "" }, &options.manager);
+        }
         let write = if status { Write::Status(old) } else { Write::Update(old) };
         let admitted = kind.rules.admit(new, write).map_err(|error| undecodable(kind, &error))?;
         let mut new = admitted.object;
