@@ -9,6 +9,8 @@
 //! The build compresses shapes and descriptions apart: [`builtin`] loads the shapes once, when first asked, and only
 //! [`openapi`] reads descriptions. What a kind's values mean is not known here.
 
+pub mod openapi;
+
 #[cfg(test)]
 mod tests;
 
