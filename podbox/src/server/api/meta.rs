@@ -6,6 +6,7 @@ use super::path::Info;
 use super::request::Head;
 use super::{Api, not_allowed, unknown};
 use crate::api::discovery;
+use crate::api::schema::openapi;
 use crate::api::status::ApiError;
 use crate::server::http::{self, Body};
 use hyper::{Method, Response, StatusCode};
@@ -72,6 +73,17 @@ impl Api {
             },
             ["api", _] | ["apis", _, _] => {
                 plain(discovery::resource_list(&kinds, &info.group, &info.version).ok_or_else(unknown)?)
+            }
+            // In JSON whatever the client would like best: kubectl asks for protobuf alone, and reads both.
+            ["openapi", "v2"] => answer::plain(200, &openapi::v2(&kinds), Media::JSON, &[]),
+            ["openapi", "v3"] => answer::plain(200, &openapi::index(&kinds), Media::JSON, &[]),
+            ["openapi", "v3", rest @ ..] => {
+                let found = match rest {
+                    ["api", version] => openapi::v3(&kinds, "", version),
+                    ["apis", group, version] => openapi::v3(&kinds, group, version),
+                    _ => None,
+                };
+                found.map_or_else(|| Ok(no_page()), |value| answer::plain(200, &value, Media::JSON, &[]))
             }
             _ => Ok(no_page()),
         }
