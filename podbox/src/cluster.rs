@@ -3,13 +3,15 @@
 use crate::api::kinds::Kinds;
 use crate::api::objects::Objects;
 use crate::api::status::ApiError;
+use crate::auth::authority::{Authority, PkiError};
+use crate::auth::tls::{Certificate, TlsError};
 use crate::config::Config;
-use crate::pki::{Authority, PkiError};
 use crate::server::api::Api;
 use crate::server::api::local::Local;
 use crate::server::http;
-use crate::server::tls::{Tls, TlsError};
+use crate::server::tls::Tls;
 use crate::store::{DiskError, Store};
+use crate::{clock, limits};
 use serde_json::json;
 use std::fs;
 use std::io;
@@ -24,6 +26,9 @@ use tokio::task::JoinSet;
 const SOCKET: &str = "api.sock";
 /// Namespaces that are there from the beginning.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Where pods find the API: the first address of the services' range.
+const SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
 
 /// Why the API could not start.
 #[derive(Debug, thiserror::Error)]
@@ -79,14 +84,15 @@ impl Cluster {
     /// Opens the store and serves the API. The caller holds the host's lock.
     pub async fn start(config: &Config, node: &str) -> Result<Cluster, ClusterError> {
         let store = Store::open(&config.state_dir.join("store"))?;
-        let authority = Authority::open(&config.state_dir)?;
+        let authority = Authority::open(&config.state_dir, clock::wall())?;
         let address = config.api_addr;
         let listen = |source| ClusterError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?;
         let reached = reached_at(bound);
-        let (names, addresses) = (names(node), addresses(bound.ip()));
-        let tls = Tls::new(listener, &authority, &names, &addresses)?;
+        let certificate = Certificate::new(&authority, names(node), addresses(bound.ip()), clock::wall())?;
+        let certificate = Arc::new(certificate);
+        let tls = Tls::new(listener, &authority, Arc::clone(&certificate))?;
         let api = Arc::new(Api::new(store.clone(), Kinds::new(), reached.to_string()));
         let first = Local::new(Arc::clone(&api), "podbox");
         for name in NAMESPACES {
@@ -96,8 +102,10 @@ impl Cluster {
         let socket = config.run_dir.join(SOCKET);
         let local = unix(&socket).map_err(|source| ClusterError::Socket { path: socket.clone(), source })?;
         let kubeconfig = kubeconfig(config);
-        authority.write_kubeconfig(&kubeconfig, &format!("https://{reached}"))?;
+        let server = format!("https://{reached}");
+        authority.write_kubeconfig(&kubeconfig, &server, clock::wall())?;
         let mut tasks = JoinSet::new();
+        tasks.spawn(renew(authority, certificate, kubeconfig.clone(), server));
         tasks.spawn(http::serve(tls, Arc::clone(&api)));
         tasks.spawn(http::serve(local, Arc::clone(&api)));
         Ok(Cluster { api, kubeconfig, store, socket, tasks })
@@ -111,6 +119,36 @@ impl Cluster {
         self.store.close().await;
         let _ = fs::remove_file(&self.socket);
     }
+}
+
+/// Replaces the server's and the administrator's certificates before they end.
+async fn renew(authority: Authority, certificate: Arc<Certificate>, kubeconfig: PathBuf, server: String) {
+    let mut look = tokio::time::interval(limits::CERTIFICATE_CHECK);
+    let mut stale = false;
+    loop {
+        look.tick().await;
+        let now = clock::wall();
+        match certificate.renew(&authority, now) {
+            Ok(renewed) => stale |= renewed,
+            Err(error) => tracing::warn!(error = causes(&error), "renewing the API's certificate failed"),
+        }
+        if !stale {
+            continue;
+        }
+        match authority.write_kubeconfig(&kubeconfig, &server, now) {
+            Ok(()) => {
+                stale = false;
+                tracing::info!("the API's certificate and {} are new", kubeconfig.display());
+            }
+            Err(error) => tracing::warn!(error = causes(&error), "renewing the kubeconfig failed"),
+        }
+    }
+}
+
+/// An error and what it came from, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The address a client on this host uses.
@@ -133,7 +171,7 @@ fn names(node: &str) -> Vec<String> {
 }
 
 fn addresses(bound: IpAddr) -> Vec<IpAddr> {
-    let mut all = vec![IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+    let mut all = vec![IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST), SERVICE];
     if !bound.is_unspecified() && !all.contains(&bound) {
         all.push(bound);
     }

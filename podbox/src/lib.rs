@@ -12,9 +12,9 @@ pub mod limits;
 pub mod metrics;
 
 // Ranks 1 and 2: per subject a pure core, and the hands that apply it.
+pub mod auth;
 pub mod image;
 pub mod net;
-pub mod pki;
 pub mod pod;
 pub mod sandbox;
 pub mod store;

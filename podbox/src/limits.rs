@@ -126,3 +126,7 @@ pub const PODS: u32 = 110;
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Bytes of a log that a reader takes at once.
 pub const LOG_CHUNK: usize = 64 << 10;
+/// Tickets for resuming a TLS session that a client gets at once.
+pub const TLS_TICKETS: usize = 2;
+/// Between two looks at whether a certificate has to be renewed.
+pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);

@@ -1,33 +1,15 @@
-//! TLS for the API: the node's own certificate, and clients' certificates as who they are.
-//!
-//! A client without a certificate may connect: it may have a token, or ask for what everybody may know.
+//! A listener whose connections are TLS, each with whom its certificate names.
 
 use super::http::{Listener, Peer};
-use crate::api::user::User;
-use crate::limits;
-use crate::pki::{Authority, PkiError};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use crate::auth::authority::Authority;
+use crate::auth::certificate::identify;
+use crate::auth::tls::{self, Certificate, TlsError};
+use crate::{clock, limits};
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use x509_parser::prelude::{FromDer, X509Certificate};
-
-/// Why TLS cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The certificate.
-    #[error(transparent)]
-    Pki(#[from] PkiError),
-    /// The library refuses it.
-    #[error("setting up TLS failed")]
-    Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
 
 /// A listener whose connections are TLS.
 pub struct Tls {
@@ -36,35 +18,15 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// TLS on a listener, under these names and addresses.
+    /// TLS on a listener, with this certificate.
     pub fn new(
         listener: TcpListener,
         authority: &Authority,
-        names: &[String],
-        addresses: &[IpAddr],
+        certificate: Arc<Certificate>,
     ) -> Result<Tls, TlsError> {
-        let (certificate, key) = authority.server(names, addresses)?.der();
-        let config = config(authority, certificate, key).map_err(TlsError::Setup)?;
+        let config = tls::server(authority, certificate)?;
         Ok(Tls { listener, acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
-}
-
-fn config(
-    authority: &Authority,
-    certificate: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
-) -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes())?)?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-    let verifier = verifier.allow_unauthenticated().build()?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![certificate], key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 impl Listener for Tls {
@@ -85,17 +47,15 @@ impl Listener for Tls {
             raw.set_nodelay(true)?;
             let shaken = tokio::time::timeout(limits::HEADER_READ, acceptor.accept(raw)).await;
             let stream = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            let user = stream.get_ref().1.peer_certificates().and_then(|chain| who(chain.first()?));
+            let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let user = shown.map(|certificate| identify(certificate, clock::wall()).ok_or_else(over));
+            let user = user.transpose()?;
             Ok((stream, Peer(user)))
         }
     }
 }
 
-/// Who a certificate is of: its common name, and its organisations as groups.
-fn who(certificate: &CertificateDer<'_>) -> Option<User> {
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let subject = parsed.subject();
-    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let groups = subject.iter_organization().filter_map(|group| group.as_str().ok().map(str::to_owned));
-    Some(User::authenticated(name, groups))
+/// A session may be resumed after its certificate ended.
+fn over() -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, "the client's certificate names nobody, or is over")
 }

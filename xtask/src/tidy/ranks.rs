@@ -20,6 +20,7 @@ const RANKS: &[(&str, Rank)] = &[
     ("sandbox::spec", 0),
     ("sandbox::runtime", 0),
     // Pure cores.
+    ("auth::*", 1),
     ("pod::*", 1),
     ("net::diff", 1),
     ("net::ipam", 1),
@@ -38,7 +39,9 @@ const RANKS: &[(&str, Rank)] = &[
     ("image::*", 2),
     ("net::*", 2),
     ("sandbox::*", 2),
-    ("pki", 2),
+    ("auth::authority", 2),
+    ("auth::file", 2),
+    ("auth::tls", 2),
     ("store::*", 2),
     ("trace::*", 2),
     // Loops.
