@@ -130,3 +130,5 @@ pub const LOG_CHUNK: usize = 64 << 10;
 pub const TLS_TICKETS: usize = 2;
 /// Between two looks at whether a certificate has to be renewed.
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
+/// Single permissions that the rules of one role may mean when it is judged whether its writer holds them.
+pub const RULE_PARTS: usize = 20_000;

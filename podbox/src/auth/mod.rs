@@ -18,4 +18,5 @@ pub mod attributes;
 pub mod authority;
 pub mod certificate;
 mod file;
+pub mod rbac;
 pub mod tls;
