@@ -132,3 +132,11 @@ pub const TLS_TICKETS: usize = 2;
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
 /// Single permissions that the rules of one role may mean when it is judged whether its writer holds them.
 pub const RULE_PARTS: usize = 20_000;
+/// Bytes of a bearer token.
+pub const TOKEN_BYTES: usize = 16 << 10;
+/// Tokens whose signatures are remembered as good.
+pub const TOKENS_REMEMBERED: usize = 4096;
+/// How long a service account's token is good at most.
+pub const TOKEN_LIFE: Duration = Duration::from_secs(365 * 86_400);
+/// How long it is good when nothing else is asked.
+pub const TOKEN_DEFAULT: Duration = Duration::from_secs(3600);

@@ -20,3 +20,4 @@ pub mod certificate;
 mod file;
 pub mod rbac;
 pub mod tls;
+pub mod token;
