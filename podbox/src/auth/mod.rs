@@ -18,6 +18,8 @@ pub mod attributes;
 pub mod authority;
 pub mod certificate;
 mod file;
+pub mod impersonate;
 pub mod rbac;
+pub mod review;
 pub mod tls;
 pub mod token;
