@@ -140,15 +140,20 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        fs::write(self.cgroup.join("cgroup.kill"), "1").ok();
-        let events = self.cgroup.join("cgroup.events");
-        wait_until("killed processes are gone", Duration::from_secs(30), || {
-            !fs::read_to_string(&events).unwrap_or_default().contains("populated 1")
-        });
-        remove_cgroups(&self.cgroup);
+        end_cgroup(&self.cgroup);
         umount2(&self.dir, MntFlags::MNT_DETACH).ok();
         fs::remove_dir(&self.dir).ok();
     }
+}
+
+/// Kills what is in a cgroup and takes it away.
+pub fn end_cgroup(path: &Path) {
+    fs::write(path.join("cgroup.kill"), "1").ok();
+    let events = path.join("cgroup.events");
+    wait_until("killed processes are gone", Duration::from_secs(30), || {
+        !fs::read_to_string(&events).unwrap_or_default().contains("populated 1")
+    });
+    remove_cgroups(path);
 }
 
 /// Where cgroup v2 is, with every controller handed on.

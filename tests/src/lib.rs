@@ -5,6 +5,7 @@
 //! and mount namespace of its own, on this host's kernel and on two others in virtual machines. A test that can't run
 //! where it is prints `SKIPPED name: why` on standard error and returns; the tool counts it by that line.
 
+pub mod api;
 pub mod events;
 pub mod host;
 pub mod log;

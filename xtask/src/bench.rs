@@ -27,9 +27,9 @@ exec podbox-bench "$@"
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Which one.
-    #[arg(value_parser = ["pod-start", "exec", "bpf-cost", "memory", "store"])]
+    #[arg(value_parser = ["pod-start", "exec", "bpf-cost", "memory", "store", "api"])]
     name: String,
-    /// Run in a virtual machine; the default, except for bpf-cost.
+    /// Run in a virtual machine; the default, except for bpf-cost and api.
     #[arg(long, conflicts_with = "host")]
     vm: bool,
     /// Run on this host's kernel, in a network and mount namespace of its own.
@@ -53,7 +53,7 @@ pub fn main(args: &Args) -> Result<i32> {
     let samples = args.samples.to_string();
     let words = ["sh", "-c", PREPARE, "sh", &image, &args.name, &samples];
     let bin = workspace::target().join("release");
-    if args.host || (!args.vm && args.name == "bpf-cost") {
+    if args.host || (!args.vm && ["bpf-cost", "api"].contains(&&*args.name)) {
         ensure!(workspace::is_root(), "benchmarks make namespaces and cgroups: run as root");
         eprintln!("bench: on this host");
         let mut command = Command::new("unshare");

@@ -80,6 +80,7 @@ pub const PACKAGES: &[Package] = &[
     package(&[Peers], "strace", "/usr/bin/strace"),
     package(&[Peers], "prometheus", "/usr/bin/promtool"),
     package(&[Peers], "wrk", "/usr/bin/wrk"),
+    package(&[Peers], "etcd-server", "/usr/bin/etcd"),
     // For the peers that Debian doesn't have.
     package(&[Peers], "python3-venv", "/usr/lib/python3.11/ensurepip"),
 ];

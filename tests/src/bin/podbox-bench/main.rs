@@ -3,8 +3,9 @@
 //!
 //! Everything that is compared is sampled in turn in the same run (A B C A B C …), since machines drift; medians
 //! and p99 are told, and ratios of medians. The whole daemon is in this process, with the real store, keeper, BPF
-//! programs and network; only `memory` starts `podbox run` itself, as its own process is what it measures.
+//! programs and network; only `memory` and `api` start podbox itself, as its own process is what they measure.
 
+mod api;
 mod cost;
 mod floor;
 mod memory;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 
 fn main() -> Result<ExitCode> {
     let mut words = std::env::args().skip(1);
-    let name = words.next().context("which benchmark? pod-start, exec, bpf-cost, memory or store")?;
+    let name = words.next().context("which benchmark? pod-start, exec, bpf-cost, memory, store or api")?;
     if name == "keeper" || name.starts_with('-') {
         // The engine starts its keeper from the program it runs in.
         return Ok(podbox::cli::main());
@@ -32,6 +33,7 @@ fn main() -> Result<ExitCode> {
             "bpf-cost" => cost::run().await,
             "memory" => memory::run().await,
             "store" => store::run().await,
+            "api" => api::run().await,
             other => bail!("there is no benchmark {other:?}"),
         }
     })?;

@@ -28,6 +28,11 @@ impl Samples {
         self.name == name
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.sorted.len()
+    }
+
     /// In milliseconds.
     pub fn median_ms(&self) -> f64 {
         self.quantile(50)
