@@ -1,10 +1,13 @@
 //! The cluster's side of a node: the store, the API over it, and what every cluster has from its first moment.
 
+mod aggregation;
+mod namespaces;
+
 use crate::api::kinds::Kinds;
-use crate::api::objects::Objects;
 use crate::api::status::ApiError;
 use crate::auth::authority::{Authority, PkiError};
 use crate::auth::tls::{Certificate, TlsError};
+use crate::auth::token::{KeyError, Tokens};
 use crate::config::Config;
 use crate::server::api::Api;
 use crate::server::api::local::Local;
@@ -12,7 +15,7 @@ use crate::server::http;
 use crate::server::tls::Tls;
 use crate::store::{DiskError, Store};
 use crate::{clock, limits};
-use serde_json::json;
+use namespaces::Namespaces;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,8 +27,6 @@ use tokio::task::JoinSet;
 
 /// The API's own socket in the run directory: root's alone, without TLS.
 const SOCKET: &str = "api.sock";
-/// Namespaces that are there from the beginning.
-const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// Where pods find the API: the first address of the services' range.
 const SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
@@ -39,6 +40,9 @@ pub enum ClusterError {
     /// Keys.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The key for tokens.
+    #[error(transparent)]
+    Tokens(#[from] KeyError),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -93,18 +97,19 @@ impl Cluster {
         let certificate = Certificate::new(&authority, names(node), addresses(bound.ip()), clock::wall())?;
         let certificate = Arc::new(certificate);
         let tls = Tls::new(listener, &authority, Arc::clone(&certificate))?;
-        let api = Arc::new(Api::new(store.clone(), Kinds::new(), reached.to_string()));
-        let first = Local::new(Arc::clone(&api), "podbox");
-        for name in NAMESPACES {
-            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            first.ensure(namespace).await.map_err(ClusterError::First)?;
-        }
+        let tokens = Tokens::new(authority.token_key())?;
+        let api = Arc::new(Api::new(store.clone(), Kinds::new(), reached.to_string(), tokens));
+        api.furnish().await.map_err(ClusterError::First)?;
         let socket = config.run_dir.join(SOCKET);
         let local = unix(&socket).map_err(|source| ClusterError::Socket { path: socket.clone(), source })?;
         let kubeconfig = kubeconfig(config);
         let server = format!("https://{reached}");
         authority.write_kubeconfig(&kubeconfig, &server, clock::wall())?;
         let mut tasks = JoinSet::new();
+        let controller = Local::new(Arc::clone(&api), "podbox");
+        let namespaces = Namespaces::new(store.clone(), controller, authority.pem().to_owned());
+        tasks.spawn(namespaces.run());
+        tasks.spawn(aggregation::run(store.clone(), Arc::clone(&api)));
         tasks.spawn(renew(authority, certificate, kubeconfig.clone(), server));
         tasks.spawn(http::serve(tls, Arc::clone(&api)));
         tasks.spawn(http::serve(local, Arc::clone(&api)));

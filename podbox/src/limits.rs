@@ -132,6 +132,12 @@ pub const TLS_TICKETS: usize = 2;
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
 /// Single permissions that the rules of one role may mean when it is judged whether its writer holds them.
 pub const RULE_PARTS: usize = 20_000;
+/// How long a pod waits for the account that its namespace is about to get.
+pub const ACCOUNT_WAIT: Duration = Duration::from_secs(1);
+/// Pause before what a namespace is to have is tried again.
+pub const FURNISH_RETRY: Duration = Duration::from_secs(5);
+/// Namespaces that are given what they are to have at the same time.
+pub const FURNISHED_AT_ONCE: usize = 32;
 /// Bytes of a bearer token.
 pub const TOKEN_BYTES: usize = 16 << 10;
 /// Tokens whose signatures are remembered as good.

@@ -151,6 +151,11 @@ impl Kind {
         self.verbs.contains(&Verb::Get)
     }
 
+    /// Whether creating one asks about rights or identities.
+    pub fn is_review(&self) -> bool {
+        !self.stored() && ["authentication.k8s.io", "authorization.k8s.io"].contains(&&*self.group)
+    }
+
     /// Whether its status is a subresource.
     pub fn has_status(&self) -> bool {
         self.subresource("status").is_some()

@@ -12,6 +12,7 @@
 
 use super::certificate::{self, CertificateError, Identity, Signer};
 use super::file::{self, Step};
+use super::secret::Secret;
 use crate::api::user::MASTERS;
 use serde_json::json;
 use std::io;
@@ -52,15 +53,6 @@ pub struct Authority {
     signer: Signer,
     pem: String,
     tokens: Secret,
-}
-
-/// A text that is not shown.
-struct Secret(String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("…")
-    }
 }
 
 /// What is on disk.

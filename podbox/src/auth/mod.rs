@@ -6,7 +6,7 @@
 //!   neither ─▶ User::anonymous ───────────┘
 //! ```
 //!
-//! [`certificate`], [`attributes`], [`token`], [`impersonate`], [`rbac`] and [`review`] are pure: keys, times and objects come as
+//! [`certificate`], [`attributes`], [`token`], [`impersonate`], [`rbac`], [`review`] and [`secret`] are pure: keys, times and objects come as
 //! parameters.
 //! [`authority`], [`file`] and [`tls`] have the keys on disk and hand them to rustls. Nothing here knows HTTP, routes or
 //! the store.
@@ -21,5 +21,6 @@ mod file;
 pub mod impersonate;
 pub mod rbac;
 pub mod review;
+pub mod secret;
 pub mod tls;
 pub mod token;

@@ -27,7 +27,7 @@ pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Who a connection is from, as the connection itself tells. Each request has it among its extensions.
 #[derive(Clone, Debug, Default)]
-pub struct Peer(pub Option<User>);
+pub struct Peer(pub Option<Arc<User>>);
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -76,7 +76,7 @@ impl Listener for UnixListener {
         raw: UnixStream,
     ) -> impl Future<Output = std::io::Result<(UnixStream, Peer)>> + Send + 'static {
         let root = User::authenticated("root", [MASTERS.to_owned()]);
-        std::future::ready(Ok((raw, Peer(Some(root)))))
+        std::future::ready(Ok((raw, Peer(Some(Arc::new(root))))))
     }
 }
 

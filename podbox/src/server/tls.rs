@@ -50,7 +50,7 @@ impl Listener for Tls {
             let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             let user = shown.map(|certificate| identify(certificate, clock::wall()).ok_or_else(over));
             let user = user.transpose()?;
-            Ok((stream, Peer(user)))
+            Ok((stream, Peer(user.map(Arc::new))))
         }
     }
 }

@@ -48,7 +48,7 @@ const RANKS: &[(&str, Rank)] = &[
     ("node::*", 3),
     ("server::*", 3),
     // Composition.
-    ("cluster", 4),
+    ("cluster::*", 4),
     ("daemon", 4),
     ("cli::*", 5),
 ];

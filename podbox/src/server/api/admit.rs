@@ -1,14 +1,12 @@
-//! Admission: what a write is judged by that needs other objects, or who asks.
+//! Admission: what a write is judged by that needs other objects.
 
-use super::path::Info;
 use super::{Api, Call};
 use crate::api::admission;
 use crate::api::field::Errors;
 use crate::api::kinds::Kind;
 use crate::api::object;
 use crate::api::rules::meta;
-use crate::api::status::{ApiError, qualified};
-use crate::api::user::User;
+use crate::api::status::ApiError;
 use crate::store::Key;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -20,15 +18,6 @@ use serde_json::Value;
 const KEPT: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 impl Api {
-    /// Whether a user may do what a request asks.
-    pub(super) fn authorize(&self, user: &User, info: &Info, path: &str) -> Result<(), ApiError> {
-        let open = matches!(path, "/healthz" | "/livez" | "/readyz" | "/version");
-        match user.is_master() || open {
-            true => Ok(()),
-            false => Err(forbidden(user, info, path)),
-        }
-    }
-
     /// Judges and completes a new object. Gives back what there is to warn of.
     pub(super) fn admit_create(&self, call: &Call, object: &mut Value) -> Result<Vec<String>, ApiError> {
         let kind = &call.kind;
@@ -118,31 +107,4 @@ fn change<T: DeserializeOwned + Serialize>(object: &mut Value, change: impl FnOn
     if let Ok(value) = serde_json::to_value(typed) {
         *object = value;
     }
-}
-
-/// 403: who may not do what.
-fn forbidden(user: &User, info: &Info, path: &str) -> ApiError {
-    let who = &user.name;
-    if !info.is_resource {
-        let message = format!("forbidden: User {who:?} cannot {} path {path:?}", info.verb);
-        return ApiError { details: serde_json::json!({}), ..ApiError::new(403, "Forbidden", message) };
-    }
-    let resource = match info.subresource.as_str() {
-        "" => info.resource.clone(),
-        part => format!("{}/{part}", info.resource),
-    };
-    let place = match info.namespace.as_str() {
-        "" => " at the cluster scope".to_owned(),
-        namespace => format!(" in the namespace {namespace:?}"),
-    };
-    let what = format!(
-        "User {who:?} cannot {} resource {resource:?} in API group {:?}{place}",
-        info.verb, info.group
-    );
-    let subject = qualified(&info.resource, &info.group);
-    let message = match info.name.as_str() {
-        "" => format!("{subject} is forbidden: {what}"),
-        name => format!("{subject} {name:?} is forbidden: {what}"),
-    };
-    ApiError { message, ..ApiError::forbidden(&info.group, &info.resource, &info.name, "") }
 }

@@ -53,6 +53,7 @@ impl Api {
         let mut written = match there || status {
             true => self.update(call, status, &options, &merged).await?,
             false => {
+                self.may_create(call)?;
                 let mut new = apply::apply(&Value::Null, &config, &target, &write, options.force)?.object;
                 object::set(&mut new, "resourceVersion", Value::Null);
                 self.create(call, new, &options).await?

@@ -21,12 +21,14 @@ use std::sync::Arc;
 pub struct Local {
     api: Arc<Api>,
     name: &'static str,
+    user: Arc<User>,
 }
 
 impl Local {
     /// A client called `name`: it is the manager of the fields that it sets.
     pub fn new(api: Arc<Api>, name: &'static str) -> Local {
-        Local { api, name }
+        let user = Arc::new(User::authenticated(format!("system:{name}"), [MASTERS.to_owned()]));
+        Local { api, name, user }
     }
 
     fn call(&self, object: &ObjectRef) -> Result<Call, ApiError> {
@@ -47,7 +49,7 @@ impl Local {
             name: name.to_owned(),
             ..Info::default()
         };
-        let user = User::authenticated(format!("system:{}", self.name), [MASTERS.to_owned()]);
+        let user = Arc::clone(&self.user);
         let head = Head::local(self.name);
         Ok(Call { kind: Arc::clone(kind), info, query: Query::default(), media: Media::JSON, user, head })
     }
@@ -67,6 +69,13 @@ impl Local {
         let word = |field: &str| new[field].as_str().unwrap_or_default().to_owned();
         let call = self.call_of(&word("apiVersion"), &word("kind"), object::namespace(&new), "")?;
         let written = self.api.create(&call, new, &self.options()).await?;
+        written.object.value(&call.kind)
+    }
+
+    /// Changes an object, but for its status, if it still is at the revision that `new` names.
+    pub async fn replace(&self, object: &ObjectRef, new: Value) -> Result<Value, ApiError> {
+        let call = self.call(object)?;
+        let written = self.api.update(&call, false, &self.options(), &|_| Ok(new.clone())).await?;
         written.object.value(&call.kind)
     }
 

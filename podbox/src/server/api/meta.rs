@@ -8,6 +8,7 @@ use super::{Api, not_allowed, unknown};
 use crate::api::discovery;
 use crate::api::schema::openapi;
 use crate::api::status::ApiError;
+use crate::auth::token::discovery as openid;
 use crate::server::http::{self, Body};
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -73,6 +74,13 @@ impl Api {
             },
             ["api", _] | ["apis", _, _] => {
                 plain(discovery::resource_list(&kinds, &info.group, &info.version).ok_or_else(unknown)?)
+            }
+            [".well-known", "openid-configuration"] => {
+                answer::plain(200, &self.gate.tokens.configuration(&self.address), Media::JSON, &[])
+            }
+            ["openid", "v1", "jwks"] => {
+                let keys = answer::encode(&self.gate.tokens.keys(), Media::JSON)?;
+                Ok(answer::response(200, openid::JWKS_TYPE, keys, &[]))
             }
             // In JSON whatever the client would like best: kubectl asks for protobuf alone, and reads both.
             ["openapi", "v2"] => answer::plain(200, &openapi::v2(&kinds), Media::JSON, &[]),

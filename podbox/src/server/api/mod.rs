@@ -4,12 +4,14 @@
 //! neither controllers nor sandboxes: they meet it in the store, and what only a node can do (logs, commands)
 //! comes through a seam.
 
+mod account;
 mod admit;
-
 mod answer;
 mod applying;
 mod binding;
 mod delete;
+mod first;
+mod gate;
 pub mod local;
 mod log;
 mod media;
@@ -18,6 +20,8 @@ mod path;
 mod query;
 mod read;
 mod request;
+mod review;
+mod token;
 mod watch;
 mod write;
 
@@ -31,11 +35,13 @@ use crate::api::object;
 use crate::api::selector::Fields;
 use crate::api::status::ApiError;
 use crate::api::user::User;
+use crate::auth::token::Tokens;
 use crate::server::http::{Body, Handler};
 use crate::store::{Key, Store};
 use answer::Rendered;
 use bytes::Bytes;
 use delete::DeleteOptions;
+use gate::Gate;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use media::{Media, Shape, negotiate};
@@ -49,6 +55,7 @@ use write::Written;
 /// The API server.
 pub struct Api {
     store: Store,
+    gate: Gate,
     kinds: RwLock<Arc<Kinds>>,
     /// Where clients reach it, for discovery: `192.0.2.1:6443`.
     address: String,
@@ -68,7 +75,7 @@ pub struct Call {
     /// What the answer is written as.
     pub media: Media,
     /// Who asks.
-    pub user: User,
+    pub user: Arc<User>,
     head: Head,
 }
 
@@ -154,9 +161,10 @@ fn unknown() -> ApiError {
 }
 
 impl Api {
-    /// The API over a store.
-    pub fn new(store: Store, kinds: Kinds, address: String) -> Api {
-        Api { store, kinds: RwLock::new(Arc::new(kinds)), address, logs: OnceLock::new() }
+    /// The API over a store, for whoever shows one of these tokens or has proved already who they are.
+    pub fn new(store: Store, kinds: Kinds, address: String, tokens: Tokens) -> Api {
+        let gate = Gate::new(store.clone(), tokens);
+        Api { store, gate, kinds: RwLock::new(Arc::new(kinds)), address, logs: OnceLock::new() }
     }
 
     /// Gives it the logs of this node's pods. Only the first time counts.
@@ -176,7 +184,7 @@ impl Api {
         media: Result<Media, ApiError>,
         body: Incoming,
     ) -> Result<Response<Body>, ApiError> {
-        let user = head.user()?;
+        let user = self.gate.authenticate(&head)?;
         let query = Query::parse(&head.query);
         let selected = Fields::parse(query.text("fieldSelector")).ok();
         let name = selected.as_ref().and_then(Fields::name);
@@ -220,6 +228,10 @@ impl Api {
             "watch" => {
                 allowed(Verb::Watch)?;
                 self.watch(&call, &ListOptions::read(&call.query, call.info.watch_path)?)
+            }
+            "create" if call.kind.is_review() => {
+                allowed(Verb::Create)?;
+                self.review(&call, body).await
             }
             // A POST names its object in the body.
             "create" if call.info.name.is_empty() => {
@@ -286,6 +298,7 @@ impl Api {
             }
             ("status", "patch") => self.patch(&call, body, true).await,
             ("log", "get") => self.log(&call),
+            ("token", "create") => self.token(&call, body).await,
             ("binding", "create") => {
                 let options = WriteOptions::read(&call.query, "CreateOptions", &call.head.agent, false)?;
                 let bytes = request::read(body).await?;
@@ -321,6 +334,7 @@ impl Api {
         call.check_name(&object)?;
         let there = self.store.get(&call.kind.collection(), &call.key()).is_some();
         if !there && call.kind.create_on_update && !status {
+            self.may_create(call)?;
             let mut object = object;
             object::set(&mut object, "resourceVersion", Value::Null);
             let written = self.create(call, object, options).await?;

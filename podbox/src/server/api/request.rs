@@ -5,14 +5,19 @@ use super::{Api, Call};
 use crate::api::decode::{self, Format, Target};
 use crate::api::status::ApiError;
 use crate::api::user::User;
+use crate::auth::secret::Secret;
 use crate::limits;
 use crate::server::http::Peer;
 use bytes::Bytes;
+use data_encoding::BASE64URL_NOPAD;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL, USER_AGENT,
+};
 use hyper::http::request::Parts;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// What the handlers need of a request's head.
 #[derive(Clone, Debug)]
@@ -27,8 +32,34 @@ pub struct Head {
     pub content_type: String,
     /// `User-Agent`.
     pub agent: String,
-    token: Option<String>,
-    peer: Peer,
+    token: Option<Secret>,
+    peer: Option<Arc<User>>,
+    claims: Vec<(String, String)>,
+}
+
+/// How the headers begin by which a client asks to act as someone else.
+const CLAIM: &str = "impersonate-";
+/// How a websocket's protocol begins that is a token: a browser can set no other header.
+const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// The token that a request shows.
+fn token(headers: &HeaderMap) -> Option<Secret> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let shown = text(AUTHORIZATION).and_then(|value| value.trim().split_once(' '));
+    let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let shown = shown.map(|(_, token)| token.trim().to_owned()).or_else(|| {
+        let mut protocols = text(SEC_WEBSOCKET_PROTOCOL)?.split(',').map(str::trim);
+        let encoded = protocols.find_map(|protocol| protocol.strip_prefix(WEBSOCKET_TOKEN))?;
+        String::from_utf8(BASE64URL_NOPAD.decode(encoded.as_bytes()).ok()?).ok()
+    });
+    shown.filter(|token| !token.is_empty()).map(Secret)
+}
+
+/// Whom a request asks to act as. What is no text is nobody's name, and is refused as such.
+fn claims(headers: &HeaderMap) -> Vec<(String, String)> {
+    let wanted = headers.iter().filter(|(name, _)| name.as_str().starts_with(CLAIM));
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    wanted.map(|(name, value)| (name.as_str().to_owned(), text(value.as_bytes()))).collect()
 }
 
 impl Head {
@@ -38,17 +69,15 @@ impl Head {
             let all = parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
             all.collect::<Vec<_>>().join(",")
         };
-        let token = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token =
-            token.and_then(|value| value.strip_prefix("Bearer ")).map(|token| token.trim().to_owned());
         Head {
             path: parts.uri.path().to_owned(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
             accept: text(&ACCEPT),
             content_type: text(&CONTENT_TYPE),
             agent: text(&USER_AGENT),
-            token,
-            peer: parts.extensions.get::<Peer>().cloned().unwrap_or_default(),
+            token: token(&parts.headers),
+            peer: parts.extensions.get::<Peer>().and_then(|peer| peer.0.clone()),
+            claims: claims(&parts.headers),
         }
     }
 
@@ -61,17 +90,24 @@ impl Head {
             content_type: String::new(),
             agent: name.to_owned(),
             token: None,
-            peer: Peer::default(),
+            peer: None,
+            claims: Vec::new(),
         }
     }
 
-    /// Who asks. A token that is not good is refused, whatever else was presented.
-    pub fn user(&self) -> Result<User, ApiError> {
-        match (&self.peer.0, &self.token) {
-            (Some(user), _) => Ok(user.clone()),
-            (None, Some(_)) => Err(ApiError::new(401, "Unauthorized", "Unauthorized")),
-            (None, None) => Ok(User::anonymous()),
-        }
+    /// Whom the connection is from.
+    pub fn peer(&self) -> Option<&Arc<User>> {
+        self.peer.as_ref()
+    }
+
+    /// The bearer token that it shows.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_ref().map(|token| token.0.as_str())
+    }
+
+    /// Whom it asks to act as: `Impersonate-*` headers, their names in small letters.
+    pub fn claims(&self) -> &[(String, String)] {
+        &self.claims
     }
 }
 

@@ -73,14 +73,14 @@ pub fn store_error(error: &WriteError) -> ApiError {
     }
 }
 
-fn undecodable(kind: &Kind, error: &serde_json::Error) -> ApiError {
+pub(super) fn undecodable(kind: &Kind, error: &serde_json::Error) -> ApiError {
     let (name, version) = (&kind.kind, &kind.version);
     ApiError::bad_request(format!(
         "{name} in version {version:?} cannot be handled as a {name}: json: {error}"
     ))
 }
 
-fn refuse(kind: &Kind, name: &str, errors: &Errors) -> Result<(), ApiError> {
+pub(super) fn refuse(kind: &Kind, name: &str, errors: &Errors) -> Result<(), ApiError> {
     match errors.is_empty() {
         true => Ok(()),
         false => Err(ApiError::invalid(&kind.group, &kind.kind, name, errors)),
@@ -117,11 +117,13 @@ impl Api {
         if !options.apply {
             owned(kind, &Value::Null, &mut object, "", &options.manager);
         }
+        self.account(call, &mut object).await?;
         let mut warnings = self.admit_create(call, &mut object)?;
         let admitted = kind.rules.admit(object, Write::Create).map_err(|error| undecodable(kind, &error))?;
         let mut errors = self.metadata_errors(kind, &admitted.object, None);
         errors.0.extend(admitted.errors.0);
         refuse(kind, object::name(&admitted.object), &errors)?;
+        self.guard(call, &admitted.object, None)?;
         warnings.extend(admitted.warnings);
         warnings.extend(kind.inert.as_ref().map(ToString::to_string));
         let object = admitted.object;
@@ -232,6 +234,7 @@ impl Api {
         let mut errors = self.metadata_errors(kind, &new, Some(old));
         errors.0.extend(admitted.errors.0);
         refuse(kind, object::name(&new), &errors)?;
+        self.guard(call, &new, Some(old))?;
         if new == *old {
             return Ok(None);
         }
