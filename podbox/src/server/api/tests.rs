@@ -1,5 +1,7 @@
 //! The API as clients see it: over a connection, against what Kubernetes' own server answered.
 
+mod access;
+
 use super::*;
 use crate::api::recorded;
 use crate::api::user::MASTERS;

@@ -211,6 +211,9 @@ impl Api {
     ) -> Result<Option<(Value, Vec<String>)>, ApiError> {
         let kind = &call.kind;
         call.check_name(&new)?;
+        if object::namespace(&new).is_empty() {
+            object::take(&mut new, old, &["namespace"]);
+        }
         let uid = object::uid(&new);
         if !uid.is_empty() && uid != object::uid(old) {
             let (theirs, ours) = (uid.to_owned(), object::uid(old));
