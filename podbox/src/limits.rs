@@ -108,6 +108,8 @@ pub const HISTORY_BYTES_ALL: usize = 24 << 20;
 pub const WATCH_BATCH: usize = 256;
 /// Bytes of one API request's body, as upstream has it.
 pub const REQUEST_BYTES: usize = 3 << 20;
+/// Messages within each other in a protobuf body; upstream's kinds have some fifteen.
+pub const MESSAGE_DEPTH: usize = 100;
 /// How long an API request's body may take to come.
 pub const REQUEST_READ: Duration = Duration::from_secs(60);
 /// How long a watch lasts whose client does not say, in seconds.

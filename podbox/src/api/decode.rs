@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** what came out goes in again unchanged.
 
+mod reading;
 mod scalar;
 mod shape;
 mod syntax;
@@ -16,8 +17,10 @@ mod tests;
 use super::field::{Errors, Path};
 use super::kinds::Kind;
 use super::manifest;
+use super::proto::Envelope;
 use super::schema::{self, Schema, Type};
 use super::status::ApiError;
+use reading::Unread;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 pub(super) use shape::word;
@@ -42,6 +45,24 @@ pub enum Format {
     Json,
     /// As YAML, or as JSON.
     Yaml,
+    /// As upstream's protobuf.
+    Protobuf,
+}
+
+impl Format {
+    /// What a `Content-Type` says; JSON if it says nothing.
+    pub fn of(content_type: &str) -> Result<Format, ApiError> {
+        match content_type.split(';').next().unwrap_or_default().trim() {
+            "" | "application/json" => Ok(Format::Json),
+            "application/yaml" => Ok(Format::Yaml),
+            "application/vnd.kubernetes.protobuf" => Ok(Format::Protobuf),
+            _ => {
+                let message = "the body of the request was in an unknown format - accepted media types include: \
+                               application/json, application/yaml, application/vnd.kubernetes.protobuf";
+                Err(ApiError::new(415, "UnsupportedMediaType", message))
+            }
+        }
+    }
 }
 
 /// What a body is to be.
@@ -118,7 +139,7 @@ pub fn body(
     validation: FieldValidation,
 ) -> Result<Decoded, ApiError> {
     let mut shaping = Shaping::new(target.schema);
-    let mut object = match read(bytes, format, target, &mut shaping) {
+    let mut object = match reading::read(bytes, format, target, &mut shaping) {
         Ok(object) => object,
         Err(Unread::Syntax(why)) => return Err(unrecognized(bytes, target, &why)),
         Err(Unread::Shape(why, said)) => {
@@ -166,6 +187,20 @@ pub fn patched(
     }
 }
 
+/// Decodes options, `DeleteOptions` say, which are of whatever group and version their client likes.
+pub fn options(bytes: &[u8], format: Format, kind: &str) -> Result<Value, ApiError> {
+    let said = match format {
+        Format::Protobuf => Envelope::open(bytes).map(|envelope| envelope.api_version).unwrap_or_default(),
+        Format::Json | Format::Yaml => {
+            loose(bytes).map(|tree| Said::of(&tree).api_version).unwrap_or_default()
+        }
+    };
+    let said = if said.is_empty() { "v1" } else { &said };
+    let (group, version) = said.split_once('/').unwrap_or(("", said));
+    let target = Target { group, version, ..Target::named("", "v1", kind) };
+    body(bytes, format, &target, FieldValidation::Ignore).map(|decoded| decoded.object)
+}
+
 /// Decodes a document that has no kind: the body of a patch. The error is for people.
 pub fn document(bytes: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(bytes).map_err(|error| syntax::describe(bytes, &error))
@@ -181,69 +216,6 @@ pub fn loose(bytes: &[u8]) -> Result<Value, String> {
 
 fn starts_with_brace(bytes: &[u8]) -> bool {
     bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
-}
-
-/// Why there is no object.
-enum Unread {
-    Syntax(String),
-    Shape(String, Said),
-}
-
-fn read<'a>(
-    bytes: &[u8],
-    format: Format,
-    target: &'a Target<'a>,
-    shaping: &mut Shaping<'a>,
-) -> Result<Value, Unread> {
-    if format == Format::Yaml && !starts_with_brace(bytes) {
-        return read_yaml(bytes, target, shaping);
-    }
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let read = Shape::new(shaping, &target.root).deserialize(&mut json);
-    let read = read.and_then(|object| json.end().map(|()| object));
-    match (read, shaping.mistake.take()) {
-        (Ok(object), None) if object.is_object() => Ok(object),
-        (read, mistake) => {
-            // Syntax first, whatever else is wrong; then what the object says it is.
-            let probe: Value = serde_json::from_slice(bytes).map_err(|error| {
-                Unread::Syntax(format!(
-                    "couldn't get version/kind; json parse error: {}",
-                    syntax::describe(bytes, &error)
-                ))
-            })?;
-            if !probe.is_object() {
-                return Err(Unread::Syntax(no_object(&probe)));
-            }
-            let why = mistake.or_else(|| read.err().map(|error| error.to_string()));
-            Err(Unread::Shape(why.unwrap_or_default(), Said::of(&probe)))
-        }
-    }
-}
-
-fn read_yaml<'a>(bytes: &[u8], target: &'a Target<'a>, shaping: &mut Shaping<'a>) -> Result<Value, Unread> {
-    let (tree, duplicates) =
-        manifest::tree(bytes).map_err(|error| Unread::Syntax(format!("yaml: {error}")))?;
-    if !tree.is_object() {
-        return Err(Unread::Syntax(no_object(&tree)));
-    }
-    let said = Said::of(&tree);
-    shaping.problems.extend(duplicates.iter().map(|path| format!("duplicate field {path:?}")));
-    let shaped = Shape::new(shaping, &target.root).deserialize(tree);
-    match (shaped, shaping.mistake.take()) {
-        (Ok(object), None) => Ok(object),
-        (shaped, why) => {
-            let why = why.or_else(|| shaped.err().map(|error| error.to_string()));
-            Err(Unread::Shape(why.unwrap_or_default(), said))
-        }
-    }
-}
-
-fn no_object(value: &Value) -> String {
-    const PROBE: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
-    let is = shape::word(value);
-    format!(
-        "couldn't get version/kind; json parse error: json: cannot unmarshal {is} into Go value of type {PROBE}"
-    )
 }
 
 /// What an object says it is.

@@ -19,6 +19,7 @@ pub mod object;
 pub mod objects;
 pub mod patch;
 pub mod print;
+pub mod proto;
 pub mod quantity;
 #[cfg(test)]
 pub mod recorded;

@@ -4,7 +4,9 @@
 //! (`= quantity`: it is one value; `atomic`: it is owned as a whole), a line `field TYPE marks` is a field of it (`field!`: it
 //! must be there), and a line that begins with `"` describes what is above it. `[]T` is a list, `{}T` a map. The marks:
 //! `list=set`, `list=map:KEYS` and `map=atomic|granular` say how server-side apply merges, `patch=…` how a strategic merge
-//! patch does, `default=` what a silent key means, and `always` that upstream's empty object has the structure.
+//! patch does, `default=` what a silent key means, and `always` that upstream's empty object has the structure. In protobuf
+//! `wire=N` is a field's number (`wire=2.3`: of what Go embeds as field 2), `zero` says that JSON has its zero, and
+//! `items` that its list is within a message of its own.
 //!
 //! The build compresses shapes and descriptions apart: [`builtin`] loads the shapes once, when first asked, and only
 //! [`openapi`] reads descriptions. What a kind's values mean is not known here.
@@ -14,6 +16,7 @@ pub mod openapi;
 #[cfg(test)]
 mod tests;
 
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::io::Read;
 use std::sync::OnceLock;
@@ -82,6 +85,15 @@ pub struct Patch {
     pub replace: bool,
 }
 
+/// Where a field is in a structure's protobuf.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wire {
+    /// The number of what Go embeds and JSON does not see; 0 if the field is in the message itself.
+    pub within: u32,
+    /// Its number; 0 if it has none.
+    pub number: u32,
+}
+
 /// A field of a structure.
 #[derive(Clone, Debug)]
 pub struct Field {
@@ -101,6 +113,12 @@ pub struct Field {
     pub patch: Patch,
     /// What it means when it is silent and tells items of a list apart.
     pub default: Option<Box<str>>,
+    /// Where it is in protobuf.
+    pub wire: Wire,
+    /// Whether upstream's JSON has it when it is set to zero in protobuf.
+    pub zero: bool,
+    /// Whether its list is, in protobuf, within a message of its own.
+    pub items: bool,
 }
 
 /// A structure, or a name for one value.
@@ -114,6 +132,8 @@ pub struct Definition {
     pub atomic: bool,
     /// Its fields, by name.
     pub fields: Box<[Field]>,
+    /// Its fields' places, by where they are in protobuf.
+    wires: Box<[u16]>,
 }
 
 /// Definitions that refer to each other.
@@ -179,6 +199,8 @@ impl Schema {
         if let Some(definition) = open.and_then(|open| self.definitions.get_mut(open)) {
             definition.fields = fields.into();
             definition.fields.sort_by(|a, b| a.name.cmp(&b.name));
+            definition.wires = (0..).take(definition.fields.len()).collect();
+            definition.wires.sort_by_key(|index| definition.fields[usize::from(*index)].wire);
         }
     }
 
@@ -219,6 +241,9 @@ impl Schema {
             atomic: None,
             patch: Patch::default(),
             default: None,
+            wire: Wire::default(),
+            zero: false,
+            items: false,
         };
         for word in words {
             field.mark(word)?;
@@ -240,11 +265,39 @@ impl Schema {
     }
 }
 
+impl Type {
+    /// What a null in a list or a map is.
+    pub fn zero(&self) -> Value {
+        match self {
+            Type::String | Type::Bytes => "".into(),
+            Type::Int32 | Type::Int64 | Type::IntOrString | Type::Double => 0.into(),
+            Type::Bool => false.into(),
+            Type::Quantity => "0".into(),
+            Type::Struct(_) | Type::Map(_) => Value::Object(Map::new()),
+            Type::List(_) => Value::Array(Vec::new()),
+            Type::Time | Type::MicroTime | Type::Json | Type::Any => Value::Null,
+        }
+    }
+}
+
 impl Definition {
     /// One of its fields.
     pub fn field(&self, name: &str) -> Option<&Field> {
         let index = self.fields.binary_search_by(|field| (*field.name).cmp(name)).ok()?;
         self.fields.get(index)
+    }
+
+    /// The field at a place in protobuf.
+    pub fn field_at(&self, wire: Wire) -> Option<&Field> {
+        let at = |index: &u16| self.fields[usize::from(*index)].wire;
+        let index = self.wires.binary_search_by_key(&wire, at).ok()?;
+        self.fields.get(usize::from(*self.wires.get(index)?)).filter(|_| wire.number > 0)
+    }
+
+    /// Whether that number is a structure's that Go embeds.
+    pub fn embeds(&self, number: u32) -> bool {
+        let within = |index: &u16| self.fields[usize::from(*index)].wire.within;
+        self.wires.binary_search_by_key(&number, within).is_ok() && number > 0
     }
 
     /// The last part of its name: its type in upstream's Go, `Container`.
@@ -264,6 +317,9 @@ impl Field {
         match (mark, value) {
             ("always", "") => self.always = true,
             ("default", value) => self.default = Some(value.into()),
+            ("zero", "") => self.zero = true,
+            ("items", "") => self.items = true,
+            ("wire", value) => self.wire = wire_of(value).ok_or_else(|| format!("unknown: {word}"))?,
             ("list", "set") => self.list = ListType::Set,
             ("map", "atomic") => self.atomic = Some(true),
             ("map", "granular") => self.atomic = Some(false),
@@ -293,6 +349,11 @@ impl Patch {
     }
 }
 
+fn wire_of(text: &str) -> Option<Wire> {
+    let (within, number) = text.split_once('.').unwrap_or(("0", text));
+    Some(Wire { within: within.parse().ok()?, number: number.parse().ok()? })
+}
+
 fn at(index: usize) -> impl Fn(String) -> SchemaError {
     move |what| SchemaError { line: index + 1, what }
 }
@@ -300,7 +361,8 @@ fn at(index: usize) -> impl Fn(String) -> SchemaError {
 fn header_of(header: &str) -> Result<Definition, String> {
     let mut words = header.split(' ');
     let name = words.next().unwrap_or_default().into();
-    let mut definition = Definition { name, scalar: None, atomic: false, fields: Box::default() };
+    let (fields, wires) = (Box::default(), Box::default());
+    let mut definition = Definition { name, scalar: None, atomic: false, fields, wires };
     while let Some(word) = words.next() {
         match word {
             "atomic" => definition.atomic = true,

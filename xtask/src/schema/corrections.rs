@@ -20,18 +20,6 @@ const FIELDS: &[(&str, &str, &str, &str)] = &[
     // Merged by strategic merge, one value for apply.
     ("core.v1.PodStatus", "hostIPs", "list", "-"),
     ("batch.v1.JobStatus", "conditions", "list", "-"),
-    // Merged by apply, one value for strategic merge.
-    ("core.v1.ResourceRequirements", "claims", "patch", "-"),
-    ("core.v1.ResourceStatus", "resources", "patch", "-"),
-    // Lists of plain values that strategic merge adds to.
-    ("meta.v1.ObjectMeta", "finalizers", "patch", "merge"),
-    ("core.v1.NodeSpec", "podCIDRs", "patch", "merge"),
-    // Structures of which a patch tells the fields to keep.
-    ("core.v1.PodSpec", "volumes", "patch", "merge:name+retain"),
-    ("core.v1.PodSpec", "resourceClaims", "patch", "merge:name+retain"),
-    ("core.v1.PodStatus", "resourceClaimStatuses", "patch", "merge:name+retain"),
-    ("apps.v1.DeploymentSpec", "strategy", "patch", "retain"),
-    ("policy.v1.PodDisruptionBudgetSpec", "selector", "patch", "replace"),
     // One reference has several writers.
     ("core.v1.PersistentVolumeSpec", "claimRef", "map", "granular"),
 ];

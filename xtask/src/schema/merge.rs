@@ -39,8 +39,7 @@ pub fn read(definition: &mut Definition, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes the keys as in JSON, and says that a strategic merge goes by them too, which [`super::corrections`] takes back
-/// where it is not so.
+/// Writes the keys as in JSON.
 pub fn name_keys(definition: &mut Definition, all: &BTreeMap<String, Definition>) -> Result<()> {
     for (name, field) in &mut definition.fields {
         let Some(keys) = field.marks.get("list").and_then(|list| list.strip_prefix("map:")) else { continue };
@@ -50,7 +49,6 @@ pub fn name_keys(definition: &mut Definition, all: &BTreeMap<String, Definition>
         let named: Option<Vec<_>> = named.collect();
         let keys = named.with_context(|| format!("{name}: {path} lacks one of {keys}"))?.join(",");
         field.marks.insert("list", format!("map:{keys}"));
-        field.marks.insert("patch", format!("merge:{keys}"));
     }
     Ok(())
 }

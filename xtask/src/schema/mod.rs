@@ -2,12 +2,15 @@
 //! source of the `k8s-openapi` crate that the workspace is locked to.
 //!
 //! The crate has every field's type and description in its `JsonSchema` impls and how lists merge in its
-//! `DeepMerge` impls; [`corrections`] adds what neither says. The format is told in `podbox/src/api/schema.rs`.
+//! `DeepMerge` impls; [`wire`] adds what upstream's Go types say and [`corrections`] what neither does. The format is
+//! told in `podbox/src/api/schema.rs`.
 
 mod corrections;
 mod definition;
+mod go;
 mod literal;
 mod merge;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +23,8 @@ use definition::Definition;
 
 /// The generated file.
 const FILE: &str = "podbox/src/api/schema/v1_36.schema";
+/// What upstream's Go types say.
+const WIRE: &str = "xtask/src/schema/wire.txt";
 /// The version of Kubernetes, as the crate names it.
 const VERSION: &str = "v1_36";
 /// What is served, or may be: directories of the crate. Whatever these refer to comes along.
@@ -49,12 +54,20 @@ pub struct Args {
     /// Compare with the committed file instead of writing it.
     #[arg(long)]
     check: bool,
+    /// Read upstream's Go types anew, from this kubectl; `cargo xtask setup` fetches one.
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "check")]
+    kubectl: Option<PathBuf>,
 }
 
 /// Runs the verb.
 pub fn main(args: &Args) -> Result<()> {
     if args.check {
         return check();
+    }
+    if let Some(program) = &args.kubectl {
+        let path = workspace::root().join(WIRE);
+        let text = wire::read(program, &reachable(&sources()?)?)?;
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let path = workspace::root().join(FILE);
     std::fs::write(&path, generate()?).with_context(|| format!("cannot write {}", path.display()))
@@ -73,14 +86,22 @@ fn check() -> Result<()> {
 
 /// The file's text.
 fn generate() -> Result<String> {
+    let mut wanted = reachable(&sources()?)?;
+    let path = workspace::root().join(WIRE);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    wire::apply(&text, &mut wanted)?;
+    corrections::apply(&mut wanted)?;
+    Ok(definition::write(wanted.values()))
+}
+
+/// The crate's definitions, by the Rust path of their types.
+fn sources() -> Result<BTreeMap<String, Definition>> {
     let source = crate_source()?;
     let mut all = BTreeMap::new();
     for tree in ["api", "apimachinery"] {
         collect(&source, Path::new(tree), &mut all)?;
     }
-    let mut wanted = reachable(&all)?;
-    corrections::apply(&mut wanted)?;
-    Ok(definition::write(wanted.values()))
+    Ok(all)
 }
 
 /// Where the crate's source lies: `cargo metadata` knows.

@@ -202,19 +202,6 @@ impl<'a, 's> Shape<'a, 's> {
     }
 }
 
-/// What a null in a list or a map is.
-fn zero(kind: &Type) -> Value {
-    match kind {
-        Type::String | Type::Bytes => "".into(),
-        Type::Int32 | Type::Int64 | Type::IntOrString | Type::Double => 0.into(),
-        Type::Bool => false.into(),
-        Type::Quantity => "0".into(),
-        Type::Struct(_) | Type::Map(_) => Value::Object(Map::new()),
-        Type::List(_) => Value::Array(Vec::new()),
-        Type::Time | Type::MicroTime | Type::Json | Type::Any => Value::Null,
-    }
-}
-
 /// Whether something below a value of this type can be unknown or come twice.
 fn nests(kind: &Type) -> bool {
     match kind {
@@ -315,7 +302,7 @@ impl<'de> Visitor<'de> for Shape<'_, '_> {
             let item = seq.next_element_seed(Shape::new(with, of))?;
             with.path.pop();
             match item {
-                Some(Value::Null) => items.push(zero(of)),
+                Some(Value::Null) => items.push(of.zero()),
                 Some(item) => items.push(item),
                 None => return Ok(Value::Array(items)),
             }
@@ -355,7 +342,7 @@ impl<'de> Visitor<'de> for Shape<'_, '_> {
             if nests {
                 with.path.pop();
             }
-            let value = if value.is_null() { zero(of) } else { value };
+            let value = if value.is_null() { of.zero() } else { value };
             if fields.contains_key(&key) && *of != Type::Json {
                 with.problem("duplicate", &key);
             }

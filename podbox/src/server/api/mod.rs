@@ -28,7 +28,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use crate::api::decode::{self, Target};
+use crate::api::decode::{self, Format, Target};
 use crate::api::kinds::{Kind, Kinds, Verb};
 use crate::api::logs::Logs;
 use crate::api::object;
@@ -301,9 +301,8 @@ impl Api {
             ("token", "create") => self.token(&call, body).await,
             ("binding", "create") => {
                 let options = WriteOptions::read(&call.query, "CreateOptions", &call.head.agent, false)?;
-                let bytes = request::read(body).await?;
-                let binding: Value = serde_json::from_slice(&bytes)
-                    .map_err(|error| ApiError::bad_request(format!("the body is no Binding: {error}")))?;
+                let target = Target::named("", "v1", "Binding");
+                let (binding, _) = self.decode_as(&call, &target, body, &options).await?;
                 let node = binding["target"]["name"].as_str().unwrap_or_default();
                 if node.is_empty() {
                     return Err(ApiError::internal("target.name: Required value"));
@@ -371,11 +370,9 @@ impl Api {
 
     async fn delete_options(&self, call: &Call, body: Incoming) -> Result<DeleteOptions, ApiError> {
         let bytes = request::read(body).await?;
-        let body: Option<Value> = match bytes.is_empty() {
+        let body = match bytes.is_empty() {
             true => None,
-            false => Some(serde_json::from_slice(&bytes).map_err(|error| {
-                ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
-            })?),
+            false => Some(decode::options(&bytes, Format::of(&call.head.content_type)?, "DeleteOptions")?),
         };
         DeleteOptions::read(&call.query, body.as_ref())
     }

@@ -135,18 +135,20 @@ impl Api {
         body: Incoming,
         options: &WriteOptions,
     ) -> Result<(Value, Vec<String>), ApiError> {
+        self.decode_as(call, &Target::from(&*call.kind), body, options).await
+    }
+
+    /// The same of another kind: what is sent to a part of an object.
+    pub async fn decode_as(
+        &self,
+        call: &Call,
+        target: &Target<'_>,
+        body: Incoming,
+        options: &WriteOptions,
+    ) -> Result<(Value, Vec<String>), ApiError> {
         let bytes = read(body).await?;
-        let content_type = call.head.content_type.split(';').next().unwrap_or_default().trim();
-        let format = match content_type {
-            "" | "application/json" => Format::Json,
-            "application/yaml" => Format::Yaml,
-            _ => {
-                let message = "the body of the request was in an unknown format - accepted media types include: \
-                               application/json, application/yaml";
-                return Err(ApiError::new(415, "UnsupportedMediaType", message));
-            }
-        };
-        let decoded = decode::body(&bytes, format, &Target::from(&*call.kind), options.validation)?;
+        let format = Format::of(&call.head.content_type)?;
+        let decoded = decode::body(&bytes, format, target, options.validation)?;
         Ok((decoded.object, decoded.warnings))
     }
 }
