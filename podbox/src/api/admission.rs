@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
     ObjectFieldSelector, PersistentVolumeClaim, Pod, PodSpec, ProjectedVolumeSource, ServiceAccount,
     ServiceAccountTokenProjection, Taint, Toleration, Volume, VolumeMount, VolumeProjection,
 };
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -172,6 +173,43 @@ pub fn priority(pod: &mut Pod, classes: &[PriorityClass]) -> Result<(), String> 
     spec.priority = Some(value);
     spec.preemption_policy = Some(policy);
     spec.priority_class_name = class;
+    Ok(())
+}
+
+/// Gives a pod what `class` adds: overhead, and where it can run. An error says why it is refused.
+pub fn runtime_class(pod: &mut Pod, class: Option<&RuntimeClass>) -> Result<(), String> {
+    let spec = pod.spec.get_or_insert_default();
+    if let (Some(name), None) = (&spec.runtime_class_name, class) {
+        return Err(format!("pod rejected: RuntimeClass {name:?} not found"));
+    }
+    let overhead = class.and_then(|class| class.overhead.as_ref()).and_then(|one| one.pod_fixed.as_ref());
+    match (&spec.overhead, overhead) {
+        (Some(given), None) if !given.is_empty() => {
+            let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
+            return Err(why.to_owned());
+        }
+        (Some(given), Some(defined)) if !given.is_empty() && given != defined => {
+            let why = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead";
+            return Err(why.to_owned());
+        }
+        (_, defined) => spec.overhead = defined.cloned(),
+    }
+    let Some(scheduling) = class.and_then(|class| class.scheduling.as_ref()) else { return Ok(()) };
+    for (key, value) in scheduling.node_selector.iter().flatten() {
+        let selector = spec.node_selector.get_or_insert_default();
+        match selector.get(key) {
+            Some(given) if given != value => {
+                return Err(format!("conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}"));
+            }
+            _ => drop(selector.insert(key.clone(), value.clone())),
+        }
+    }
+    for toleration in scheduling.tolerations.iter().flatten() {
+        let list = spec.tolerations.get_or_insert_default();
+        if !list.contains(toleration) {
+            list.push(toleration.clone());
+        }
+    }
     Ok(())
 }
 

@@ -12,11 +12,12 @@ mod table;
 mod tests;
 
 use super::rules::Erased;
+use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use table::builtin;
+pub use table::{builtin, scale};
 
 /// A name that is the program's own, or came at run time.
 pub type Name = Cow<'static, str>;
@@ -85,6 +86,17 @@ pub struct Subresource {
     pub verbs: &'static [Verb],
 }
 
+/// Two kinds that are two spellings of the same objects: this one's side.
+#[derive(Clone)]
+pub struct Twin {
+    /// The group and plural under which the objects are stored.
+    pub of: (Name, Name),
+    /// An object of this kind in the words in which it is stored.
+    pub to_stored: fn(Value) -> Value,
+    /// A stored object in this kind's words.
+    pub from_stored: fn(Value) -> Value,
+}
+
 /// A kind.
 #[derive(Clone)]
 pub struct Kind {
@@ -122,8 +134,8 @@ pub struct Kind {
     pub needs_version: bool,
     /// Whether `metadata.generation` counts changes of what is not metadata or status.
     pub generation: bool,
-    /// The group and plural under which its objects are stored, where another kind's row has the same objects.
-    pub stored_as: Option<(Name, Name)>,
+    /// Set where another kind's row has the same objects, which are stored in that kind's words.
+    pub twin: Option<Twin>,
 }
 
 impl std::fmt::Debug for Kind {
@@ -168,9 +180,25 @@ impl Kind {
 
     /// The name of its collection in the store: group and plural, `apps/deployments`.
     pub fn collection(&self) -> String {
-        match &self.stored_as {
-            Some((group, plural)) => format!("{group}/{plural}"),
+        match &self.twin {
+            Some(Twin { of: (group, plural), .. }) => format!("{group}/{plural}"),
             None => format!("{}/{}", self.group, self.plural),
+        }
+    }
+
+    /// A stored object in this kind's words.
+    pub fn from_stored(&self, object: Value) -> Value {
+        match &self.twin {
+            Some(twin) => (twin.from_stored)(object),
+            None => object,
+        }
+    }
+
+    /// An object of this kind in the words in which it is stored.
+    pub fn to_stored(&self, object: Value) -> Value {
+        match &self.twin {
+            Some(twin) => (twin.to_stored)(object),
+            None => object,
         }
     }
 }

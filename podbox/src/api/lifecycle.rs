@@ -42,8 +42,7 @@ pub fn born(object: &mut Value, kind: &Kind, uid: String, now: SystemTime) {
 }
 
 /// Metadata that belongs to the server: an update keeps it, whatever it says.
-const KEPT: [&str; 7] = [
-    "uid",
+const KEPT: [&str; 6] = [
     "creationTimestamp",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
@@ -55,6 +54,10 @@ const KEPT: [&str; 7] = [
 /// Puts back into an update what it may not change.
 pub fn keep(new: &mut Value, old: &Value) {
     object::take(new, old, &KEPT);
+    // One that is given is judged: it may not be another.
+    if object::uid(new).is_empty() {
+        object::take(new, old, &["uid"]);
+    }
 }
 
 /// Counts a change of what the object asks for, as opposed to what it is and what is said of it.

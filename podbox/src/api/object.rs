@@ -72,6 +72,16 @@ pub fn take_part(object: &mut Value, from: &Value, part: &str) {
     }
 }
 
+/// Takes out an annotation, and their map if it was the last.
+pub fn remove_annotation(object: &mut Value, key: &str) {
+    let Some(metadata) = metadata(object) else { return };
+    let Some(all) = metadata.get_mut("annotations").and_then(Value::as_object_mut) else { return };
+    all.remove(key);
+    if all.is_empty() {
+        metadata.remove("annotations");
+    }
+}
+
 /// A label's value.
 pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object["metadata"]["labels"].get(key)?.as_str()

@@ -10,6 +10,7 @@
 //!
 //! **Invariant:** defaulting is idempotent, and an object that was accepted is accepted again unchanged.
 
+pub mod autoscale;
 pub mod check;
 pub mod claim;
 pub mod class;
@@ -67,6 +68,9 @@ pub trait Rules: Serialize + DeserializeOwned {
     /// Puts back what an update of the status subresource may not change: spec, mostly.
     fn prepare_status(&mut self, _old: &Self) {}
 
+    /// Puts back what an update of another subresource, `part`, may not change.
+    fn prepare_part(&mut self, _part: &str, _old: &Self) {}
+
     /// What is wrong with it by itself.
     fn validate(&self, _errors: &mut Errors, _path: &Path) {}
 
@@ -78,6 +82,9 @@ pub trait Rules: Serialize + DeserializeOwned {
 
     /// What is wrong with changing the status of `old` to this one's.
     fn validate_status(&self, _old: &Self, _errors: &mut Errors, _path: &Path) {}
+
+    /// What is wrong with changing a part of `old` to this one's; [`Rules::validate`] is asked before.
+    fn validate_part(&self, _part: &str, _old: &Self, _errors: &mut Errors, _path: &Path) {}
 
     /// What is accepted but worth a word, for `Warning` headers.
     fn warnings(&self) -> Vec<String> {
@@ -94,6 +101,8 @@ pub enum Write<'a> {
     Update(&'a Value),
     /// Its status replaces this one's.
     Status(&'a Value),
+    /// A part of it, which a subresource of this name is for, replaces this one's.
+    Part(&'a str, &'a Value),
 }
 
 /// What came of a write.
@@ -162,6 +171,13 @@ impl<T: Rules> Erased for Of<T> {
                 old.default();
                 object.prepare_status(&old);
                 object.validate_status(&old, &mut errors, &root);
+            }
+            Write::Part(part, old) => {
+                let mut old = T::deserialize(old)?;
+                old.default();
+                object.prepare_part(part, &old);
+                object.validate(&mut errors, &root);
+                object.validate_part(part, &old, &mut errors, &root);
             }
         }
         let warnings = object.warnings();

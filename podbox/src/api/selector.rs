@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// What is asked of one label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,15 @@ impl Labels {
         Labels(labels.chain(expressions).collect())
     }
 
+    /// From labels that must all be there.
+    pub fn of_map<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Labels {
+        let one = |(key, value): (&String, &String)| Requirement {
+            key: key.clone(),
+            test: Test::In(BTreeSet::from([value.clone()])),
+        };
+        Labels(labels.into_iter().map(one).collect())
+    }
+
     /// Whether it asks for nothing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -77,6 +87,33 @@ impl Labels {
                 Test::Less(than) => number().is_some_and(|number| number < *than),
             }
         })
+    }
+}
+
+/// As [`Labels::parse`] reads it, by key.
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut sorted: Vec<_> = self.0.iter().collect();
+        sorted.sort_by(|a, b| a.key.cmp(&b.key));
+        for (index, requirement) in sorted.into_iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            let key = &requirement.key;
+            let list =
+                |values: &BTreeSet<String>| values.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+            match &requirement.test {
+                Test::In(values) if values.len() == 1 => write!(f, "{key}={}", list(values)),
+                Test::In(values) => write!(f, "{key} in ({})", list(values)),
+                Test::NotIn(values) if values.len() == 1 => write!(f, "{key}!={}", list(values)),
+                Test::NotIn(values) => write!(f, "{key} notin ({})", list(values)),
+                Test::Exists => f.write_str(key),
+                Test::Absent => write!(f, "!{key}"),
+                Test::Greater(than) => write!(f, "{key}>{than}"),
+                Test::Less(than) => write!(f, "{key}<{than}"),
+            }?;
+        }
+        Ok(())
     }
 }
 

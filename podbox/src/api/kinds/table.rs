@@ -1,13 +1,25 @@
 //! The rows of the kinds' table.
 
-use super::{ALL, Kind, Name, Scope, Subresource, Verb};
-use crate::api::rules::{Of, Rules};
+use super::{ALL, Kind, Name, Scope, Subresource, Twin, Verb};
+use crate::api::rules::{Of, Rules, autoscale, event};
 use k8s_openapi::api::{
-    apps::v1 as apps, authentication::v1 as authentication, authorization::v1 as authorization,
-    autoscaling::v1 as autoscaling, batch::v1 as batch, coordination::v1 as coordination, core::v1 as core,
-    discovery::v1 as discovery, events::v1 as events, networking::v1 as networking, node::v1 as node,
-    policy::v1 as policy, rbac::v1 as rbac, scheduling::v1 as scheduling, storage::v1 as storage,
+    apps::v1 as apps,
+    authentication::v1 as authentication,
+    authorization::v1 as authorization,
+    autoscaling::{v1 as autoscaling_v1, v2 as autoscaling},
+    batch::v1 as batch,
+    coordination::v1 as coordination,
+    core::v1 as core,
+    discovery::v1 as discovery,
+    events::v1 as events,
+    networking::v1 as networking,
+    node::v1 as node,
+    policy::v1 as policy,
+    rbac::v1 as rbac,
+    scheduling::v1 as scheduling,
+    storage::v1 as storage,
 };
+use serde_json::Value;
 use std::sync::Arc;
 
 const CREATE: &[Verb] = &[Verb::Create];
@@ -44,7 +56,7 @@ where
         create_on_update: false,
         needs_version: false,
         generation: false,
-        stored_as: None,
+        twin: None,
     }
 }
 
@@ -112,6 +124,18 @@ impl Kind {
         self
     }
 
+    /// The same objects as another kind's, in other words.
+    fn twin_of(
+        mut self,
+        group: &'static str,
+        plural: &'static str,
+        to_stored: fn(Value) -> Value,
+        from_stored: fn(Value) -> Value,
+    ) -> Kind {
+        self.twin = Some(Twin { of: (group.into(), plural.into()), to_stored, from_stored });
+        self
+    }
+
     fn counts(mut self) -> Kind {
         self.generation = true;
         self
@@ -121,6 +145,11 @@ impl Kind {
         self.create_on_update = true;
         self
     }
+}
+
+/// What the scale subresource of other kinds takes and gives. It is no resource of its own.
+pub fn scale() -> Kind {
+    Kind { scope: Scope::Namespaced, plural: "scales".into(), ..row::<autoscaling_v1::Scale>() }
 }
 
 /// podbox's own kinds.
@@ -153,13 +182,16 @@ const POD_FIELDS: &[&str] = &[
     "status.nominatedNodeName",
 ];
 
+const NOT_SCALED: &str =
+    "HorizontalPodAutoscaler is stored, but nothing acts on it: pods are not scaled automatically";
+
 fn cores() -> Vec<Kind> {
     vec![
         row::<core::Binding>().verbs(CREATE),
         row::<core::ConfigMap>().short(&["cm"]),
         row::<core::Endpoints>().short(&["ep"]).upsert(),
         row::<core::Event>().short(&["ev"]).fields(EVENT_FIELDS).upsert(),
-        row::<core::LimitRange>().short(&["limits"]).upsert().inert("limit ranges are stored, not enforced"),
+        row::<core::LimitRange>().short(&["limits"]).upsert(),
         row::<core::Namespace>()
             .short(&["ns"])
             .verbs(ONE_BY_ONE)
@@ -196,11 +228,7 @@ fn cores() -> Vec<Kind> {
             .fields(&["status.replicas"])
             .scale()
             .status(),
-        row::<core::ResourceQuota>()
-            .short(&["quota"])
-            .upsert()
-            .inert("resource quotas are stored, not enforced")
-            .status(),
+        row::<core::ResourceQuota>().short(&["quota"]).upsert().status(),
         row::<core::Secret>().fields(&["type"]),
         row::<core::Service>()
             .short(&["svc"])
@@ -232,11 +260,13 @@ fn workloads() -> Vec<Kind> {
         row::<batch::CronJob>().short(&["cj"]).in_all().counts().status(),
         row::<batch::Job>().in_all().counts().fields(&["status.successful"]).status(),
         row::<policy::PodDisruptionBudget>().short(&["pdb"]).counts().status(),
-        row::<autoscaling::HorizontalPodAutoscaler>()
+        row::<autoscaling::HorizontalPodAutoscaler>().short(&["hpa"]).in_all().inert(NOT_SCALED).status(),
+        row::<autoscaling_v1::HorizontalPodAutoscaler>()
             .short(&["hpa"])
             .in_all()
-            .inert("pods are not scaled automatically")
-            .status(),
+            .inert(NOT_SCALED)
+            .status()
+            .twin_of("autoscaling", "horizontalpodautoscalers", autoscale::to_stored, autoscale::from_stored),
     ]
 }
 
@@ -256,35 +286,35 @@ fn access() -> Vec<Kind> {
 }
 
 fn others() -> Vec<Kind> {
-    let same_as_core = |mut kind: Kind| {
-        kind.stored_as = Some(("".into(), "events".into()));
-        kind
-    };
     vec![
         row::<coordination::Lease>().upsert(),
         row::<discovery::EndpointSlice>().counts(),
-        same_as_core(row::<events::Event>().short(&["ev"]).upsert().fields(&[
-            "regarding.kind",
-            "regarding.namespace",
-            "regarding.name",
-            "regarding.uid",
-            "regarding.apiVersion",
-            "regarding.resourceVersion",
-            "regarding.fieldPath",
-            "reason",
-            "reportingController",
-            "type",
-        ])),
+        row::<events::Event>()
+            .short(&["ev"])
+            .upsert()
+            .fields(&[
+                "regarding.kind",
+                "regarding.namespace",
+                "regarding.name",
+                "regarding.uid",
+                "regarding.apiVersion",
+                "regarding.resourceVersion",
+                "regarding.fieldPath",
+                "reason",
+                "reportingController",
+                "type",
+            ])
+            .twin_of("", "events", event::to_stored, event::from_stored),
         row::<networking::Ingress>()
             .short(&["ing"])
             .counts()
-            .inert("there is no ingress controller")
+            .inert("Ingress is stored, but nothing acts on it: there is no ingress controller")
             .status(),
         row::<networking::IngressClass>().counts(),
         row::<networking::NetworkPolicy>()
             .short(&["netpol"])
             .counts()
-            .inert("network policies are stored, not enforced"),
+            .inert("NetworkPolicy is stored, but nothing enforces it: pods reach each other as before"),
         row::<node::RuntimeClass>(),
         row::<scheduling::PriorityClass>().short(&["pc"]),
         row::<storage::CSIDriver>(),

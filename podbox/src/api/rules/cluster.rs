@@ -43,6 +43,11 @@ impl Rules for Namespace {
         self.spec.clone_from(&old.spec);
     }
 
+    /// By `finalize`, only what keeps it is changed.
+    fn prepare_part(&mut self, _part: &str, old: &Namespace) {
+        self.status.clone_from(&old.status);
+    }
+
     fn validate(&self, errors: &mut Errors, path: &Path) {
         let finalizers = self.spec.as_ref().and_then(|spec| spec.finalizers.as_ref());
         let at = path.child("spec");

@@ -1,10 +1,12 @@
 //! Events, by both of their kinds, which are two spellings of one: defaults, validation, and each as the other.
 
-use super::check::{all, present, text};
+use super::check::{all, json, present, text};
 use super::{Rules, names};
 use crate::api::field::{Errors, Path};
 use k8s_openapi::api::core::v1::Event as CoreEvent;
 use k8s_openapi::api::events::v1::Event;
+use serde::Deserialize;
+use serde_json::Value;
 
 /// The longest of an event's words.
 const WORD_BYTES: usize = 128;
@@ -87,6 +89,22 @@ fn common(errors: &mut Errors, path: &Path, event: &CoreEvent) {
     }
     if text(&event.message).len() > NOTE_BYTES {
         errors.invalid(&path.child("message"), "", format!("can have at most {NOTE_BYTES} characters"));
+    }
+}
+
+/// An object of the group `events.k8s.io` in the core's words, in which both are stored. What is no event stays as it is.
+pub fn to_stored(object: Value) -> Value {
+    match Event::deserialize(&object) {
+        Ok(event) => json(as_core(&event)),
+        Err(_) => object,
+    }
+}
+
+/// A stored event in the words of `events.k8s.io`.
+pub fn from_stored(object: Value) -> Value {
+    match CoreEvent::deserialize(&object) {
+        Ok(event) => json(from_core(&event)),
+        Err(_) => object,
     }
 }
 

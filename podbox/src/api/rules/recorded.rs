@@ -169,7 +169,7 @@ fn answer(line: &Line, world: &World) -> Answer {
 fn difference(line: &Line, got: &Answer) -> Option<String> {
     if line.status == 422 {
         // What is stored as another kind is refused as that one.
-        let group = line.kind.stored_as.as_ref().map_or(&line.kind.group, |(group, _)| group);
+        let group = line.kind.twin.as_ref().map_or(&line.kind.group, |twin| &twin.of.0);
         let ours = ApiError::invalid(group, &line.kind.kind, &got.name, &got.errors).body();
         let softly = exceptions::SOFT.iter().any(|(name, _)| *name == line.name);
         let (mut ours, mut theirs) = (ours, line.response.clone());

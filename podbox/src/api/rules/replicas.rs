@@ -200,6 +200,14 @@ impl Rules for ControllerRevision {
 }
 
 impl Rules for Scale {
+    fn default(&mut self) {
+        self.spec.get_or_insert_default().replicas.get_or_insert(0);
+    }
+
+    fn prepare_update(&mut self, old: &Scale) {
+        self.status.clone_from(&old.status);
+    }
+
     fn validate(&self, errors: &mut Errors, path: &Path) {
         let replicas = self.spec.as_ref().and_then(|spec| spec.replicas);
         maybe_non_negative(errors, &path.child("spec").child("replicas"), replicas);

@@ -1,4 +1,4 @@
-//! Questions that are answered and not kept, and HorizontalPodAutoscalers: defaults, validation.
+//! Questions that are answered and not kept: defaults, validation.
 
 use super::Rules;
 use super::check::present;
@@ -8,7 +8,6 @@ use k8s_openapi::api::authorization::v1::{
     LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
     SubjectAccessReviewSpec,
 };
-use k8s_openapi::api::autoscaling::v1::{HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus};
 
 /// Seconds that a token is good for, unless more or less is asked.
 const TOKEN_SECONDS: i64 = 3600;
@@ -89,44 +88,5 @@ fn access(errors: &mut Errors, path: &Path, spec: &SubjectAccessReviewSpec) {
         spec.user.as_deref().unwrap_or_default().is_empty() && spec.groups.as_ref().is_none_or(Vec::is_empty);
     if nobody {
         errors.invalid(&path.child("user"), "", "at least one of user or group must be specified");
-    }
-}
-
-impl Rules for HorizontalPodAutoscaler {
-    fn default(&mut self) {
-        let spec = &mut self.spec;
-        spec.min_replicas.get_or_insert(1);
-        spec.target_cpu_utilization_percentage.get_or_insert(80);
-    }
-
-    fn prepare_create(&mut self) {
-        self.status = Some(HorizontalPodAutoscalerStatus::default());
-    }
-
-    fn prepare_update(&mut self, old: &HorizontalPodAutoscaler) {
-        self.status.clone_from(&old.status);
-    }
-
-    fn prepare_status(&mut self, old: &HorizontalPodAutoscaler) {
-        self.spec.clone_from(&old.spec);
-    }
-
-    fn validate(&self, errors: &mut Errors, path: &Path) {
-        let (spec, path) = (&self.spec, path.child("spec"));
-        let least = spec.min_replicas.unwrap_or(1);
-        if least < 1 {
-            errors.invalid(&path.child("minReplicas"), least, "must be greater than or equal to 1");
-        }
-        let at = path.child("maxReplicas");
-        if spec.max_replicas < 1 {
-            errors.invalid(&at, spec.max_replicas, "must be greater than 0");
-        }
-        if spec.max_replicas < least {
-            let why = "must be greater than or equal to `minReplicas`";
-            errors.invalid(&at, spec.max_replicas, why);
-        }
-        let target = path.child("scaleTargetRef");
-        present(errors, &target.child("kind"), &spec.scale_target_ref.kind);
-        present(errors, &target.child("name"), &spec.scale_target_ref.name);
     }
 }

@@ -1,6 +1,6 @@
 //! Admission: what a write is judged by that needs other objects.
 
-use super::{Api, Call};
+use super::{Api, Call, unsupported};
 use crate::api::admission;
 use crate::api::field::Errors;
 use crate::api::kinds::Kind;
@@ -8,7 +8,7 @@ use crate::api::object;
 use crate::api::rules::meta;
 use crate::api::status::ApiError;
 use crate::store::Key;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,7 @@ impl Api {
                 labels["kubernetes.io/metadata.name"] = name.into();
             }
         }
+        let mut warnings = unsupported::told(kind, object);
         match (&*kind.group, &*kind.kind) {
             ("", "Pod") => {
                 let classes = self.all("scheduling.k8s.io/priorityclasses");
@@ -42,6 +43,7 @@ impl Api {
                 change::<Pod>(object, |pod| {
                     admission::tolerations(pod);
                     refused = admission::priority(pod, &classes).err();
+                    refused = refused.take().or_else(|| self.runtime(pod).err());
                 });
                 if let Some(why) = refused {
                     return Err(ApiError::forbidden("", "pods", object::name(object), &why));
@@ -49,11 +51,62 @@ impl Api {
             }
             ("", "PersistentVolumeClaim") => {
                 let classes = self.all("storage.k8s.io/storageclasses");
-                change::<PersistentVolumeClaim>(object, |claim| admission::storage_class(claim, &classes));
+                change::<PersistentVolumeClaim>(object, |claim| {
+                    admission::storage_class(claim, &classes);
+                    admission::protect(&mut claim.metadata, admission::CLAIM_PROTECTION);
+                });
             }
+            ("", "PersistentVolume") => change::<PersistentVolume>(object, |volume| {
+                admission::protect(&mut volume.metadata, admission::VOLUME_PROTECTION);
+            }),
             _ => {}
         }
-        Ok(Vec::new())
+        Ok(std::mem::take(&mut warnings))
+    }
+
+    /// Judges a change of an object, or of a part. Gives back what there is to warn of.
+    pub(super) fn admit_update(
+        &self,
+        call: &Call,
+        part: &str,
+        new: &Value,
+        old: &Value,
+    ) -> Result<Vec<String>, ApiError> {
+        let kind = &call.kind;
+        if part == "resize" {
+            self.resizable(new)?;
+        }
+        let told = match part.is_empty() && new["spec"] != old["spec"] {
+            // Of a pod it was told when it was made.
+            true if kind.kind != "Pod" => unsupported::told(kind, new),
+            _ => Vec::new(),
+        };
+        Ok(told)
+    }
+
+    /// Whether the resources of a pod can change where it is.
+    fn resizable(&self, pod: &Value) -> Result<(), ApiError> {
+        let name = object::name(pod);
+        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+        if !node.is_empty() && self.store.get("/nodes", &Key::new("", node)).is_none() {
+            return Err(ApiError::forbidden("", "pods", name, &format!("node {node:?} not found")));
+        }
+        Ok(())
+    }
+
+    /// Gives a pod what its runtime class adds to it.
+    fn runtime(&self, pod: &mut Pod) -> Result<(), String> {
+        let asked = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.clone());
+        let class = asked.as_ref().and_then(|name| {
+            let entry = self.store.get("node.k8s.io/runtimeclasses", &Key::new("", name))?;
+            serde_json::from_slice(&entry.bytes).ok()
+        });
+        admission::runtime_class(pod, class.as_ref())
+    }
+
+    /// Whether a quota counts what a call writes.
+    pub(super) fn is_counted(&self, _call: &Call) -> bool {
+        false
     }
 
     /// Every object of a collection that is of its type.

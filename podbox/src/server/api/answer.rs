@@ -35,7 +35,7 @@ impl Rendered {
     pub fn value(&self, kind: &Kind) -> Result<Value, ApiError> {
         let mut value = match self {
             Rendered::Value(value) => value.clone(),
-            Rendered::Entry(entry) => super::write::read(entry)?,
+            Rendered::Entry(entry) => kind.from_stored(super::write::read(entry)?),
         };
         if let Some(fields) = value.as_object_mut() {
             fields.entry("kind").or_insert_with(|| json!(kind.kind));
@@ -47,14 +47,14 @@ impl Rendered {
     /// The object's JSON, whole.
     pub fn json(&self, kind: &Kind) -> Result<Bytes, ApiError> {
         match self {
-            Rendered::Entry(entry) => {
+            Rendered::Entry(entry) if kind.twin.is_none() => {
                 let front = front(&kind.kind, &kind.api_version());
                 let mut bytes = BytesMut::with_capacity(front.len() + entry.bytes.len());
                 bytes.put_slice(front.as_bytes());
                 bytes.put_slice(&entry.bytes[1..]);
                 Ok(bytes.freeze())
             }
-            Rendered::Value(_) => to_json(&self.value(kind)?),
+            _ => to_json(&self.value(kind)?),
         }
     }
 }
@@ -198,7 +198,10 @@ fn joined(kind: &Kind, entries: &[Rendered], metadata: &Value) -> Result<Bytes, 
             bytes.put_u8(b',');
         }
         match entry {
-            Rendered::Entry(entry) => bytes.put_slice(&entry.bytes),
+            Rendered::Entry(entry) if kind.twin.is_none() => bytes.put_slice(&entry.bytes),
+            Rendered::Entry(entry) => {
+                bytes.put_slice(&to_json(&kind.from_stored(super::write::read(entry)?))?);
+            }
             Rendered::Value(value) => bytes.put_slice(&to_json(value)?),
         }
     }

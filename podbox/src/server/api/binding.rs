@@ -1,14 +1,50 @@
-//! Binding: a pod is given to a node, once.
+//! Bindings: a pod is given to a node, once. By a pod's subresource, or as an object of its own that names the pod.
 
+use super::query::WriteOptions;
 use super::write::{read, store_error, stored};
-use super::{Api, Call};
+use super::{Api, Call, answer, unknown};
+use crate::api::decode::Target;
 use crate::api::object;
 use crate::api::status::ApiError;
 use crate::clock;
+use crate::server::http::Body;
 use crate::store::{Expected, WriteError};
+use hyper::Response;
+use hyper::body::Incoming;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 impl Api {
+    /// Answers a binding.
+    pub(super) async fn binding(&self, call: &Call, body: Incoming) -> Result<Response<Body>, ApiError> {
+        let options = WriteOptions::read(&call.query, "CreateOptions", &call.head.agent, false)?;
+        let target = Target::named("", "v1", "Binding");
+        let (binding, warnings) = self.decode_as(call, &target, body, &options).await?;
+        let mut pod = call.clone();
+        if call.kind.kind == "Binding" {
+            let kinds = self.kinds();
+            pod.kind = Arc::clone(kinds.resource("", "v1", "pods").ok_or_else(unknown)?);
+            object::name(&binding).clone_into(&mut pod.info.name);
+        } else if !object::name(&binding).is_empty() && object::name(&binding) != call.info.name {
+            return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
+        }
+        let node = binding["target"]["name"].as_str().unwrap_or_default();
+        if node.is_empty() {
+            return Err(ApiError::internal("target.name: Required value"));
+        }
+        if let Some(kind) = binding["target"]["kind"].as_str().filter(|kind| !["", "Node"].contains(kind)) {
+            let why =
+                format!("target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\"");
+            return Err(ApiError::internal(why));
+        }
+        if !options.dry_run {
+            self.bind(&pod, object::uid(&binding), node).await?;
+        }
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+        answer::plain(201, &status, call.media, &warnings)
+    }
+
     /// Gives the pod that a call is about to a node; only the one of this uid, if any is given.
     pub(super) async fn bind(&self, call: &Call, uid: &str, node: &str) -> Result<(), ApiError> {
         let (kind, place) = (&call.kind, call.key());

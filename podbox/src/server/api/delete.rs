@@ -31,6 +31,16 @@ impl DeleteOptions {
         DeleteOptions { deletion, uid: Some(uid.to_owned()), ..DeleteOptions::default() }
     }
 
+    /// The same, but nothing is to be done.
+    pub fn dry(self) -> DeleteOptions {
+        DeleteOptions { dry_run: true, ..self }
+    }
+
+    /// Whether nothing is to be done.
+    pub fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+
     /// Reads them from a body, if there is one, else from the query.
     pub fn read(query: &Query, body: Option<&Value>) -> Result<DeleteOptions, ApiError> {
         let empty = Value::Null;
@@ -129,7 +139,13 @@ impl Api {
             let old = read(&entry)?;
             check(kind, &old, options)?;
             match self.remove(kind, &place, &entry, &old, options).await {
-                Ok((object, plain)) => return Ok(Removed { object, plain, warnings }),
+                Ok((object, plain)) => {
+                    let object = match object {
+                        Rendered::Value(object) => Rendered::Value(kind.from_stored(object)),
+                        entry => entry,
+                    };
+                    return Ok(Removed { object, plain, warnings });
+                }
                 // Someone else was faster: look again.
                 Err(WriteError::Conflict(_)) => {}
                 Err(error) => return Err(store_error(&error)),
@@ -210,10 +226,10 @@ impl Api {
 }
 
 fn check(kind: &Kind, old: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
-    let refuse = |what: &str, wanted: &str, there: &str| {
+    let refuse = |what: &str, wanted: &str, there: &str, perhaps: &str| {
         let why = format!(
             "the {what} in the precondition ({wanted}) does not match the {what} in record ({there}). The object might \
-             have been deleted and then recreated"
+             have been {perhaps}"
         );
         Err(ApiError {
             message: format!("Operation cannot be fulfilled on {} {:?}: {why}", kind.kind, object::name(old)),
@@ -222,10 +238,10 @@ fn check(kind: &Kind, old: &Value, options: &DeleteOptions) -> Result<(), ApiErr
     };
     let (uid, version) = (object::uid(old), object::text(old, "resourceVersion"));
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
-        return refuse("UID", wanted, uid);
+        return refuse("UID", wanted, uid, "deleted and then recreated");
     }
     if let Some(wanted) = options.version.as_deref().filter(|wanted| *wanted != version) {
-        return refuse("ResourceVersion", wanted, version);
+        return refuse("ResourceVersion", wanted, version, "modified");
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
-//! What is in the store before anyone asks: namespaces, and the default roles and bindings, mended if they lack something.
+//! What is in the store before anyone asks: namespaces, priority classes, and the default roles and bindings, mended if they lack something.
 //!
 //! All that is missing is written at once, so that it costs a commit or two; a start that finds everything writes nothing.
 
 use super::Api;
 use super::local::Local;
+use crate::api::admission;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
 use crate::api::status::ApiError;
@@ -28,6 +29,19 @@ impl Api {
                 writes.spawn(async move { local.ensure(namespace).await });
             }
         }
+        for (name, value) in admission::SYSTEM_CLASSES {
+            let place = ObjectRef {
+                api_version: "scheduling.k8s.io/v1",
+                kind: "PriorityClass",
+                namespace: String::new(),
+                name: (*name).to_owned(),
+            };
+            if local.get(&place).is_err() {
+                let local = local.clone();
+                let class = priority_class(name, *value);
+                writes.spawn(async move { local.ensure(class).await });
+            }
+        }
         for expected in default::objects() {
             let local = local.clone();
             let place = role(&expected);
@@ -47,6 +61,26 @@ impl Api {
         }
         Ok(())
     }
+}
+
+/// A priority class that is always there.
+fn priority_class(name: &str, value: i32) -> Value {
+    let description = match name {
+        "system-node-critical" => {
+            "Used for system critical pods that must not be moved from their current node."
+        }
+        _ => {
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."
+        }
+    };
+    json!({
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": name},
+        "value": value,
+        "description": description,
+        "preemptionPolicy": "PreemptLowerPriority",
+    })
 }
 
 async fn apply(local: &Local, place: &ObjectRef, there: &Value, mend: Mend) -> Result<(), ApiError> {

@@ -75,7 +75,7 @@ impl Local {
     /// Changes an object, but for its status, if it still is at the revision that `new` names.
     pub async fn replace(&self, object: &ObjectRef, new: Value) -> Result<Value, ApiError> {
         let call = self.call(object)?;
-        let written = self.api.update(&call, false, &self.options(), &|_| Ok(new.clone())).await?;
+        let written = self.api.update(&call, "", &self.options(), &|_| Ok(new.clone())).await?;
         written.object.value(&call.kind)
     }
 
@@ -106,7 +106,7 @@ impl Objects for Local {
             object::set(&mut new, "resourceVersion", Value::Null);
             Ok(new)
         };
-        let written = self.api.update(&call, true, &self.options(), &apply).await?;
+        let written = self.api.update(&call, "status", &self.options(), &apply).await?;
         written.object.value(&call.kind)
     }
 

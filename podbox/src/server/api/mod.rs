@@ -6,10 +6,13 @@
 
 mod account;
 mod admit;
+mod allocate;
 mod answer;
 mod applying;
 mod binding;
+mod change;
 mod delete;
+mod eviction;
 mod first;
 mod gate;
 pub mod local;
@@ -21,14 +24,16 @@ mod query;
 mod read;
 mod request;
 mod review;
+mod scale;
 mod token;
+mod unsupported;
 mod watch;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
-use crate::api::decode::{self, Format, Target};
+use crate::api::decode::{self, Format};
 use crate::api::kinds::{Kind, Kinds, Verb};
 use crate::api::logs::Logs;
 use crate::api::object;
@@ -39,7 +44,6 @@ use crate::auth::token::Tokens;
 use crate::server::http::{Body, Handler};
 use crate::store::{Key, Store};
 use answer::Rendered;
-use bytes::Bytes;
 use delete::DeleteOptions;
 use gate::Gate;
 use hyper::body::Incoming;
@@ -61,6 +65,8 @@ pub struct Api {
     address: String,
     /// The logs of this node's pods, once the node runs.
     logs: OnceLock<Arc<dyn Logs>>,
+    /// Held by writes that are judged by what others of their kind have: addresses, quotas.
+    turns: tokio::sync::Mutex<()>,
 }
 
 /// One request about a resource that there is, from someone who may.
@@ -163,8 +169,14 @@ fn unknown() -> ApiError {
 impl Api {
     /// The API over a store, for whoever shows one of these tokens or has proved already who they are.
     pub fn new(store: Store, kinds: Kinds, address: String, tokens: Tokens) -> Api {
-        let gate = Gate::new(store.clone(), tokens);
-        Api { store, gate, kinds: RwLock::new(Arc::new(kinds)), address, logs: OnceLock::new() }
+        Api {
+            gate: Gate::new(store.clone(), tokens),
+            store,
+            kinds: RwLock::new(Arc::new(kinds)),
+            address,
+            logs: OnceLock::new(),
+            turns: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// Gives it the logs of this node's pods. Only the first time counts.
@@ -233,6 +245,10 @@ impl Api {
                 allowed(Verb::Create)?;
                 self.review(&call, body).await
             }
+            "create" if call.kind.group.is_empty() && call.kind.kind == "Binding" => {
+                allowed(Verb::Create)?;
+                self.binding(&call, body).await
+            }
             // A POST names its object in the body.
             "create" if call.info.name.is_empty() => {
                 allowed(Verb::Create)?;
@@ -244,11 +260,11 @@ impl Api {
             "update" if !call.info.name.is_empty() => {
                 allowed(Verb::Update)?;
                 let options = WriteOptions::read(&call.query, "UpdateOptions", &call.head.agent, false)?;
-                self.replace(&call, body, &options, false).await
+                self.replace(&call, body, &options, "").await
             }
             "patch" if !call.info.name.is_empty() => {
                 allowed(Verb::Patch)?;
-                self.patch(&call, body, false).await
+                self.patch(&call, body, "").await
             }
             "delete" => {
                 allowed(Verb::Delete)?;
@@ -291,81 +307,26 @@ impl Api {
             return Err(not_allowed());
         }
         match (&*part.name, verb) {
-            ("status", "get") => self.get(&call),
-            ("status", "update") => {
+            ("status" | "ephemeralcontainers" | "resize", "get") => self.get(&call),
+            ("status" | "ephemeralcontainers" | "resize" | "finalize", "update") => {
                 let options = WriteOptions::read(&call.query, "UpdateOptions", &call.head.agent, false)?;
-                self.replace(&call, body, &options, true).await
+                self.replace(&call, body, &options, &part.name).await
             }
-            ("status", "patch") => self.patch(&call, body, true).await,
+            ("status" | "ephemeralcontainers" | "resize", "patch") => {
+                self.patch(&call, body, &part.name).await
+            }
+            ("scale", "get") => self.scale(&call),
+            ("scale", "update") => self.replace_scale(&call, body).await,
+            ("scale", "patch") => self.patch_scale(&call, body).await,
             ("log", "get") => self.log(&call),
             ("token", "create") => self.token(&call, body).await,
-            ("binding", "create") => {
-                let options = WriteOptions::read(&call.query, "CreateOptions", &call.head.agent, false)?;
-                let target = Target::named("", "v1", "Binding");
-                let (binding, _) = self.decode_as(&call, &target, body, &options).await?;
-                let node = binding["target"]["name"].as_str().unwrap_or_default();
-                if node.is_empty() {
-                    return Err(ApiError::internal("target.name: Required value"));
-                }
-                if !options.dry_run {
-                    self.bind(&call, object::uid(&binding), node).await?;
-                }
-                let status = serde_json::json!({
-                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
-                });
-                answer::plain(201, &status, Media::JSON, &[])
-            }
+            ("binding", "create") => self.binding(&call, body).await,
+            ("eviction", "create") => self.evict(&call, body).await,
             (name, _) => {
                 let what = format!("{}/{name} is not served yet", call.kind.plural);
                 Err(ApiError::new(501, "NotImplemented", what))
             }
         }
-    }
-
-    async fn replace(
-        &self,
-        call: &Call,
-        body: Incoming,
-        options: &WriteOptions,
-        status: bool,
-    ) -> Result<Response<Body>, ApiError> {
-        let (object, warnings) = self.decode(call, body, options).await?;
-        call.check_name(&object)?;
-        let there = self.store.get(&call.kind.collection(), &call.key()).is_some();
-        if !there && call.kind.create_on_update && !status {
-            self.may_create(call)?;
-            let mut object = object;
-            object::set(&mut object, "resourceVersion", Value::Null);
-            let written = self.create(call, object, options).await?;
-            return self.show(call, written, warnings);
-        }
-        let change = |_: &Value| Ok(object.clone());
-        let written = self.update(call, status, options, &change).await?;
-        self.show(call, written, warnings)
-    }
-
-    async fn patch(&self, call: &Call, body: Incoming, status: bool) -> Result<Response<Body>, ApiError> {
-        if call.head.content_type.starts_with("application/apply-patch+yaml") {
-            return self.apply(call, body, status).await;
-        }
-        let options = WriteOptions::read(&call.query, "PatchOptions", &call.head.agent, false)?;
-        let bytes: Bytes = request::read(body).await?;
-        let patch = crate::api::patch::Patch::read(&call.head.content_type, &bytes)?;
-        let kind = &call.kind;
-        let change = |old: &Value| {
-            let mut whole = old.clone();
-            if let Some(fields) = whole.as_object_mut() {
-                fields.insert("kind".into(), kind.kind.to_string().into());
-                fields.insert("apiVersion".into(), kind.api_version().into());
-            }
-            let patched = patch.apply(whole)?;
-            let words = patched.clone();
-            let target = Target::from(&**kind);
-            let decoded = decode::patched(patched, &target, options.validation, || patch.shown(&words))?;
-            Ok(decoded.object)
-        };
-        let written = self.update(call, status, &options, &change).await?;
-        self.show(call, written, Vec::new())
     }
 
     async fn delete_options(&self, call: &Call, body: Incoming) -> Result<DeleteOptions, ApiError> {

@@ -3,6 +3,7 @@
 use super::answer::{self, Rendered};
 use super::query::{ListOptions, Match, revision};
 use super::{Api, Call};
+use crate::api::kinds::Kind;
 use crate::api::print::Include;
 use crate::api::selector::{Fields, Labels};
 use crate::api::status::ApiError;
@@ -33,6 +34,7 @@ const TOKEN: &str = "meta.k8s.io/v1";
 pub struct Filter {
     labels: Labels,
     fields: Fields,
+    kind: Arc<Kind>,
 }
 
 #[derive(Deserialize)]
@@ -62,7 +64,8 @@ impl Filter {
                 false => format!("field label not supported: {field}"),
             }));
         }
-        Ok(Filter { labels: options.labels.clone(), fields: options.fields.clone() })
+        let kind = Arc::clone(kind);
+        Ok(Filter { labels: options.labels.clone(), fields: options.fields.clone(), kind })
     }
 
     /// Whether everything passes.
@@ -78,8 +81,10 @@ impl Filter {
                 self.labels.matches(|key| read.metadata.labels.get(key).map(|value| &**value))
             })
         };
-        let fields =
-            || serde_json::from_slice::<Value>(&entry.bytes).is_ok_and(|object| self.fields.matches(&object));
+        let fields = || {
+            serde_json::from_slice::<Value>(&entry.bytes)
+                .is_ok_and(|object| self.fields.matches(&self.kind.from_stored(object)))
+        };
         (self.labels.is_empty() || labels()) && (self.fields.is_empty() || fields())
     }
 }

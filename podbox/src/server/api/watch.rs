@@ -213,6 +213,9 @@ impl Stream {
                 answer::table(&self.kind, metadata, columns, rows)
             }
             Shape::Partial => print::partial(&Rendered::Entry(Arc::clone(entry)).value(&self.kind)?),
+            Shape::Whole | Shape::Aggregated if self.kind.twin.is_some() => {
+                Rendered::Entry(Arc::clone(entry)).value(&self.kind)?
+            }
             Shape::Whole | Shape::Aggregated => {
                 let mut bytes = BytesMut::with_capacity(self.front.len() + entry.bytes.len() + 40);
                 bytes.put_slice(format!("{{\"type\":\"{word}\",\"object\":").as_bytes());

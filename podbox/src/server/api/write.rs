@@ -14,16 +14,20 @@ use crate::api::field::Errors;
 use crate::api::kinds::Kind;
 use crate::api::lifecycle;
 use crate::api::object;
-use crate::api::rules::Write;
+use crate::api::rules::{Write, meta};
 use crate::api::status::ApiError;
 use crate::clock;
 use crate::store::{Entry, Expected, Key, WriteError};
 use bytes::Bytes;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// How often a write is computed again when others were faster.
 const TRIES: usize = 64;
+/// How often a name is generated when there are objects of those before.
+const NAMES: usize = 8;
 const CHANGED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
@@ -83,12 +87,28 @@ pub(super) fn undecodable(kind: &Kind, error: &serde_json::Error) -> ApiError {
 pub(super) fn refuse(kind: &Kind, name: &str, errors: &Errors) -> Result<(), ApiError> {
     match errors.is_empty() {
         true => Ok(()),
-        false => Err(ApiError::invalid(&kind.group, &kind.kind, name, errors)),
+        // What is stored as another kind is refused as that one.
+        false => {
+            let group = kind.twin.as_ref().map_or(&kind.group, |twin| &twin.of.0);
+            Err(ApiError::invalid(group, &kind.kind, name, errors))
+        }
     }
 }
 
+/// Lists each owner once, and takes out what is empty and need not be there. Gives back what there is to warn of.
+fn tidied(kind: &Kind, object: &mut Value) -> Option<String> {
+    apply::prune(object, &Target::from(kind));
+    if !object["metadata"]["ownerReferences"].is_array() {
+        return None;
+    }
+    let mut metadata = ObjectMeta::deserialize(&object["metadata"]).ok()?;
+    let warning = meta::dedup_owners(&mut metadata)?;
+    object::set(object, "ownerReferences", json!(metadata.owner_references));
+    Some(warning)
+}
+
 /// Notes who owns the fields that a write sets.
-fn owned(kind: &Kind, old: &Value, new: &mut Value, subresource: &str, manager: &str) {
+pub fn owned(kind: &Kind, old: &Value, new: &mut Value, subresource: &str, manager: &str) {
     let (now, version) = (object::time(clock::wall()), kind.api_version());
     let reset = apply::reset(kind, subresource);
     let write = apply::Write { manager, subresource, api_version: &version, now: &now, reset };
@@ -96,8 +116,33 @@ fn owned(kind: &Kind, old: &Value, new: &mut Value, subresource: &str, manager: 
 }
 
 impl Api {
-    /// Creates an object.
+    /// Creates an object. A name that the server gives is another one if there is an object of it.
     pub async fn create(
+        &self,
+        call: &Call,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Written, ApiError> {
+        let generates = object::name(&object).is_empty() && !object::text(&object, "generateName").is_empty();
+        if !generates {
+            return self.create_one(call, object, options).await;
+        }
+        let mut tries = NAMES;
+        loop {
+            tries -= 1;
+            match self.create_one(call, object.clone(), options).await {
+                Err(error) if error.reason == "AlreadyExists" && tries > 0 => {}
+                Err(mut error) if error.reason == "AlreadyExists" => {
+                    error.message += ", the server was not able to generate a unique name for the object";
+                    error.details["retryAfterSeconds"] = 1.into();
+                    return Err(error);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn create_one(
         &self,
         call: &Call,
         mut object: Value,
@@ -118,7 +163,9 @@ impl Api {
             owned(kind, &Value::Null, &mut object, "", &options.manager);
         }
         self.account(call, &mut object).await?;
-        let mut warnings = self.admit_create(call, &mut object)?;
+        let mut warnings: Vec<_> = tidied(kind, &mut object).into_iter().collect();
+        let _turn = self.turn(call).await;
+        warnings.extend(self.admit_create(call, &mut object)?);
         let admitted = kind.rules.admit(object, Write::Create).map_err(|error| undecodable(kind, &error))?;
         let mut errors = self.metadata_errors(kind, &admitted.object, None);
         errors.0.extend(admitted.errors.0);
@@ -126,7 +173,8 @@ impl Api {
         self.guard(call, &admitted.object, None)?;
         warnings.extend(admitted.warnings);
         warnings.extend(kind.inert.as_ref().map(ToString::to_string));
-        let object = admitted.object;
+        let mut object = admitted.object;
+        self.allocate(kind, &mut object)?;
         let key = key(kind, &object);
         let existing = |there: Option<Arc<Entry>>| {
             let mut error = ApiError::already_exists(&kind.group, &kind.plural, key.name());
@@ -141,6 +189,7 @@ impl Api {
                 None => Ok(Written { object: Rendered::Value(object), created: true, warnings }),
             };
         }
+        let object = kind.to_stored(object);
         let make = move |revision| stored(object, revision);
         match self.store.put(&kind.collection(), &key, Expected::Absent, make).await {
             Ok(entry) => Ok(Written { object: Rendered::Entry(entry), created: true, warnings }),
@@ -149,28 +198,29 @@ impl Api {
         }
     }
 
-    /// Changes an object, or its status alone.
+    /// Changes an object, or what of it the subresource `part` is for; empty for the object itself.
     pub async fn update(
         &self,
         call: &Call,
-        status: bool,
+        part: &str,
         options: &WriteOptions,
         change: Change<'_>,
     ) -> Result<Written, ApiError> {
         let kind = &call.kind;
         let place = call.key();
+        let _turn = self.turn(call).await;
         for _ in 0..TRIES {
             let Some(entry) = self.store.get(&kind.collection(), &place) else {
                 return Err(ApiError::not_found(&kind.group, &kind.plural, place.name()));
             };
-            let old = read(&entry)?;
+            let old = kind.from_stored(read(&entry)?);
             let new = change(&old)?;
             let named = object::text(&new, "resourceVersion");
             if !named.is_empty() && named != entry.revision.to_string() {
                 return Err(self.conflict(call, named));
             }
             let fixed = !named.is_empty() && named != object::text(&old, "resourceVersion");
-            let revised = self.revise(call, status, new, &old, options)?;
+            let revised = self.revise(call, part, new, &old, options)?;
             let Some((new, warnings)) = revised else {
                 return Ok(Written { object: Rendered::Entry(entry), created: false, warnings: Vec::new() });
             };
@@ -181,12 +231,13 @@ impl Api {
             let put = match lifecycle::released(&new, &old, kind) {
                 true => {
                     // Watchers see it go as it was before its last finalizer went.
-                    let last = old.clone();
+                    let last = kind.to_stored(old.clone());
                     let make = move |revision| stored(last, revision);
                     let gone = self.store.delete(&kind.collection(), &place, expected, make).await;
                     gone.map(|_| Rendered::Value(new))
                 }
                 false => {
+                    let new = kind.to_stored(new);
                     let make = move |revision| stored(new, revision);
                     self.store.put(&kind.collection(), &place, expected, make).await.map(Rendered::Entry)
                 }
@@ -204,7 +255,7 @@ impl Api {
     fn revise(
         &self,
         call: &Call,
-        status: bool,
+        part: &str,
         mut new: Value,
         old: &Value,
         options: &WriteOptions,
@@ -214,19 +265,17 @@ impl Api {
         if object::namespace(&new).is_empty() {
             object::take(&mut new, old, &["namespace"]);
         }
-        let uid = object::uid(&new);
-        if !uid.is_empty() && uid != object::uid(old) {
-            let (theirs, ours) = (uid.to_owned(), object::uid(old));
-            let why =
-                format!("Precondition failed: UID in precondition: {theirs}, UID in object meta: {ours}");
-            return Err(ApiError::conflict(&kind.group, &kind.plural, object::name(old), &why));
-        }
         lifecycle::keep(&mut new, old);
         let mut new = kind.rules.default(new).map_err(|error| undecodable(kind, &error))?;
         if !options.apply {
-            owned(kind, old, &mut new, if status { "status" } else { "" }, &options.manager);
+            owned(kind, old, &mut new, part, &options.manager);
         }
-        let write = if status { Write::Status(old) } else { Write::Update(old) };
+        let mut warnings: Vec<_> = tidied(kind, &mut new).into_iter().collect();
+        let write = match part {
+            "" | "scale" => Write::Update(old),
+            "status" => Write::Status(old),
+            part => Write::Part(part, old),
+        };
         let admitted = kind.rules.admit(new, write).map_err(|error| undecodable(kind, &error))?;
         let mut new = admitted.object;
         if let Some(fields) = new.as_object_mut() {
@@ -241,7 +290,10 @@ impl Api {
         if new == *old {
             return Ok(None);
         }
-        Ok(Some((new, admitted.warnings)))
+        warnings.extend(self.admit_update(call, part, &new, old)?);
+        self.allocate(kind, &mut new)?;
+        warnings.extend(admitted.warnings);
+        Ok(Some((new, warnings)))
     }
 
     fn conflict(&self, call: &Call, named: &str) -> ApiError {

@@ -71,6 +71,22 @@ impl Rules for Pod {
         update::pod(self, old, errors, path);
     }
 
+    fn prepare_part(&mut self, part: &str, old: &Pod) {
+        match part {
+            "ephemeralcontainers" => update::prepare_ephemeral(self, old),
+            "resize" => update::prepare_resize(self, old),
+            _ => {}
+        }
+    }
+
+    fn validate_part(&self, part: &str, old: &Pod, errors: &mut Errors, path: &Path) {
+        match part {
+            "ephemeralcontainers" => update::ephemeral(self, old, errors, path),
+            "resize" => update::resize(self, old, errors, path),
+            _ => {}
+        }
+    }
+
     fn warnings(&self) -> Vec<String> {
         warn::pod(self)
     }

@@ -1,0 +1,183 @@
+//! Evictions: a pod is asked to go, as far as the budgets for disruptions of those like it allow.
+//!
+//! How many may go is what a budget's status says: to keep that true is a controller's. An eviction takes one from it
+//! before the pod is deleted, in one compare-and-swap, so that two at once never take the same.
+
+use super::delete::DeleteOptions;
+use super::query::{Query, WriteOptions};
+use super::write::{read, store_error, stored};
+use super::{Api, Call, answer};
+use crate::api::decode::Target;
+use crate::api::object;
+use crate::api::rules::labels;
+use crate::api::status::ApiError;
+use crate::clock;
+use crate::server::http::Body;
+use crate::store::{Entry, Expected, WriteError};
+use hyper::Response;
+use hyper::body::Incoming;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const BUDGETS: &str = "policy/poddisruptionbudgets";
+/// How many disrupted pods a budget's status lists: those that it has not seen go yet.
+const DISRUPTED: usize = 2000;
+
+impl Api {
+    /// Answers an eviction of the pod that a call is about.
+    pub(super) async fn evict(&self, call: &Call, body: Incoming) -> Result<Response<Body>, ApiError> {
+        let write = WriteOptions::read(&call.query, "CreateOptions", &call.head.agent, false)?;
+        let target = Target::named("policy", "v1", "Eviction");
+        let (eviction, warnings) = self.decode_as(call, &target, body, &write).await?;
+        let (named, name) = (object::name(&eviction), &call.info.name);
+        if !named.is_empty() && named != name {
+            let why = "name in URL does not match name in Eviction object";
+            return Err(ApiError::bad_request(why));
+        }
+        let given = eviction.get("deleteOptions").filter(|given| given.is_object());
+        let options = DeleteOptions::read(&Query::default(), given)?;
+        let options = if write.dry_run { options.dry() } else { options };
+        let pod = read(&*self.find(call)?)?;
+        if counts(&pod) {
+            self.spend(call, &pod, options.is_dry()).await?;
+        }
+        self.delete(call, &options).await?;
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+        answer::plain(201, &status, call.media, &warnings)
+    }
+
+    /// Takes a disruption from the budget of a pod, if it has one.
+    async fn spend(&self, call: &Call, pod: &Value, dry: bool) -> Result<(), ApiError> {
+        loop {
+            let budgets = self.budgets_of(call, pod)?;
+            let (entry, mut budget) = match budgets.len() {
+                0 => return Ok(()),
+                1 => budgets.into_iter().next().expect("there is one"),
+                _ => {
+                    let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not \
+                               support.";
+                    return Err(ApiError::new(
+                        500,
+                        "InternalError",
+                        format!("Internal error occurred: {why}"),
+                    ));
+                }
+            };
+            if !ready(pod) && may_go_anyway(&budget) {
+                return Ok(());
+            }
+            take(&mut budget, object::name(pod))?;
+            if dry {
+                return Ok(());
+            }
+            let place = entry.key.clone();
+            let make = move |revision| stored(budget, revision);
+            match self.store.put(BUDGETS, &place, Expected::Revision(entry.revision), make).await {
+                Ok(_) => return Ok(()),
+                Err(WriteError::Conflict(_)) => {}
+                Err(error) => return Err(store_error(&error)),
+            }
+        }
+    }
+
+    fn budgets_of(&self, call: &Call, pod: &Value) -> Result<Vec<(Arc<Entry>, Value)>, ApiError> {
+        let page = self.store.list(BUDGETS, call.namespace(), None, 0, None);
+        let page = page.map_err(|error| ApiError::internal(error.to_string()))?;
+        let labels = serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap_or_default();
+        let mut found = Vec::new();
+        for entry in page.entries {
+            let Ok(budget) = serde_json::from_slice::<PodDisruptionBudget>(&entry.bytes) else { continue };
+            let selector = budget.spec.and_then(|spec| spec.selector);
+            if selector.is_some_and(|selector| labels::matches(&selector, Option::as_ref(&labels))) {
+                let budget = read(&entry)?;
+                found.push((entry, budget));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a pod's going disrupts anything: not if it has ended, has not begun, or is going already.
+fn counts(pod: &Value) -> bool {
+    !object::deleting(pod)
+        && !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending"))
+}
+
+fn ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
+}
+
+/// Whether a budget lets a pod go that serves nobody: always, or while it has what it wants.
+fn may_go_anyway(budget: &Value) -> bool {
+    let count = |field: &str| budget["status"][field].as_i64().unwrap_or(0);
+    budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+        || (count("currentHealthy") >= count("desiredHealthy") && count("desiredHealthy") > 0)
+}
+
+/// Takes one of the disruptions that a budget allows; 429 if it allows none.
+fn take(budget: &mut Value, pod: &str) -> Result<(), ApiError> {
+    let name = object::name(budget).to_owned();
+    let count = |field: &str| budget["status"][field].as_i64().unwrap_or(0);
+    if count("observedGeneration") < object::generation(budget) {
+        let why = format!("The disruption budget {name} is still being processed by the server.");
+        return Err(refused(&name, why, 10));
+    }
+    let allowed = count("disruptionsAllowed");
+    if allowed < 0 {
+        let why =
+            format!("poddisruptionbudgets.policy {name:?} is forbidden: pdb disruptions allowed is negative");
+        return Err(ApiError {
+            message: why,
+            ..ApiError::forbidden("policy", "poddisruptionbudgets", &name, "")
+        });
+    }
+    let disrupted = budget["status"]["disruptedPods"].as_object().map_or(0, serde_json::Map::len);
+    if disrupted > DISRUPTED {
+        let why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
+        return Err(ApiError::forbidden("policy", "poddisruptionbudgets", &name, why));
+    }
+    if allowed == 0 {
+        let (wanted, healthy) = (count("desiredHealthy"), count("currentHealthy"));
+        let why =
+            format!("The disruption budget {name} needs {wanted} healthy pods and has {healthy} currently");
+        return Err(refused(&name, why, 0));
+    }
+    budget["status"]["disruptionsAllowed"] = (allowed - 1).into();
+    budget["status"]["disruptedPods"][pod] = object::time(clock::wall()).into();
+    Ok(())
+}
+
+/// 429 in upstream's words.
+fn refused(_budget: &str, why: String, after_seconds: u32) -> ApiError {
+    let mut details = json!({"causes": [{"reason": "DisruptionBudget", "message": why}]});
+    if after_seconds > 0 {
+        details["retryAfterSeconds"] = after_seconds.into();
+    }
+    let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+    ApiError { details, ..ApiError::new(429, "TooManyRequests", message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_spent_once_and_then_refuses() {
+        let mut budget = json!({
+            "metadata": {"name": "b", "generation": 1},
+            "status": {"observedGeneration": 1, "disruptionsAllowed": 1, "desiredHealthy": 2, "currentHealthy": 3},
+        });
+        take(&mut budget, "p").unwrap();
+        assert!(budget["status"]["disruptedPods"]["p"].is_string());
+        let error = take(&mut budget, "q").unwrap_err();
+        assert_eq!(
+            (error.code, error.details["causes"][0]["reason"].as_str()),
+            (429, Some("DisruptionBudget"))
+        );
+        let told = error.details["causes"][0]["message"].as_str().unwrap();
+        assert_eq!(told, "The disruption budget b needs 2 healthy pods and has 3 currently");
+    }
+}

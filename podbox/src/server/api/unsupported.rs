@@ -1,0 +1,33 @@
+//! What of a pod, or of a template of pods, is stored but has no effect: told with the write, so that nobody is surprised
+//! when the node refuses to run it.
+
+use crate::api::kinds::Kind;
+use crate::api::support;
+use k8s_openapi::api::core::v1::Pod;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Where kinds have their pods, and how warnings name it.
+fn template(kind: &Kind) -> Option<(&'static str, &'static str)> {
+    Some(match (&*kind.group, &*kind.kind) {
+        ("", "Pod") => ("", ""),
+        ("", "PodTemplate") => ("/template", "template."),
+        ("", "ReplicationController")
+        | ("apps", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet") => {
+            ("/spec/template", "spec.template.")
+        }
+        ("batch", "Job") => ("/spec/template", "spec.template."),
+        ("batch", "CronJob") => ("/spec/jobTemplate/spec/template", "spec.jobTemplate.spec.template."),
+        _ => return None,
+    })
+}
+
+/// The warnings about an object.
+pub fn told(kind: &Kind, object: &Value) -> Vec<String> {
+    let Some((at, prefix)) = template(kind) else { return Vec::new() };
+    let spec = object.pointer(at).map(|pod| &pod["spec"]);
+    let Some(spec) = spec else { return Vec::new() };
+    // What is no pod is refused by its rules.
+    let Ok(pod) = Pod::deserialize(json!({"metadata": {}, "spec": spec})) else { return Vec::new() };
+    support::unsupported(&pod).iter().map(|field| format!("{prefix}{field}")).collect()
+}
