@@ -148,3 +148,33 @@ pub const TOKENS_REMEMBERED: usize = 4096;
 pub const TOKEN_LIFE: Duration = Duration::from_secs(365 * 86_400);
 /// How long it is good when nothing else is asked.
 pub const TOKEN_DEFAULT: Duration = Duration::from_secs(3600);
+/// Bytes of a command's output, or of a forwarded connection, that are on their way at once.
+pub const STREAM_CHUNK: usize = 32 << 10;
+/// Bytes that are still read of what a command has written, once it has ended: a pipe's content, and more than a
+/// terminal's.
+pub const STREAM_REST: usize = 1 << 20;
+/// Chunks of a container's output that wait for one client that is attached to it.
+pub const ATTACH_CHUNKS: usize = 16;
+/// How long a client that is attached to a container may take nothing of its output, which waits meanwhile; then it is
+/// let go.
+pub const ATTACH_STALL: Duration = Duration::from_secs(30);
+/// Bytes of one WebSocket message from a client.
+pub const SOCKET_MESSAGE: usize = 4 << 20;
+/// Messages of a client that wait for a command to read them.
+pub const SOCKET_QUEUE: usize = 2;
+/// Bytes that wait for a client to take them.
+pub const SOCKET_WRITE: usize = 256 << 10;
+/// Between two signs of life to a client, so that one that is gone without a word is found out.
+pub const SOCKET_PING: Duration = Duration::from_secs(30);
+/// How long a client may take to close its end, once a stream is over.
+pub const STREAM_LINGER: Duration = Duration::from_secs(5);
+/// How long a client may take to open the streams that it asked for.
+pub const STREAMS_OPEN: Duration = Duration::from_secs(30);
+/// Streams at once on one SPDY connection: two for each forwarded connection.
+pub const SPDY_STREAMS: usize = 2048;
+/// Bytes of one SPDY control frame, and of its headers unpacked.
+pub const SPDY_HEADERS: usize = 64 << 10;
+/// Chunks that wait for one SPDY stream to take them.
+pub const SPDY_QUEUE: usize = 8;
+/// Ports that one request may forward in WebSocket channels.
+pub const FORWARDED_PORTS: usize = 126;

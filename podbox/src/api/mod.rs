@@ -27,5 +27,6 @@ pub mod rules;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod streams;
 pub mod support;
 pub mod user;

@@ -115,8 +115,6 @@ impl Found {
         add(lifecycle.is_some_and(|l| l.post_start.is_some()), "lifecycle.postStart", "hooks are not run");
         add(lifecycle.is_some_and(|l| l.pre_stop.is_some()), "lifecycle.preStop", "hooks are not run");
         add(container.restart_policy_rules.is_some(), "restartPolicyRules", "restartPolicy alone decides");
-        add(container.stdin == Some(true), "stdin", "nothing could be attached to it");
-        add(container.tty == Some(true), "tty", "there are no terminals yet");
         add(container.volume_devices.is_some(), "volumeDevices", "there are no block volumes");
         add(
             container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError"),
@@ -235,7 +233,7 @@ mod tests {
         check(
             "{activeDeadlineSeconds: 3, shareProcessNamespace: true, securityContext: {fsGroup: 5, sysctls: []}, \
              volumes: [{name: v, persistentVolumeClaim: {claimName: p}}], \
-             containers: [{name: c, image: i, tty: true, livenessProbe: {exec: {command: [a]}}, ports: [{containerPort: 1, hostPort: 2}], \
+             containers: [{name: c, image: i, livenessProbe: {exec: {command: [a]}}, ports: [{containerPort: 1, hostPort: 2}], \
              securityContext: {procMount: Unmasked}}]}",
             &[
                 "spec.activeDeadlineSeconds",
@@ -244,7 +242,6 @@ mod tests {
                 "spec.securityContext.sysctls",
                 "spec.volumes[0].persistentVolumeClaim",
                 "spec.containers[0].livenessProbe",
-                "spec.containers[0].tty",
                 "spec.containers[0].ports[0].hostPort",
                 "spec.containers[0].securityContext.procMount",
             ],

@@ -11,6 +11,7 @@ use crate::limits;
 use crate::node::bound::Bound;
 use crate::node::logs::NodeLogs;
 use crate::node::register::Identity;
+use crate::node::streams::NodeStreams;
 use crate::server::api::local::Local;
 use anyhow::Context;
 use std::io::Write;
@@ -42,6 +43,7 @@ pub fn run(config: Config) -> anyhow::Result<ExitCode> {
         identity.register(&objects).await.context("putting this node into the API failed")?;
         let views = Arc::clone(&daemon.node);
         cluster.api.set_logs(Arc::new(NodeLogs::new(config.log_dir.clone(), move || views.views.watch())));
+        cluster.api.set_streams(Arc::new(NodeStreams::new(daemon.node.runtime.clone())));
         let agent = daemon.take_agent();
         let bound = Bound::new(cluster.store.clone(), objects.clone(), name, &daemon.node, agent);
         let pods = tokio::spawn(bound.run());

@@ -11,6 +11,7 @@ pub mod logs;
 pub mod record;
 pub mod register;
 mod sources;
+pub mod streams;
 pub mod view;
 pub mod worker;
 

@@ -253,6 +253,7 @@ pub fn container(
         security: security(spec, container),
         oom_score_adj: resources::oom_score_adj(qos, container, facts.memory_bytes),
         stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         log_path: log_path(facts, run),
     })

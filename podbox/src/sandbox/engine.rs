@@ -8,6 +8,7 @@
 
 mod error;
 mod shared;
+mod streams;
 
 pub use error::EngineError;
 
@@ -15,7 +16,8 @@ use super::cgroup;
 use super::client::{Client, ClientError, Ending, KeeperSpec};
 use super::device::DevicePolicy;
 use super::exec;
-use super::log::{self, LogSpec, Pump, Stream};
+use super::line::Line;
+use super::log::{self, LogSpec, Pump, Stream, Taps};
 use super::message::{Body, End, Held};
 use super::netns;
 use super::plan::{self, Facts};
@@ -30,7 +32,7 @@ use shared::{Shared, prepare_cgroups};
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the engine is told beside the node's configuration.
@@ -57,6 +59,10 @@ struct Tracked {
     ending: Ending,
     /// Its log; whoever waits first drives the rest.
     pump: tokio::sync::Mutex<Pump>,
+    /// Who is attached to it.
+    taps: Taps,
+    /// What writes to its stdin, while that is open.
+    stdin: Mutex<Option<Arc<Line>>>,
 }
 
 /// The engine. Clones share one.
@@ -152,11 +158,18 @@ impl Engine {
         fds: Vec<OwnedFd>,
     ) -> Result<(), EngineError> {
         let container = label.container.clone();
-        let [stdout, stderr] = streams(fds)?;
+        let ([stdout, stderr], stdin) = streams(fds)?;
+        let stdin = stdin.map(Line::new).transpose();
+        let stdin = stdin
+            .map_err(|source| EngineError::Stdin { container: container.clone(), source })?
+            .map(Arc::new);
         let journal = self.0.facts.log_journal(&container);
-        let pump = log::spawn(LogSpec { path: label.log_path.clone(), stdout, stderr, journal })
+        let taps = Taps::default();
+        let (path, seen) = (label.log_path.clone(), taps.clone());
+        let pump = log::spawn(LogSpec { path, stdout, stderr, journal, taps: seen })
             .map_err(|source| EngineError::Log { container: container.clone(), source: source.into() })?;
-        let tracked = Tracked { label, started, ending, pump: tokio::sync::Mutex::new(pump) };
+        let (pump, stdin) = (tokio::sync::Mutex::new(pump), Mutex::new(stdin));
+        let tracked = Tracked { label, started, ending, pump, taps, stdin };
         lock(&self.0.containers).insert(container, Arc::new(tracked));
         Ok(())
     }
@@ -214,11 +227,13 @@ impl Engine {
     }
 }
 
-fn streams(fds: Vec<OwnedFd>) -> Result<[Stream; 2], ClientError> {
+/// What comes along with a container: its outputs, and what writes to its stdin.
+fn streams(mut fds: Vec<OwnedFd>) -> Result<([Stream; 2], Option<OwnedFd>), ClientError> {
+    let stdin = if fds.len() == 7 { fds.pop() } else { None };
     let fds: [OwnedFd; 6] = fds.try_into().map_err(|_| ClientError::Confused)?;
     let [a, b, c, d, e, f] = fds;
     let stream = |source, staging_read, staging_write| Stream { source, staging_read, staging_write };
-    Ok([stream(a, b, c), stream(d, e, f)])
+    Ok(([stream(a, b, c), stream(d, e, f)], stdin))
 }
 
 async fn blocking<T: Send + 'static>(
@@ -297,10 +312,7 @@ impl Runtime for Engine {
     }
 
     async fn exec(&self, container: &ContainerRef, spec: &ExecSpec) -> Result<ExecResult, EngineError> {
-        let tracked = self.tracked(container)?;
-        let number = self.0.execs.fetch_add(1, Ordering::Relaxed);
-        let cgroup = self.0.facts.container_cgroup(container, tracked.label.qos);
-        let target = exec::Target { container: plan::launch_id(container), cgroup, number };
+        let target = self.target(container)?;
         exec::run(self.clone(), target, spec)
             .await
             .map_err(|source| EngineError::Exec { name: container.name.clone(), source })

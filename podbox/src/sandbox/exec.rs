@@ -6,8 +6,8 @@
 use super::cgroup::{self, CgroupError};
 use super::client::ClientError;
 use super::engine::Engine;
-use super::launch::ExecLaunch;
-use super::message::{Body, End};
+use super::launch::{ExecLaunch, Stdio};
+use super::message::{Body, Cause, End};
 use super::runtime::{ExecResult, ExecSpec};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -48,6 +48,19 @@ struct Leaf {
     ended: bool,
 }
 
+impl ExecError {
+    /// What a shell exits with for it, if it is the command's own fault: 127 for one that is not there, 126 for one
+    /// that cannot be executed.
+    pub fn exit_code(&self) -> Option<i32> {
+        let ExecError::Keeper(ClientError::Failed(failure)) = self else { return None };
+        match (&*failure.step, &failure.cause) {
+            ("exec", Cause::Errno(libc::ENOENT)) => Some(127),
+            ("exec", Cause::Errno(_)) => Some(126),
+            _ => None,
+        }
+    }
+}
+
 impl Drop for Leaf {
     fn drop(&mut self) {
         if !self.ended {
@@ -68,7 +81,7 @@ pub async fn run(engine: Engine, target: Target, spec: &ExecSpec) -> Result<Exec
     let mut leaf = Leaf { path: path.clone(), ended: false };
     let mut ending = engine.keeper().watch(&id);
     let (container, args) = (target.container, spec.args.clone());
-    let launch = ExecLaunch { id: id.clone(), container, cgroup: path.clone(), args };
+    let launch = ExecLaunch { id: id.clone(), container, cgroup: path.clone(), args, stdio: Stdio::Output };
     let asked = {
         let engine = engine.clone();
         let ask = move || engine.keeper().request(Body::Exec(launch), &[out.as_fd(), err.as_fd()]);

@@ -8,7 +8,7 @@
 use super::launch::{Launch, Process};
 use super::message::{Context, Failure};
 use super::user::{self, Identity};
-use super::{mount, sys};
+use super::{mount, sys, terminal};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
@@ -32,6 +32,8 @@ const ACCOUNTS_BYTES: u64 = 1 << 20;
 pub struct Inherited<'a> {
     /// Becomes descriptors 0, 1 and 2.
     pub stdio: [BorrowedFd<'a>; 3],
+    /// It gets a terminal in their place, whose other end goes through this socket.
+    pub console: Option<BorrowedFd<'a>>,
     /// The seccomp filter, compiled.
     pub filter: Option<&'a [libc::sock_filter]>,
     /// The highest capability that this kernel knows.
@@ -106,7 +108,7 @@ fn join(namespace: &Path) -> Result<()> {
 /// In the container's root: becomes the user and executes.
 fn program(process: &Process, args: &[String], cwd: &str, inherited: &Inherited<'_>) -> Failure {
     match prepare(process, cwd, inherited) {
-        Ok(home) => run(args, &process.env, &home),
+        Ok(home) => run(args, &process.env, &home, inherited.console.is_some()),
         Err(failure) => failure,
     }
 }
@@ -119,6 +121,9 @@ fn prepare(process: &Process, cwd: &str, inherited: &Inherited<'_>) -> Result<St
     }
     nix::unistd::chdir(cwd).at("chdir", cwd)?;
     umask(Mode::from_bits_truncate(0o022));
+    if let Some(console) = inherited.console {
+        terminal::open_for(who.uid, console)?;
+    }
     if process.no_new_privs {
         sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).at("set", "no_new_privs")?;
         become_user(process, &who, inherited.last_cap)?;
@@ -163,7 +168,7 @@ fn become_user(process: &Process, who: &Identity, last_cap: u32) -> Result<()> {
     sys::capset(process.caps.0 & known).at("set", "capabilities")
 }
 
-fn run(args: &[String], env: &[String], home: &str) -> Failure {
+fn run(args: &[String], env: &[String], home: &str, terminal: bool) -> Failure {
     let Some(name) = args.first() else {
         return Failure::text("exec", "", "no command is given");
     };
@@ -176,6 +181,9 @@ fn run(args: &[String], env: &[String], home: &str) -> Failure {
     };
     if !env.iter().any(|pair| pair.starts_with("HOME=")) {
         environment.extend(CString::new(format!("HOME={home}")));
+    }
+    if terminal && !env.iter().any(|pair| pair.starts_with("TERM=")) {
+        environment.push(c"TERM=xterm".to_owned());
     }
     if let Err(failure) = sys::cloexec_from(3).at("close", "descriptors") {
         return failure;

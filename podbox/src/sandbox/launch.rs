@@ -6,6 +6,18 @@ use super::spec::User;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// What a process has for stdin, stdout and stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stdio {
+    /// `/dev/null` and two pipes.
+    #[default]
+    Output,
+    /// Three pipes.
+    Pipes,
+    /// A terminal.
+    Terminal,
+}
+
 /// A container for the keeper to clone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Launch {
@@ -27,6 +39,8 @@ pub struct Launch {
     pub cwd: String,
     /// What to execute, and as whom.
     pub process: Process,
+    /// Its stdin, stdout and stderr.
+    pub stdio: Stdio,
 }
 
 /// An overlay of image layers.
@@ -89,4 +103,7 @@ pub struct ExecLaunch {
     pub cgroup: PathBuf,
     /// argv; never empty.
     pub args: Vec<String>,
+    /// Its stdin, stdout and stderr. The other ends come along as descriptors: stdout, stderr, and stdin if it is a
+    /// pipe; or the socket that takes the terminal's other end.
+    pub stdio: Stdio,
 }

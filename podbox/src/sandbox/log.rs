@@ -50,6 +50,7 @@ mod cri;
 mod file;
 mod journal;
 mod pipe;
+mod tap;
 mod transfer;
 
 #[cfg(test)]
@@ -65,6 +66,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
 use transfer::{Outcome, Transfer};
+
+pub use cri::Name;
+pub use tap::{Shown, Taps};
 
 /// One output of a container.
 #[derive(Debug)]
@@ -90,6 +94,8 @@ pub struct LogSpec {
     /// The journal: one file per run of a container, on tmpfs, beside the descriptors' lifetime. A pump
     /// that takes over finds the one its predecessor left; whoever removes the container removes it.
     pub journal: PathBuf,
+    /// Who sees the output as it comes.
+    pub taps: Taps,
 }
 
 /// A pump at work. Dropping it stops it after the chunk at hand; the next pump on the same journal goes on from there.
@@ -137,15 +143,17 @@ pub fn spawn(spec: LogSpec) -> Result<Pump, LogError> {
         transfer::Channel::new(stdout, spec.stdout.staging_read, spec.stdout.staging_write),
         transfer::Channel::new(stderr, spec.stderr.staging_read, spec.stderr.staging_write),
     ];
-    let transfer = Transfer::new(spec.path, spec.journal, channels)
+    let taps = spec.taps;
+    let transfer = Transfer::new(spec.path, spec.journal, channels, taps.clone())
         .map_err(|source| LogError::Pipe { path: path.clone(), source })?;
     let transfer = Arc::new(Mutex::new(transfer));
     let task = tokio::spawn(async move {
         let [stdout, stderr] = sources;
         tokio::join!(
-            follow(stdout, cri::Name::Stdout, transfer.clone()),
-            follow(stderr, cri::Name::Stderr, transfer)
+            follow(stdout, Name::Stdout, transfer.clone(), &taps),
+            follow(stderr, Name::Stderr, transfer, &taps)
         );
+        taps.close();
     });
     Ok(Pump { task: Some(task) })
 }
@@ -172,14 +180,14 @@ impl Drop for Pump {
 }
 
 /// Moves one stream to its end, a chunk at a time; the lock makes the streams take turns on the file.
-async fn follow(source: AsyncFd<Arc<OwnedFd>>, name: cri::Name, transfer: Arc<Mutex<Transfer>>) {
+async fn follow(source: AsyncFd<Arc<OwnedFd>>, name: Name, transfer: Arc<Mutex<Transfer>>, taps: &Taps) {
     // First without waiting: an earlier pump may have left bytes in staging while the source is silent.
-    if chunk(name, &transfer).await == Outcome::Ended {
+    if chunk(name, &transfer, taps).await == Outcome::Ended {
         return;
     }
     // An error here means that the runtime is shutting down.
     while let Ok(mut ready) = source.readable().await {
-        match chunk(name, &transfer).await {
+        match chunk(name, &transfer, taps).await {
             Outcome::Moved => ready.retain_ready(),
             Outcome::Empty => ready.clear_ready(),
             Outcome::Ended => return,
@@ -188,11 +196,22 @@ async fn follow(source: AsyncFd<Arc<OwnedFd>>, name: cri::Name, transfer: Arc<Mu
 }
 
 /// One chunk, tried until it is done. File writes may block, so they run beside the runtime's threads.
-async fn chunk(name: cri::Name, transfer: &Arc<Mutex<Transfer>>) -> Outcome {
+async fn chunk(name: Name, transfer: &Arc<Mutex<Transfer>>, taps: &Taps) -> Outcome {
     let mut pause = limits::LOG_RETRY_FIRST;
     loop {
         let mut turn = transfer.clone().lock_owned().await;
-        match spawn_blocking(move || turn.chunk(name)).await {
+        let moved = spawn_blocking(move || {
+            let outcome = turn.chunk(name);
+            (outcome, turn.take_fresh())
+        });
+        let moved = match moved.await {
+            Ok((outcome, fresh)) => {
+                taps.show(name, fresh).await;
+                Ok(outcome)
+            }
+            Err(error) => Err(error),
+        };
+        match moved {
             Ok(Ok(outcome)) => return outcome,
             Ok(Err(error)) => {
                 ::metrics::counter!(table::LOG_RETRIES).increment(1);

@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 /// Of this protocol. A daemon talks only to a keeper of its own version.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// From the daemon.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub enum Body {
     },
     /// Starts a container; answered once its program runs.
     Start(Box<Launch>),
-    /// Starts a command in a container; stdout and stderr come along as descriptors.
+    /// Starts a command in a container; its streams come along as descriptors, as [`ExecLaunch`] says.
     Exec(ExecLaunch),
     /// Signals the first process of a container or an exec.
     Signal {
@@ -44,6 +44,11 @@ pub enum Body {
     List,
     /// Asks for the descriptors of a container's log.
     Streams {
+        /// Whose.
+        id: String,
+    },
+    /// Closes a container's stdin for good.
+    CloseStdin {
         /// Whose.
         id: String,
     },
@@ -86,7 +91,7 @@ pub enum Answer {
         pid: u32,
     },
     /// The program runs. For a container with its streams: source, staging read end, staging write end
-    /// of stdout, then of stderr.
+    /// of stdout, then of stderr; then what writes to its stdin, if it is open.
     Started {
         /// Its first process, in the host's pid namespace.
         pid: u32,

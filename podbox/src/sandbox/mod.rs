@@ -23,11 +23,13 @@ mod client;
 pub mod device;
 pub mod engine;
 mod exec;
+pub mod line;
 pub mod link;
 pub mod log;
 pub mod netlink;
 pub mod netns;
 mod record;
+pub mod session;
 pub mod usage;
 
 // The keeper's.
@@ -36,4 +38,5 @@ pub mod keeper;
 mod mount;
 pub mod seccomp;
 mod sys;
+mod terminal;
 mod wire;

@@ -12,14 +12,17 @@ use super::netlink::{CHANGE, Netlink, NetlinkError};
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use rtnetlink::LinkUnspec;
 use std::fs::{self, File};
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use tokio::net::TcpSocket;
 
 /// The loopback link's index: the first of every namespace.
 const LOOPBACK: u32 = 1;
@@ -200,6 +203,46 @@ fn absent_is_done(result: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// Connects to a port of the loopback address in a pinned network namespace, or in the host's, by IPv4 and then by
+/// IPv6. The connection does not block.
+pub async fn connect(pin: Option<&Path>, port: u16) -> io::Result<TcpStream> {
+    let addresses =
+        [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))];
+    let mut first = None;
+    for address in addresses {
+        let made = socket_in(pin.map(Path::to_owned), address.is_ipv4()).await;
+        let connected = match made {
+            Ok(socket) => TcpSocket::from_std_stream(socket).connect(address).await,
+            Err(error) => Err(error),
+        };
+        match connected {
+            Ok(stream) => return stream.into_std(),
+            Err(error) => drop(first.get_or_insert(error)),
+        }
+    }
+    Err(first.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+}
+
+/// A socket stays in the namespace that it was made in, whoever uses it.
+async fn socket_in(pin: Option<PathBuf>, v4: bool) -> io::Result<TcpStream> {
+    let make = move || {
+        let family = if v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        Ok(socket(family, SockType::Stream, flags, None)?)
+    };
+    let Some(pin) = pin else { return make().map(TcpStream::from) };
+    let made = tokio::task::spawn_blocking(move || {
+        // A thread of its own: one that lives on would stay in the pod.
+        let thread = std::thread::Builder::new().name("podbox-netns".into());
+        let thread = thread.spawn(move || {
+            setns(File::open(pin)?, CloneFlags::CLONE_NEWNET)?;
+            make()
+        })?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that makes a socket panicked")))
+    });
+    made.await.map_err(io::Error::other)?.map(TcpStream::from)
 }
 
 fn on_a_thread_of_its_own<T: Send>(

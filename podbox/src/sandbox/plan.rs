@@ -5,7 +5,7 @@
 //! enforce is in [`unenforced`].
 
 use super::caps::{CapSet, UnknownCapability};
-use super::launch::{Bind, Launch, Process, Root};
+use super::launch::{Bind, Launch, Process, Root, Stdio};
 use super::runtime::Unenforced;
 use super::spec::{ContainerSpec, MountSource, Network, Resources, SandboxSpec, Seccomp};
 use super::step::{Setting, Step, Undo};
@@ -81,9 +81,6 @@ pub enum PlanError {
     /// An image without layers.
     #[error("container {0:?}: its image has no layers")]
     NoLayers(String),
-    /// Not built yet.
-    #[error("container {0:?}: a terminal (tty) or an open stdin is not supported")]
-    Terminal(String),
 }
 
 impl Facts {
@@ -97,6 +94,11 @@ impl Facts {
 
     fn namespaces(&self, pod: &PodRef) -> PathBuf {
         self.run_dir.join("ns").join(&pod.uid)
+    }
+
+    /// A pod's network namespace.
+    pub fn network(&self, pod: &PodRef) -> PathBuf {
+        self.namespaces(pod).join("net")
     }
 
     /// The cgroup of everything.
@@ -299,6 +301,11 @@ fn launch(
             seccomp: security.seccomp == Seccomp::RuntimeDefault && !security.privileged,
             oom_score_adj: spec.oom_score_adj,
         },
+        stdio: match spec {
+            ContainerSpec { tty: true, .. } => Stdio::Terminal,
+            ContainerSpec { stdin: true, .. } => Stdio::Pipes,
+            _ => Stdio::Output,
+        },
     })
 }
 
@@ -390,7 +397,6 @@ fn check_container(spec: &ContainerSpec) -> Result<(), PlanError> {
     match spec {
         _ if spec.args.is_empty() => Err(PlanError::NoCommand(name.clone())),
         _ if spec.layers.is_empty() => Err(PlanError::NoLayers(name.clone())),
-        _ if spec.tty || spec.stdin => Err(PlanError::Terminal(name.clone())),
         _ => Ok(()),
     }
 }

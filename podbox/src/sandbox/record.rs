@@ -32,13 +32,17 @@ pub struct Label {
     pub qos: QosClass,
     /// Where its log goes.
     pub log_path: PathBuf,
+    /// It has a terminal.
+    pub tty: bool,
+    /// Its stdin is closed when the first client that was attached to it is gone.
+    pub stdin_once: bool,
 }
 
 impl Label {
     /// For a container about to start.
     pub fn of(spec: &ContainerSpec) -> Label {
         let (container, log_path) = (spec.container.clone(), spec.log_path.clone());
-        Label { container, qos: spec.qos, log_path }
+        Label { container, qos: spec.qos, log_path, tty: spec.tty, stdin_once: spec.stdin_once }
     }
 
     /// As the keeper holds it.

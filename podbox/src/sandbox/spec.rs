@@ -138,6 +138,8 @@ pub struct ContainerSpec {
     pub oom_score_adj: i32,
     /// Keep stdin open; otherwise it is /dev/null.
     pub stdin: bool,
+    /// Close its stdin when the first client that was attached to it is gone.
+    pub stdin_once: bool,
     /// Give it a terminal.
     pub tty: bool,
     /// Where its log file goes (CRI format): `…/NAMESPACE_POD_UID/CONTAINER/ATTEMPT.log`.

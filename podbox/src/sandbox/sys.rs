@@ -244,6 +244,35 @@ pub fn dup_onto(fd: impl AsFd, number: RawFd) -> Result<()> {
     Errno::result(unsafe { libc::dup2(fd.as_fd().as_raw_fd(), number) }).map(drop)
 }
 
+/// Lets the terminal of this pseudo terminal's other end be opened.
+pub fn unlock_terminal(master: BorrowedFd<'_>) -> Result<()> {
+    let no: libc::c_int = 0;
+    // SAFETY: the kernel reads one int.
+    Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const no) }).map(drop)
+}
+
+/// Opens the terminal of this pseudo terminal's other end, whatever its name is.
+pub fn terminal_of(master: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: no pointers.
+    let fd = Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes a terminal that of the calling process's session.
+pub fn controlling_terminal(terminal: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: no pointers; 0 asks not to take it from another session.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// Tells a terminal how large its window is; its foreground processes get SIGWINCH.
+pub fn resize_terminal(terminal: BorrowedFd<'_>, width: u16, height: u16) -> Result<()> {
+    let size = libc::winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel reads one winsize.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
+}
+
 /// Leaves the inherited session keyring for a new, empty one.
 pub fn new_session_keyring() -> Result<()> {
     /// `KEYCTL_JOIN_SESSION_KEYRING`.

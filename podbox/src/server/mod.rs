@@ -8,6 +8,7 @@ pub mod client;
 pub mod exposition;
 pub mod http;
 pub mod kernel;
+pub mod stream;
 pub mod tls;
 
 /// The name of the root-only socket in the run directory.

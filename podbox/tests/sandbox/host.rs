@@ -167,6 +167,7 @@ impl Host {
             security: Security::default(),
             oom_score_adj: 900,
             stdin: false,
+            stdin_once: false,
             tty: false,
             log_path: self.config.log_dir.join(&pod.pod.uid).join(name).join("0.log"),
         }

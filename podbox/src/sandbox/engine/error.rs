@@ -79,6 +79,26 @@ pub enum EngineError {
         #[source]
         source: Box<LogError>,
     },
+    /// A container's stdin.
+    #[error("cannot watch the stdin of {container}")]
+    Stdin {
+        /// The container.
+        container: ContainerRef,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A port of a pod could not be reached.
+    #[error("cannot connect to localhost:{port} in pod {pod}")]
+    Connect {
+        /// The pod.
+        pod: PodRef,
+        /// Which.
+        port: u16,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// No such sandbox.
     #[error("pod {0} has no sandbox")]
     NoSandbox(PodRef),

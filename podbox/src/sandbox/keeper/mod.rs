@@ -21,6 +21,7 @@ mod connection;
 mod process;
 mod serve;
 mod spawn;
+mod stdio;
 
 use super::sys;
 use crate::limits;

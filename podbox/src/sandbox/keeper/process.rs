@@ -1,5 +1,6 @@
 //! What the keeper knows of one process: a container's first one, or a command in a container.
 
+use super::stdio::Ours;
 use crate::sandbox::launch::Process;
 use crate::sandbox::message::{End, Failure, Held};
 use crate::sandbox::runtime::ExitStatus;
@@ -26,8 +27,8 @@ pub struct Stream {
 pub enum Kind {
     /// A container's first process; with what its commands take over from it.
     Container {
-        /// stdout and stderr.
-        streams: Box<[Stream; 2]>,
+        /// stdin, stdout and stderr.
+        stdio: Ours,
         /// Whoever executes in the container later does so as this.
         process: Process,
         /// And here.
@@ -94,11 +95,21 @@ impl Child {
     /// Descriptors of its log, as the protocol orders them.
     pub fn streams(&self) -> Vec<BorrowedFd<'_>> {
         match &self.kind {
-            Kind::Container { streams, .. } => streams
+            Kind::Container { stdio, .. } => stdio
+                .streams
                 .iter()
                 .flat_map(|s| [s.source.as_fd(), s.staging_read.as_fd(), s.staging_write.as_fd()])
+                .chain(stdio.stdin.as_ref().map(AsFd::as_fd))
                 .collect(),
             Kind::Command => Vec::new(),
+        }
+    }
+
+    /// Takes what a process hands over before it executes.
+    pub fn settle(&mut self) -> Result<(), Failure> {
+        match &mut self.kind {
+            Kind::Container { stdio, .. } => stdio.take_terminal(),
+            Kind::Command => Ok(()),
         }
     }
 

@@ -145,7 +145,7 @@ impl Keeper {
         match request.body {
             Body::Hello { version } => self.hello(key, version),
             Body::Start(launch) => self.start(*launch, (key, request.serial)),
-            Body::Exec(launch) => self.exec(&launch, fds, (key, request.serial)),
+            Body::Exec(launch) => self.exec(&launch, &fds, (key, request.serial)),
             Body::Signal { id, signal } => self.signal(&id, signal),
             Body::List => Ok(Some(Answer::List(self.list()))),
             Body::Streams { id } => {
@@ -153,6 +153,7 @@ impl Keeper {
                 self.answer((key, request.serial), Answer::Done, Some(&id));
                 Ok(None)
             }
+            Body::CloseStdin { id } => self.close_stdin(&id),
             Body::Forget { id } => self.forget(&id),
             Body::Shutdown if self.children.is_empty() => Ok(Some(Answer::Done)),
             Body::Shutdown => {
@@ -178,19 +179,15 @@ impl Keeper {
         Ok(None)
     }
 
-    fn exec(&mut self, launch: &ExecLaunch, fds: Vec<OwnedFd>, asked: (u64, u64)) -> Outcome {
+    fn exec(&mut self, launch: &ExecLaunch, fds: &[OwnedFd], asked: (u64, u64)) -> Outcome {
         self.admit(&launch.id)?;
-        let [stdout, stderr] = &fds[..] else {
-            let text = format!("it takes two descriptors, and {} came along", fds.len());
-            return Err(Failure::text("exec in", launch.container.clone(), text).into());
-        };
         let Some(container) = self.children.get(&launch.container) else {
             return Err(unknown(&launch.container).into());
         };
         if !matches!(container.phase, Phase::Running) {
             return Err(Failure::text("exec in", launch.container.clone(), "it is not running").into());
         }
-        let child = self.spawner.command(launch, container, [stdout.as_fd(), stderr.as_fd()], asked)?;
+        let child = self.spawner.command(launch, container, fds, asked)?;
         self.hold(launch.id.clone(), child);
         Ok(None)
     }
@@ -232,6 +229,11 @@ impl Keeper {
 
     fn running(&mut self, id: &str) {
         let Some(child) = self.children.get_mut(id) else { return };
+        if let Err(failure) = child.settle() {
+            // Nobody could reach it without its terminal.
+            eprintln!("podbox: keeper: {id}: {failure}");
+            let _ = sys::pidfd_signal(child.pidfd.as_fd(), libc::SIGKILL);
+        }
         child.started = clock::wall();
         let Phase::Starting { asked, .. } = std::mem::replace(&mut child.phase, Phase::Running) else {
             return;
@@ -280,6 +282,17 @@ impl Keeper {
 
     fn list(&self) -> Vec<Held> {
         self.children.iter().filter_map(|(id, child)| child.held(id)).collect()
+    }
+
+    fn close_stdin(&mut self, id: &str) -> Outcome {
+        match self.children.get_mut(id).map(|child| &mut child.kind) {
+            None => Err(unknown(id).into()),
+            Some(Kind::Container { stdio, .. }) => {
+                stdio.stdin = None;
+                Ok(Some(Answer::Done))
+            }
+            Some(Kind::Command) => Err(Failure::text("close stdin of", id, "it is not a container").into()),
+        }
     }
 
     fn forget(&mut self, id: &str) -> Outcome {

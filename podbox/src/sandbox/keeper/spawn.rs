@@ -1,11 +1,12 @@
 //! Clones containers and commands.
 
 use super::KeeperError;
-use super::process::{Child, Kind, Phase, Stream};
+use super::process::{Child, Kind, Phase};
+use super::stdio;
 use crate::clock;
 use crate::sandbox::caps::CapSet;
 use crate::sandbox::init::{self, Inherited};
-use crate::sandbox::launch::{ExecLaunch, Launch, Process};
+use crate::sandbox::launch::{ExecLaunch, Launch, Process, Stdio};
 use crate::sandbox::message::{Context, Failure};
 use crate::sandbox::{seccomp, sys};
 use nix::fcntl::OFlag;
@@ -59,8 +60,7 @@ impl Spawner {
 
     /// Clones a container's first process.
     pub fn container(&mut self, launch: Launch, asked: (u64, u64)) -> Result<Child, SpawnError> {
-        let (stdout, out) = stream()?;
-        let (stderr, err) = stream()?;
+        let (ours, theirs) = stdio::make(launch.stdio)?;
         let filter = self.filter(&launch.process)?;
         let cgroup = open_cgroup(&launch.cgroup)?;
         let (report, told) = report_pipe()?;
@@ -68,13 +68,14 @@ impl Spawner {
         // SAFETY: the keeper has one thread.
         match unsafe { sys::clone3(flags, cgroup.as_fd()) }.at("clone", launch.id.clone())? {
             sys::Cloned::Child => {
-                let stdio = [self.null.as_fd(), out.as_fd(), err.as_fd()];
-                let inherited = self.inherited(stdio, filter.as_deref());
+                let stdin = theirs.stdin.as_ref().map_or(self.null.as_fd(), AsFd::as_fd);
+                let stdio = [stdin, theirs.stdout.as_fd(), theirs.stderr.as_fd()];
+                let console = theirs.console.as_ref().map(AsFd::as_fd);
+                let inherited = self.inherited(stdio, console, filter.as_deref());
                 init::report(&init::container(&launch, &inherited), told)
             }
             sys::Cloned::Parent(pid, pidfd) => {
-                let streams = Box::new([stdout, stderr]);
-                let kind = Kind::Container { streams, process: launch.process, cwd: launch.cwd };
+                let kind = Kind::Container { stdio: ours, process: launch.process, cwd: launch.cwd };
                 Ok(starting(pid, pidfd, launch.label, kind, report, asked))
             }
         }
@@ -85,13 +86,25 @@ impl Spawner {
         &mut self,
         launch: &ExecLaunch,
         container: &Child,
-        output: [BorrowedFd<'_>; 2],
+        fds: &[OwnedFd],
         asked: (u64, u64),
     ) -> Result<Child, SpawnError> {
         let Kind::Container { process, cwd, .. } = &container.kind else {
             return Err(Failure::text("exec in", launch.container.clone(), "it is not a container").into());
         };
         let filter = self.filter(process)?;
+        let null = self.null.as_fd();
+        let (stdio, console) = match (launch.stdio, fds) {
+            (Stdio::Output, [stdout, stderr]) => ([null, stdout.as_fd(), stderr.as_fd()], None),
+            (Stdio::Pipes, [stdout, stderr, stdin]) => {
+                ([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], None)
+            }
+            (Stdio::Terminal, [console]) => ([null; 3], Some(console.as_fd())),
+            (stdio, fds) => {
+                let text = format!("{} descriptors came along, which is not what {stdio:?} takes", fds.len());
+                return Err(Failure::text("exec in", launch.container.clone(), text).into());
+            }
+        };
         let cgroup = open_cgroup(&launch.cgroup)?;
         let (report, told) = report_pipe()?;
         // A pid namespace is entered by children only, so the keeper steps in, clones, and steps out: this
@@ -100,7 +113,7 @@ impl Spawner {
         // SAFETY: the keeper has one thread.
         let cloned = unsafe { sys::clone3(0, cgroup.as_fd()) };
         if let Ok(sys::Cloned::Child) = cloned {
-            let inherited = self.inherited([self.null.as_fd(), output[0], output[1]], filter.as_deref());
+            let inherited = self.inherited(stdio, console, filter.as_deref());
             let failure = init::exec(container.pidfd.as_fd(), process, &launch.args, cwd, &inherited);
             init::report(&failure, told)
         }
@@ -117,9 +130,10 @@ impl Spawner {
     fn inherited<'a>(
         &self,
         stdio: [BorrowedFd<'a>; 3],
+        console: Option<BorrowedFd<'a>>,
         filter: Option<&'a [libc::sock_filter]>,
     ) -> Inherited<'a> {
-        Inherited { stdio, filter, last_cap: self.last_cap, nofile: self.nofile }
+        Inherited { stdio, console, filter, last_cap: self.last_cap, nofile: self.nofile }
     }
 
     fn filter(&mut self, process: &Process) -> Result<Option<Vec<libc::sock_filter>>, Failure> {
@@ -148,14 +162,6 @@ fn starting(
 ) -> Child {
     let phase = Phase::Starting { report, told: Vec::new(), asked };
     Child { pid, pidfd, label, kind, phase, started: clock::wall(), polled: Vec::new() }
-}
-
-/// Pipes of the kernel's usual 64 KiB: a container that writes while no daemon reads waits, and loses
-/// nothing; more would only cost memory.
-fn stream() -> Result<(Stream, OwnedFd), Failure> {
-    let (source, write) = pipe2(OFlag::O_CLOEXEC).at("make", "log pipe")?;
-    let (staging_read, staging_write) = pipe2(OFlag::O_CLOEXEC).at("make", "staging pipe")?;
-    Ok((Stream { source, staging_read, staging_write }, write))
 }
 
 fn report_pipe() -> Result<(File, OwnedFd), Failure> {

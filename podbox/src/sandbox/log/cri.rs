@@ -4,8 +4,10 @@ use crate::limits::LOG_ENTRY_BYTES;
 
 /// Which of a container's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Name {
+pub enum Name {
+    /// stdout, or the terminal.
     Stdout,
+    /// stderr.
     Stderr,
 }
 

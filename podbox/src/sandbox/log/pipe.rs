@@ -75,6 +75,8 @@ fn try_splice(source: &OwnedFd, target: &OwnedFd) -> io::Result<Moved> {
         Ok(0) => Ok(Moved::Ended),
         Ok(_) => Ok(Moved::Some),
         Err(Errno::EAGAIN) => Ok(Moved::Empty),
+        // What a terminal says once nobody has its other end open.
+        Err(Errno::EIO) => Ok(Moved::Ended),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -49,6 +49,7 @@ impl Bench {
             stdout: stream(0),
             stderr: stream(1),
             journal: self.dir.path().join("journal"),
+            taps: Taps::default(),
         }
     }
 
@@ -56,7 +57,8 @@ impl Bench {
     fn transfer(&self) -> Transfer {
         let spec = self.spec();
         let channel = |s: Stream| Channel::new(Arc::new(s.source), s.staging_read, s.staging_write);
-        Transfer::new(spec.path, spec.journal, [channel(spec.stdout), channel(spec.stderr)]).unwrap()
+        Transfer::new(spec.path, spec.journal, [channel(spec.stdout), channel(spec.stderr)], spec.taps)
+            .unwrap()
     }
 
     fn write(&mut self, name: Name, bytes: &[u8]) {

@@ -5,7 +5,9 @@ use super::cri::{self, Name, Tail};
 use super::file::LogFile;
 use super::journal::{Journal, Record};
 use super::pipe::{self, Glass, Moved};
+use super::tap::Taps;
 use crate::clock;
+use bytes::Bytes;
 use jiff::Timestamp;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -46,14 +48,26 @@ pub(super) struct Transfer {
     /// The file and the journal, once they are open and agree. `None` at first and after every failure,
     /// so that the way back from a failure is the one from a crash.
     open: Option<(LogFile, Journal)>,
+    taps: Taps,
+    /// Of what each stream's staging holds, how many bytes the taps have seen.
+    shown: [usize; 2],
+    /// What they are to see next.
+    fresh: Bytes,
 }
 
 impl Transfer {
-    pub(super) fn new(path: PathBuf, journal_path: PathBuf, channels: [Channel; 2]) -> io::Result<Transfer> {
+    pub(super) fn new(
+        path: PathBuf,
+        journal_path: PathBuf,
+        channels: [Channel; 2],
+        taps: Taps,
+    ) -> io::Result<Transfer> {
         for channel in &channels {
             pipe::resize(&channel.staging_write)?;
         }
-        Ok(Transfer { path, journal_path, channels, glass: Glass::new()?, open: None })
+        let glass = Glass::new()?;
+        let (shown, fresh) = ([0; 2], Bytes::new());
+        Ok(Transfer { path, journal_path, channels, glass, open: None, taps, shown, fresh })
     }
 
     /// Moves one chunk; after an error, the next call first mends what this one left.
@@ -107,6 +121,7 @@ impl Transfer {
     /// The entries that staging's content comes to.
     pub(super) fn compose(&mut self, name: Name, moved: Moved) -> io::Result<Composed> {
         let bytes = self.glass.look(&self.channels[name as usize].staging_read)?;
+        self.note(name, &bytes);
         let tail = match moved {
             Moved::Ended | Moved::Full => Tail::Flush,
             Moved::Some | Moved::Empty => Tail::Keep,
@@ -115,6 +130,20 @@ impl Transfer {
             cri::entries(&bytes, name, &now()?.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string(), tail);
         let kept = (bytes.len() - entries.consumed) as u64;
         Ok(Composed { text: entries.text, consumed: entries.consumed, kept })
+    }
+
+    /// Keeps what the taps have not seen of staging's content.
+    fn note(&mut self, name: Name, bytes: &[u8]) {
+        let shown = &mut self.shown[name as usize];
+        if self.taps.wanted() {
+            self.fresh = Bytes::copy_from_slice(bytes.get(*shown..).unwrap_or_default());
+        }
+        *shown = bytes.len();
+    }
+
+    /// What the taps are to see next.
+    pub(super) fn take_fresh(&mut self) -> Bytes {
+        std::mem::take(&mut self.fresh)
     }
 
     /// Says that all of staging but the last `kept` bytes is on file.
@@ -126,7 +155,11 @@ impl Transfer {
     pub(super) fn drain(&mut self, name: Name, keep: u64) -> io::Result<()> {
         let pipe = &self.channels[name as usize].staging_read;
         let held = self.glass.look(pipe)?.len();
-        pipe::discard(pipe, held.saturating_sub(keep as usize))
+        let gone = held.saturating_sub(keep as usize);
+        pipe::discard(pipe, gone)?;
+        let shown = &mut self.shown[name as usize];
+        *shown = shown.saturating_sub(gone);
+        Ok(())
     }
 }
 

@@ -59,6 +59,7 @@ fn app(mounts: Vec<Mount>) -> ContainerSpec {
         security: Security::default(),
         oom_score_adj: 0,
         stdin: false,
+        stdin_once: false,
         tty: false,
         log_path: "/logs/0.log".into(),
     }

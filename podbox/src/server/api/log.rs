@@ -28,7 +28,7 @@ fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
 }
 
 /// The container that is meant, and where its status is.
-fn container(pod: &Value, asked: &str) -> Result<(String, &'static str), ApiError> {
+pub(super) fn container(pod: &Value, asked: &str) -> Result<(String, &'static str), ApiError> {
     let name = object::name(pod);
     if asked.is_empty() {
         let all = names(pod, "containers");

@@ -25,6 +25,7 @@ mod read;
 mod request;
 mod review;
 mod scale;
+mod stream;
 mod token;
 mod unsupported;
 mod watch;
@@ -39,6 +40,7 @@ use crate::api::logs::Logs;
 use crate::api::object;
 use crate::api::selector::Fields;
 use crate::api::status::ApiError;
+use crate::api::streams::Streams;
 use crate::api::user::User;
 use crate::auth::token::Tokens;
 use crate::server::http::{Body, Handler};
@@ -67,6 +69,8 @@ pub struct Api {
     logs: OnceLock<Arc<dyn Logs>>,
     /// Held by writes that are judged by what others of their kind have: addresses, quotas.
     turns: tokio::sync::Mutex<()>,
+    /// The containers of this node, once it runs.
+    streams: OnceLock<Arc<dyn Streams>>,
 }
 
 /// One request about a resource that there is, from someone who may.
@@ -176,12 +180,18 @@ impl Api {
             address,
             logs: OnceLock::new(),
             turns: tokio::sync::Mutex::new(()),
+            streams: OnceLock::new(),
         }
     }
 
     /// Gives it the logs of this node's pods. Only the first time counts.
     pub fn set_logs(&self, logs: Arc<dyn Logs>) {
         let _ = self.logs.set(logs);
+    }
+
+    /// Gives it the containers of this node. Only the first time counts.
+    pub fn set_streams(&self, streams: Arc<dyn Streams>) {
+        let _ = self.streams.set(streams);
     }
 
     /// The kinds there are now.
@@ -320,6 +330,8 @@ impl Api {
             ("scale", "patch") => self.patch_scale(&call, body).await,
             ("log", "get") => self.log(&call),
             ("token", "create") => self.token(&call, body).await,
+            ("exec" | "attach", _) => self.console(&call),
+            ("portforward", _) => self.forward(&call),
             ("binding", "create") => self.binding(&call, body).await,
             ("eviction", "create") => self.evict(&call, body).await,
             (name, _) => {

@@ -13,9 +13,10 @@ use data_encoding::BASE64URL_NOPAD;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL, UPGRADE, USER_AGENT,
 };
 use hyper::http::request::Parts;
+use hyper::upgrade::OnUpgrade;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub struct Head {
     pub content_type: String,
     /// `User-Agent`.
     pub agent: String,
+    /// The request as it came, of one that is passed on or becomes another protocol.
+    pub raw: Option<Arc<Raw>>,
     token: Option<Secret>,
     peer: Option<Arc<User>>,
     claims: Vec<(String, String)>,
@@ -62,6 +65,31 @@ fn claims(headers: &HeaderMap) -> Vec<(String, String)> {
     wanted.map(|(name, value)| (name.as_str().to_owned(), text(value.as_bytes()))).collect()
 }
 
+/// A request's head as it came.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    /// Its headers, without what says who asks.
+    pub headers: HeaderMap,
+    /// Its connection, if that can become another protocol's.
+    pub upgrade: Option<OnUpgrade>,
+}
+
+impl Raw {
+    /// Most requests need none.
+    fn of(parts: &Parts) -> Option<Arc<Raw>> {
+        let needed = parts.headers.contains_key(UPGRADE) || parts.uri.path().contains("/proxy");
+        needed.then(|| {
+            let upgrade = parts.extensions.get::<OnUpgrade>().cloned();
+            let mut headers = parts.headers.clone();
+            headers.remove(AUTHORIZATION);
+            for (name, _) in claims(&parts.headers) {
+                headers.remove(name);
+            }
+            Arc::new(Raw { headers, upgrade })
+        })
+    }
+}
+
 impl Head {
     /// From the parts of a request.
     pub fn of(parts: &Parts) -> Head {
@@ -75,6 +103,7 @@ impl Head {
             accept: text(&ACCEPT),
             content_type: text(&CONTENT_TYPE),
             agent: text(&USER_AGENT),
+            raw: Raw::of(parts),
             token: token(&parts.headers),
             peer: parts.extensions.get::<Peer>().and_then(|peer| peer.0.clone()),
             claims: claims(&parts.headers),
@@ -89,6 +118,7 @@ impl Head {
             accept: String::new(),
             content_type: String::new(),
             agent: name.to_owned(),
+            raw: None,
             token: None,
             peer: None,
             claims: Vec::new(),
