@@ -8,7 +8,7 @@ use crate::api::streams::{End, ExecFailure, Input, Inputs, Output, Outputs, Stre
 use crate::limits;
 use crate::sandbox::engine::{Engine, EngineError};
 use crate::sandbox::line::Line;
-use crate::sandbox::log::{Name, Shown};
+use crate::sandbox::log::{Name, Shown, Taps};
 use crate::sandbox::session::{Attached, Event, Session, SessionOutput};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -170,9 +170,8 @@ fn ended(code: i32) -> End {
 /// A container with a client attached to it.
 struct Attachment {
     output: mpsc::Receiver<Shown>,
+    taps: Taps,
     wanted: Wanted,
-    engine: Engine,
-    container: ContainerRef,
     feeding: JoinSet<()>,
     over: bool,
 }
@@ -185,17 +184,18 @@ impl Attachment {
         wanted: Wanted,
         input: Inputs,
     ) -> Attachment {
-        let Attached { stdin, output, tty, once } = attached;
+        let Attached { stdin, output, taps, tty, once } = attached;
         let mut feeding = JoinSet::new();
         let stdin = stdin.filter(|_| wanted.stdin || tty);
-        let close = (once && wanted.stdin && !tty && stdin.is_some())
-            .then(|| CloseStdin { engine: engine.clone(), container: container.clone() });
+        let container = container.clone();
+        let close =
+            (once && wanted.stdin && !tty && stdin.is_some()).then_some(CloseStdin { engine, container });
         feeding.spawn(async move {
             let (kept, input) = until_end(close, input);
             feed(stdin, tty, input).await;
             drop(kept);
         });
-        Attachment { output, wanted, engine, container: container.clone(), feeding, over: false }
+        Attachment { output, taps, wanted, feeding, over: false }
     }
 
     fn into_stream(self) -> Outputs {
@@ -229,13 +229,12 @@ impl Attachment {
 
     /// Why nothing more comes: the container ended, or this client was too slow for it.
     fn end(&self) -> End {
-        match self.engine.running(&self.container.pod, &self.container.name) {
-            Some(running) if running == self.container => End::Failed(format!(
-                "the output of container {} was not taken for {} seconds",
-                self.container.name,
+        match self.taps.over() {
+            true => End::Done,
+            false => End::Failed(format!(
+                "the container's output was not taken for {} seconds",
                 limits::ATTACH_STALL.as_secs()
             )),
-            _ => End::Done,
         }
     }
 }

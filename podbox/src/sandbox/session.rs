@@ -9,7 +9,7 @@ use super::engine::Engine;
 use super::exec::{ExecError, Target};
 use super::launch::{ExecLaunch, Stdio};
 use super::line::Line;
-use super::log::Shown;
+use super::log::{Shown, Taps};
 use super::message::{Body, End};
 use super::runtime::ExitStatus;
 use super::wire;
@@ -50,6 +50,8 @@ pub struct Attached {
     pub stdin: Option<Arc<Line>>,
     /// What it writes from now on.
     pub output: mpsc::Receiver<Shown>,
+    /// Where it comes from; says whether its end was the container's.
+    pub taps: Taps,
     /// It has a terminal.
     pub tty: bool,
     /// Its stdin is to be closed when this client is gone.

@@ -89,7 +89,7 @@ pub enum EngineError {
         source: io::Error,
     },
     /// A port of a pod could not be reached.
-    #[error("cannot connect to localhost:{port} in pod {pod}")]
+    #[error("failed to connect to localhost:{port} inside pod {pod}")]
     Connect {
         /// The pod.
         pod: PodRef,

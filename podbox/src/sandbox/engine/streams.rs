@@ -48,7 +48,8 @@ impl Engine {
         let tracked = self.tracked(container)?;
         let stdin = lock(&tracked.stdin).clone();
         let (tty, once) = (tracked.label.tty, tracked.label.stdin_once);
-        Ok(Attached { stdin, output: tracked.taps.open(), tty, once })
+        let taps = tracked.taps.clone();
+        Ok(Attached { stdin, output: taps.open(), taps, tty, once })
     }
 
     /// Closes a container's stdin for good.

@@ -42,6 +42,11 @@ impl Taps {
         receiver
     }
 
+    /// Whether everything has been written, and shown to whoever took it.
+    pub fn over(&self) -> bool {
+        self.state().closed
+    }
+
     pub(super) fn wanted(&self) -> bool {
         !self.state().open.is_empty()
     }
