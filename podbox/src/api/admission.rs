@@ -26,7 +26,7 @@ pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// Seconds that a pod stays on a node in either trouble.
 const TOLERATED_SECONDS: i64 = 300;
 /// An hour, and seven seconds by which people recognise tokens that were not asked for in particular.
-const TOKEN_SECONDS: i64 = 3607;
+pub const TOKEN_SECONDS: i64 = 3607;
 const DEFAULT_STORAGE_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
 /// The service account that a pod runs as, once it is defaulted.
@@ -38,14 +38,14 @@ pub fn service_account_name(pod: &Pod) -> &str {
 }
 
 /// Lets a pod run as `account`: its name, its pull secrets, and a volume with its token in every container that
-/// has nothing else there. `volume` is what the volume is called, where pods can have one.
-pub fn service_account(pod: &mut Pod, account: &ServiceAccount, volume: Option<&str>) {
+/// has nothing else there. `volume` is what the volume is called.
+pub fn service_account(pod: &mut Pod, account: &ServiceAccount, volume: &str) {
     let name = service_account_name(pod).to_owned();
     let spec = pod.spec.get_or_insert_default();
     spec.service_account_name = Some(name.clone());
     spec.service_account = Some(name);
     let wants = spec.automount_service_account_token.or(account.automount_service_account_token);
-    if let Some(volume) = volume.filter(|_| wants != Some(false)) {
+    if wants != Some(false) {
         mount_token(spec, volume);
     }
     if spec.image_pull_secrets.as_ref().is_none_or(Vec::is_empty) {
@@ -273,8 +273,8 @@ mod tests {
             {"name": "a"},
             {"name": "b", "volumeMounts": [{"name": "own", "mountPath": TOKEN_PATH}]},
         ]}));
-        service_account(&mut given, &ServiceAccount::default(), Some("kube-api-access-abcde"));
-        service_account(&mut given, &ServiceAccount::default(), Some("kube-api-access-fghij"));
+        service_account(&mut given, &ServiceAccount::default(), "kube-api-access-abcde");
+        service_account(&mut given, &ServiceAccount::default(), "kube-api-access-fghij");
         let spec = given.spec.unwrap();
         assert_eq!(spec.volumes.unwrap().len(), 1);
         let mounts: Vec<_> = spec.containers.iter().map(|one| one.volume_mounts.as_ref().unwrap()).collect();
@@ -287,10 +287,10 @@ mod tests {
         let account =
             ServiceAccount { automount_service_account_token: Some(false), ..ServiceAccount::default() };
         let mut silent = pod(json!({"containers": [{"name": "a"}]}));
-        service_account(&mut silent, &account, Some("v"));
+        service_account(&mut silent, &account, "v");
         assert_eq!(silent.spec.unwrap().volumes, None);
         let mut insists = pod(json!({"containers": [{"name": "a"}], "automountServiceAccountToken": true}));
-        service_account(&mut insists, &account, Some("v"));
+        service_account(&mut insists, &account, "v");
         assert!(insists.spec.unwrap().volumes.is_some());
     }
 

@@ -49,6 +49,14 @@ pub trait Objects: Send + Sync + 'static {
         node: &str,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
 
+    /// The token by which a pod's containers are known to the API as the pod's service account.
+    fn token(
+        &self,
+        pod: &ObjectRef,
+        uid: &str,
+        account: &str,
+    ) -> impl Future<Output = Result<String, ApiError>> + Send;
+
     /// Takes an object away at once, if it still is the one of this uid.
     fn remove(&self, object: &ObjectRef, uid: &str) -> impl Future<Output = Result<(), ApiError>> + Send;
 }

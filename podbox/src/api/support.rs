@@ -1,7 +1,8 @@
 //! What podbox does not honour yet. A pod that asks for it is refused with each field's path and the reason:
 //! a field is honoured or named, never silently dropped.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
+use super::admission::TOKEN_SECONDS;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume, VolumeProjection};
 use serde_json::Value;
 use std::fmt;
 
@@ -20,21 +21,33 @@ impl fmt::Display for Unsupported {
     }
 }
 
+/// Whether pods can have tokens of their service accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    /// There is no API that would issue them.
+    None,
+    /// The one for the API that every pod gets, which needs no renewal.
+    ForApi,
+}
+
 /// Every field of a pod that podbox does not honour.
-pub fn unsupported(pod: &Pod) -> Vec<Unsupported> {
-    let mut found = Found(Vec::new());
+pub fn unsupported(pod: &Pod, tokens: Tokens) -> Vec<Unsupported> {
+    let mut found = Found { tokens, all: Vec::new() };
     if let Some(spec) = &pod.spec {
         found.pod(spec);
     }
-    found.0
+    found.all
 }
 
-struct Found(Vec<Unsupported>);
+struct Found {
+    tokens: Tokens,
+    all: Vec<Unsupported>,
+}
 
 impl Found {
     fn add(&mut self, is_set: bool, path: impl Into<String>, why: &'static str) {
         if is_set {
-            self.0.push(Unsupported { path: path.into(), why });
+            self.all.push(Unsupported { path: path.into(), why });
         }
     }
 
@@ -186,7 +199,23 @@ impl Found {
         for (index, source) in sources.enumerate() {
             let given = serde_json::to_value(source).unwrap_or_default();
             let path = format!("{path}.projected.sources[{index}]");
-            self.others(&given, &["configMap", "downwardAPI", "secret"], &path, "nothing would issue it");
+            let honoured = ["configMap", "downwardAPI", "secret", "serviceAccountToken"];
+            self.others(&given, &honoured, &path, "nothing would issue it");
+            self.token(source, &format!("{path}.serviceAccountToken"));
+        }
+    }
+
+    fn token(&mut self, source: &VolumeProjection, path: &str) {
+        let Some(token) = &source.service_account_token else { return };
+        let others = token.audience.as_deref().is_some_and(|audience| !audience.is_empty());
+        let lasts = token.expiration_seconds == Some(TOKEN_SECONDS);
+        match self.tokens {
+            Tokens::None => self.add(true, path, "there is no API that would issue it"),
+            Tokens::ForApi => {
+                self.add(others, format!("{path}.audience"), "it would not be renewed when it expires");
+                let why = "it would not be renewed; only one for 3607 seconds is good for longer";
+                self.add(!others && !lasts, format!("{path}.expirationSeconds"), why);
+            }
         }
     }
 
@@ -211,10 +240,15 @@ mod tests {
     use super::*;
 
     fn check(spec: &str, paths: &[&str]) {
+        check_with(Tokens::ForApi, spec, paths);
+    }
+
+    #[track_caller]
+    fn check_with(tokens: Tokens, spec: &str, paths: &[&str]) {
         let text = format!("{{apiVersion: v1, kind: Pod, metadata: {{name: a}}, spec: {spec}}}");
         let mut pod: Pod = serde_yaml::from_str(&text).unwrap();
         crate::api::rules::Rules::default(&mut pod);
-        let found: Vec<_> = unsupported(&pod).into_iter().map(|field| field.path).collect();
+        let found: Vec<_> = unsupported(&pod, tokens).into_iter().map(|field| field.path).collect();
         assert_eq!(found, paths, "{spec}");
     }
 
@@ -226,6 +260,23 @@ mod tests {
              securityContext: {runAsUser: 3, capabilities: {add: [NET_ADMIN]}}, ports: [{containerPort: 80}]}]}",
             &[],
         );
+    }
+
+    #[test]
+    fn only_the_token_that_outlives_its_hour_is_honoured_and_only_with_an_api() {
+        let spec = |token: &str| {
+            format!(
+                "{{volumes: [{{name: t, projected: {{sources: [{{serviceAccountToken: {token}}}]}}}}], \
+                     containers: [{{name: c, image: i}}]}}"
+            )
+        };
+        let at = "spec.volumes[0].projected.sources[0].serviceAccountToken";
+        let own = spec("{path: token, expirationSeconds: 3607}");
+        check_with(Tokens::ForApi, &own, &[]);
+        check_with(Tokens::None, &own, &[at]);
+        check_with(Tokens::ForApi, &spec("{path: token}"), &[&format!("{at}.expirationSeconds")]);
+        let other = spec("{path: token, expirationSeconds: 3607, audience: vault}");
+        check_with(Tokens::ForApi, &other, &[&format!("{at}.audience")]);
     }
 
     #[test]

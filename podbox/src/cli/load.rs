@@ -108,7 +108,7 @@ fn accept(mut pod: Pod) -> Result<(Name, Pod), Vec<String>> {
     pod.validate(&mut errors, &field::Path::ROOT);
     pod.validate_create(&mut errors, &field::Path::ROOT);
     let mut causes: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
-    causes.extend(support::unsupported(&pod).iter().map(ToString::to_string));
+    causes.extend(support::unsupported(&pod, support::Tokens::None).iter().map(ToString::to_string));
     if !causes.is_empty() {
         return Err(causes);
     }

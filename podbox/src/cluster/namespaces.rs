@@ -97,13 +97,17 @@ impl Namespaces {
         }
     }
 
+    /// The certificate first: pods wait for the account, and want both.
     async fn one(&self, namespace: &str) -> Result<(), ApiError> {
-        if self.store.get(ACCOUNTS, &Key::new(namespace, ACCOUNT)).is_none() {
-            let metadata = json!({"name": ACCOUNT, "namespace": namespace});
-            self.objects
-                .ensure(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}))
-                .await?;
+        self.certify(namespace).await?;
+        if self.store.get(ACCOUNTS, &Key::new(namespace, ACCOUNT)).is_some() {
+            return Ok(());
         }
+        let metadata = json!({"name": ACCOUNT, "namespace": namespace});
+        self.objects.ensure(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})).await
+    }
+
+    async fn certify(&self, namespace: &str) -> Result<(), ApiError> {
         let Some(there) = self.store.get(MAPS, &Key::new(namespace, CERTIFICATE)) else {
             return self.objects.ensure(self.map(namespace)).await;
         };
@@ -111,10 +115,10 @@ impl Namespaces {
         if map["data"] == json!({KEY: self.certificate}) {
             return Ok(());
         }
-        let (name, namespace) = (CERTIFICATE.to_owned(), namespace.to_owned());
-        let mut mended = self.map(&namespace);
-        let place = ObjectRef { api_version: "v1", kind: "ConfigMap", namespace, name };
+        let mut mended = self.map(namespace);
         mended["metadata"]["resourceVersion"] = there.revision.to_string().into();
+        let (namespace, name) = (namespace.to_owned(), CERTIFICATE.to_owned());
+        let place = ObjectRef { api_version: "v1", kind: "ConfigMap", namespace, name };
         self.objects.replace(&place, mended).await.map(drop)
     }
 

@@ -17,7 +17,7 @@ use crate::api::identity::PodRef;
 use crate::api::images::Images;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
-use crate::api::support;
+use crate::api::support::{self, Tokens};
 use crate::sandbox::runtime::Runtime;
 use crate::store::{Change, Entry, Happened, Store, Watch};
 use crate::{clock, limits};
@@ -154,16 +154,28 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         }
         let parsed: Result<Pod, _> = serde_json::from_value(pod);
         let refused = match &parsed {
-            Ok(pod) => {
-                support::unsupported(pod).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-            }
+            Ok(pod) => support::unsupported(pod, Tokens::ForApi)
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; "),
             Err(error) => error.to_string(),
         };
         let pod = match parsed {
             Ok(pod) if refused.is_empty() => pod,
             _ => return self.refuse(at, uid, refused).await,
         };
-        let sources = Arc::new(sources::of(&self.store, &at.namespace, &pod));
+        let mut sources = sources::of(&self.store, &at.namespace, &pod);
+        if let Some(account) = sources::token_of(&pod) {
+            match self.objects.token(at, uid, account).await {
+                Ok(token) => sources.set_token(token),
+                // The pod says so when it comes to its volumes.
+                Err(error) => {
+                    tracing::warn!("pod {}/{} gets no token: {error}", at.namespace, at.name);
+                }
+            }
+        }
+        let sources = Arc::new(sources);
         let pod_ref = PodRef { namespace: at.namespace.clone(), name: at.name.clone(), uid: uid.to_owned() };
         self.agent.run(PodRecord::new(pod_ref, pod, sources, clock::wall()));
     }

@@ -1,5 +1,6 @@
 //! The ConfigMaps and Secrets that a pod may refer to, out of the store.
 
+use crate::api::admission;
 use crate::pod::compose::Sources;
 use crate::store::Store;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -11,6 +12,15 @@ pub fn of(store: &Store, namespace: &str, _pod: &Pod) -> Sources {
     all::<ConfigMap>(store, "/configmaps", namespace).iter().for_each(|map| sources.add_config_map(map));
     all::<Secret>(store, "/secrets", namespace).iter().for_each(|secret| sources.add_secret(secret));
     sources
+}
+
+/// The service account whose token one of a pod's volumes has.
+pub fn token_of(pod: &Pod) -> Option<&str> {
+    let spec = pod.spec.as_ref()?;
+    let projected = spec.volumes.iter().flatten().filter_map(|volume| volume.projected.as_ref());
+    let mut sources = projected.flat_map(|projected| projected.sources.iter().flatten());
+    let wanted = sources.any(|source| source.service_account_token.is_some());
+    wanted.then(|| admission::service_account_name(pod))
 }
 
 fn all<T: DeserializeOwned>(store: &Store, collection: &str, namespace: &str) -> Vec<T> {

@@ -55,6 +55,8 @@ impl std::fmt::Debug for Entries {
 pub struct Sources {
     config_maps: BTreeMap<(String, String), Entries>,
     secrets: BTreeMap<(String, String), Entries>,
+    /// The pod's own token, under the key `token`.
+    token: Entries,
 }
 
 /// The namespace of an object that names none.
@@ -84,6 +86,15 @@ impl Sources {
     }
 }
 
+const TOKEN: &str = "token";
+
+impl Sources {
+    /// Sets the token of the pod's service account.
+    pub fn set_token(&mut self, token: String) {
+        self.token.entries.insert(TOKEN.to_owned(), token.into_bytes());
+    }
+}
+
 /// The sources as a pod sees them: those of its namespace.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
@@ -96,6 +107,12 @@ impl<'a> Scope<'a> {
     /// A ConfigMap's entries; `None` if it is optional and not there.
     pub fn config_map(&self, name: &str, optional: Option<bool>) -> Result<Option<&'a Entries>, String> {
         found(&self.sources.config_maps, "configmap", self.namespace, name, optional)
+    }
+
+    /// The token of the pod's service account.
+    pub fn token(&self) -> Result<&'a [u8], String> {
+        let token = self.sources.token.entries.get(TOKEN).map(Vec::as_slice);
+        token.ok_or_else(|| "failed to fetch token: the API issued none".to_owned())
     }
 
     /// A Secret's entries; `None` if it is optional and not there.

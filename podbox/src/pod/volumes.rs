@@ -86,6 +86,9 @@ fn projection(
         let found = context.scope.secret(&source.name, source.optional)?;
         return project(found, source.items.as_deref(), mode, source.optional);
     }
+    if let Some(source) = &source.service_account_token {
+        return Ok(vec![file(&source.path, context.scope.token()?.to_vec(), mode)]);
+    }
     match &source.downward_api {
         Some(source) => downward(source.items.as_deref().unwrap_or_default(), mode, context),
         None => Ok(Vec::new()),

@@ -134,7 +134,11 @@ fn the_examples_are_manifests_that_podbox_honours_in_full() {
         for document in decode(file, text.as_bytes()).unwrap() {
             if let Object::Pod(mut pod) = document.object {
                 crate::api::rules::Rules::default(&mut *pod);
-                assert_eq!(crate::api::support::unsupported(&pod), [], "{file}");
+                assert_eq!(
+                    crate::api::support::unsupported(&pod, crate::api::support::Tokens::None),
+                    [],
+                    "{file}"
+                );
             }
         }
     }

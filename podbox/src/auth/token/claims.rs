@@ -20,6 +20,9 @@ pub(super) struct Bound {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) secret: Option<Reference>,
     pub(super) serviceaccount: Reference,
+    /// When it would have ended, had its end not been put off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) warnafter: Option<u64>,
 }
 
 /// All of them; times in seconds.

@@ -29,6 +29,8 @@ pub use jwt::KeyError;
 
 /// Who issues the tokens, and for whom they are unless they say otherwise: the API itself.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// How long the token that every pod gets is asked for: an hour, and seven seconds by which it is recognised.
+pub const POD_TOKEN: Duration = Duration::from_secs(3607);
 /// How far clocks may differ, and how long what is being deleted still counts.
 const LEEWAY: Duration = Duration::from_secs(60);
 

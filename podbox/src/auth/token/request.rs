@@ -1,7 +1,7 @@
 //! Answering a TokenRequest: `serviceaccounts/token`. Pure.
 
 use super::claims::{Bound, Claims, Reference};
-use super::{ISSUER, Lookup, Tokens};
+use super::{ISSUER, Lookup, POD_TOKEN, Tokens};
 use crate::api::object;
 use crate::api::status::ApiError;
 use crate::{chance, limits};
@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 impl Tokens {
     /// The answer to a request, which was defaulted and validated, for a service account that is there. The token is bound
     /// to the account, and to what `spec.boundObjectRef` names: a Pod, a Secret or a Node. It is good for as long as it
-    /// asks, but at most for [`limits::TOKEN_LIFE`].
+    /// asks, but at most for [`limits::TOKEN_LIFE`]; and for that long where it is the one that every pod gets, since programs
+    /// that read theirs only once would else be locked out after an hour.
     pub fn issue(
         &self,
         request: &Value,
@@ -37,9 +38,12 @@ impl Tokens {
         let asked = spec["expirationSeconds"].as_u64().unwrap_or(limits::TOKEN_DEFAULT.as_secs());
         let life = asked.min(limits::TOKEN_LIFE.as_secs());
         let start = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let ends = start.saturating_add(life);
+        let put_off = bound.pod.is_some() && life == POD_TOKEN.as_secs() && audiences == [ISSUER];
+        bound.warnafter = put_off.then_some(ends);
         let claims = Claims {
             aud: audiences.clone(),
-            exp: start.saturating_add(life),
+            exp: if put_off { start.saturating_add(limits::TOKEN_LIFE.as_secs()) } else { ends },
             iat: start,
             iss: ISSUER.to_owned(),
             jti: chance::uid(),
@@ -49,7 +53,7 @@ impl Tokens {
         };
         let payload = serde_json::to_vec(&claims).map_err(|error| ApiError::internal(error.to_string()))?;
         let token = self.key.sign(&payload).ok_or_else(|| ApiError::internal("signing a token failed"))?;
-        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(claims.exp);
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(ends);
         let mut answer = request.clone();
         object::set(&mut answer, "name", name);
         object::set(&mut answer, "namespace", namespace);

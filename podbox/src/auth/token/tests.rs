@@ -101,6 +101,25 @@ fn a_token_ends_when_it_says_and_lives_no_longer_than_the_bound() {
     assert_eq!(end, now() + crate::limits::TOKEN_LIFE);
 }
 
+/// Nobody renews what a pod was given; other tokens end when they say.
+#[test]
+fn the_token_that_every_pod_gets_outlives_its_hour() {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "name": "p"});
+    let good = |spec: Value| {
+        let token = issue(spec);
+        tokens().authenticate(&token, &world(), now() + Duration::from_secs(7200)).is_ok()
+    };
+    assert!(good(json!({"expirationSeconds": 3607, "boundObjectRef": pod})));
+    assert!(!good(json!({"expirationSeconds": 3606, "boundObjectRef": pod})));
+    assert!(!good(json!({"expirationSeconds": 3607})));
+    let request = json!({"spec": {"expirationSeconds": 3607, "boundObjectRef": pod}});
+    let answer = tokens().issue(&request, &account(), &world(), now()).unwrap();
+    let told = object::read_time(answer["status"]["expirationTimestamp"].as_str().unwrap()).unwrap();
+    assert_eq!(told, now() + POD_TOKEN);
+    let said = claims(answer["status"]["token"].as_str().unwrap());
+    assert_eq!(said["kubernetes.io"]["warnafter"], 1_800_003_607);
+}
+
 #[test]
 fn a_token_that_was_tampered_with_is_refused() {
     let token = issue(json!({}));

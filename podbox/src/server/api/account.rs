@@ -1,10 +1,11 @@
-//! Admission of pods as what they run as: their service account, which has to be there, and its pull secrets.
+//! Admission of pods as what they run as: their service account, which has to be there, its token and its pull secrets.
 //!
 //! A namespace gets its account `default` moments after it was made, by a loop of its own; a pod that comes in between
 //! waits for it.
 
 use super::{Api, Call};
 use crate::api::admission;
+use crate::api::lifecycle;
 use crate::api::object;
 use crate::api::status::ApiError;
 use crate::limits;
@@ -32,8 +33,8 @@ impl Api {
             );
             return Err(ApiError::forbidden("", "pods", object::name(object), &why));
         };
-        // The node does not mount tokens yet.
-        admission::service_account(&mut pod, &account, None);
+        let volume = lifecycle::generated(admission::TOKEN_VOLUME_PREFIX, crate::chance::bytes());
+        admission::service_account(&mut pod, &account, &volume);
         if let Ok(value) = serde_json::to_value(pod) {
             *object = value;
         }

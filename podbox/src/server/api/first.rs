@@ -1,4 +1,5 @@
-//! What is in the store before anyone asks: namespaces, priority classes, and the default roles and bindings, mended if they lack something.
+//! What is in the store before anyone asks: namespaces, priority classes, and the default roles and bindings, mended if
+//! they lack something.
 //!
 //! All that is missing is written at once, so that it costs a commit or two; a start that finds everything writes nothing.
 
@@ -22,36 +23,16 @@ impl Api {
     pub async fn furnish(self: &Arc<Self>) -> Result<(), ApiError> {
         let local = Local::new(Arc::clone(self), "podbox");
         let mut writes = JoinSet::new();
-        for name in NAMESPACES {
-            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            let local = local.clone();
-            if local.get(&ObjectRef { api_version: "v1", kind: "Namespace", ..named(&namespace) }).is_err() {
-                writes.spawn(async move { local.ensure(namespace).await });
-            }
-        }
-        for (name, value) in admission::SYSTEM_CLASSES {
-            let place = ObjectRef {
-                api_version: "scheduling.k8s.io/v1",
-                kind: "PriorityClass",
-                namespace: String::new(),
-                name: (*name).to_owned(),
-            };
-            if local.get(&place).is_err() {
-                let local = local.clone();
-                let class = priority_class(name, *value);
-                writes.spawn(async move { local.ensure(class).await });
-            }
-        }
-        for expected in default::objects() {
-            let local = local.clone();
-            let place = role(&expected);
+        for expected in plain().into_iter().chain(default::objects()) {
+            let (local, place) = (local.clone(), place(&expected));
             match local.get(&place) {
+                Ok(_) if place.api_version != ROLES => {}
                 Ok(there) => match default::mend(&there, &expected) {
                     Mend::Keep => {}
                     mend => drop(writes.spawn(async move { apply(&local, &place, &there, mend).await })),
                 },
                 Err(error) if error.code == 404 => {
-                    drop(writes.spawn(async move { local.ensure(expected).await }))
+                    writes.spawn(async move { local.ensure(expected).await });
                 }
                 Err(error) => return Err(error),
             }
@@ -61,6 +42,15 @@ impl Api {
         }
         Ok(())
     }
+}
+
+/// What is only to be there, however it looks.
+fn plain() -> Vec<Value> {
+    let namespaces = NAMESPACES
+        .iter()
+        .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+    let classes = admission::SYSTEM_CLASSES.iter().map(|(name, value)| priority_class(name, *value));
+    namespaces.chain(classes).collect()
 }
 
 /// A priority class that is always there.
@@ -94,12 +84,12 @@ async fn apply(local: &Local, place: &ObjectRef, there: &Value, mend: Mend) -> R
     }
 }
 
-fn named(object: &Value) -> ObjectRef {
-    let name = object::name(object).to_owned();
-    ObjectRef { api_version: "", kind: "", namespace: String::new(), name }
-}
-
-fn role(object: &Value) -> ObjectRef {
-    let kind = if object["kind"] == "ClusterRole" { "ClusterRole" } else { "ClusterRoleBinding" };
-    ObjectRef { api_version: ROLES, kind, ..named(object) }
+fn place(object: &Value) -> ObjectRef {
+    let (api_version, kind) = match object["kind"].as_str() {
+        Some("ClusterRole") => (ROLES, "ClusterRole"),
+        Some("ClusterRoleBinding") => (ROLES, "ClusterRoleBinding"),
+        Some("PriorityClass") => ("scheduling.k8s.io/v1", "PriorityClass"),
+        _ => ("v1", "Namespace"),
+    };
+    ObjectRef { api_version, kind, namespace: String::new(), name: object::name(object).to_owned() }
 }

@@ -7,13 +7,14 @@ use super::path::Info;
 use super::query::{Query, WriteOptions};
 use super::request::Head;
 use super::{Api, Call};
+use crate::api::admission::TOKEN_SECONDS;
 use crate::api::decode::FieldValidation;
 use crate::api::kinds::Kind;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
 use crate::api::status::ApiError;
 use crate::api::user::{MASTERS, User};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// A part of podbox that uses the API under a name of its own.
@@ -112,6 +113,19 @@ impl Objects for Local {
 
     async fn bind(&self, pod: &ObjectRef, uid: &str, node: &str) -> Result<(), ApiError> {
         self.api.bind(&self.call(pod)?, uid, node).await
+    }
+
+    async fn token(&self, pod: &ObjectRef, uid: &str, account: &str) -> Result<String, ApiError> {
+        let namespace = pod.namespace.clone();
+        let account =
+            ObjectRef { kind: "ServiceAccount", name: account.to_owned(), namespace, ..pod.clone() };
+        let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": uid});
+        let asked = json!({"spec": {"expirationSeconds": TOKEN_SECONDS, "boundObjectRef": bound}});
+        let made = self.api.issue(&asked, &self.get(&account)?)?;
+        made["status"]["token"]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| ApiError::internal("no token was made"))
     }
 
     async fn remove(&self, object: &ObjectRef, uid: &str) -> Result<(), ApiError> {

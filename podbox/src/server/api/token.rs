@@ -30,13 +30,17 @@ impl Api {
         let judged = kind.rules.admit(asked, Write::Create).map_err(|error| undecodable(kind, &error))?;
         refuse(kind, object::name(&judged.object), &judged.errors)?;
         let wanted = seconds(&judged.object);
-        let gate = &self.gate;
-        let made = gate.tokens.issue(&judged.object, &account, &gate.objects(), clock::wall())?;
+        let made = self.issue(&judged.object, &account)?;
         let given = seconds(&made);
         if given < wanted {
             warnings.push(format!("requested expiration of {wanted} seconds shortened to {given} seconds"));
         }
         answer::object(201, kind, &Rendered::Value(made), call.media, super::read::include(call)?, &warnings)
+    }
+
+    /// The answer to a request that was judged.
+    pub(super) fn issue(&self, asked: &Value, account: &Value) -> Result<Value, ApiError> {
+        self.gate.tokens.issue(asked, account, &self.gate.objects(), clock::wall())
     }
 }
 

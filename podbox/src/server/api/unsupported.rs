@@ -2,7 +2,7 @@
 //! when the node refuses to run it.
 
 use crate::api::kinds::Kind;
-use crate::api::support;
+use crate::api::support::{self, Tokens};
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -29,5 +29,5 @@ pub fn told(kind: &Kind, object: &Value) -> Vec<String> {
     let Some(spec) = spec else { return Vec::new() };
     // What is no pod is refused by its rules.
     let Ok(pod) = Pod::deserialize(json!({"metadata": {}, "spec": spec})) else { return Vec::new() };
-    support::unsupported(&pod).iter().map(|field| format!("{prefix}{field}")).collect()
+    support::unsupported(&pod, Tokens::ForApi).iter().map(|field| format!("{prefix}{field}")).collect()
 }

@@ -36,7 +36,7 @@ impl World {
     pub fn admit(&self, line: &Line, object: Value) -> Value {
         match line.kind.kind.as_ref() {
             "Pod" => with(object, |pod: &mut Pod| {
-                admission::service_account(pod, &ServiceAccount::default(), Some("kube-api-access-abcde"));
+                admission::service_account(pod, &ServiceAccount::default(), "kube-api-access-abcde");
                 admission::tolerations(pod);
                 admission::priority(pod, &[]).unwrap();
             }),

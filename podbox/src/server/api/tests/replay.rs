@@ -62,7 +62,7 @@ async fn replay(file: &str) -> Outcome {
         if MEANS_ANOTHER.iter().any(|word| name.contains(word)) || now.is_null() {
             body = serde_json::from_str(&body.to_string().replace("<uid>", ANOTHER)).unwrap();
         }
-        without_tokens(&mut body);
+        without_vendors(&mut body);
         let bytes = match &mut body {
             Value::Null => Bytes::new(),
             Value::String(text) => Bytes::from(text.clone()),
@@ -95,7 +95,7 @@ async fn replay(file: &str) -> Outcome {
             continue;
         }
         [&mut response, &mut theirs].into_iter().for_each(own_words);
-        without_tokens(&mut theirs);
+        without_vendors(&mut theirs);
         let told = differences(&response, &theirs);
         let told: Vec<_> = told.into_iter().filter(|one| !is_known(file, name, one)).collect();
         outcome.bodies.extend(told.iter().map(|one| format!("{name}: {one}")));
@@ -104,23 +104,16 @@ async fn replay(file: &str) -> Outcome {
     outcome
 }
 
-/// Takes out the volume with a pod's token: the node cannot fill it yet, so pods are not given one.
-fn without_tokens(value: &mut Value) {
-    let is_token =
-        |one: &Value| one["name"].as_str().is_some_and(|name| name.starts_with("kube-api-access-"));
+/// Takes out what only the recorded server's vendor puts into the volume with a pod's token.
+fn without_vendors(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            for list in ["volumes", "volumeMounts"] {
-                let Some(items) = fields.get_mut(list).and_then(Value::as_array_mut) else { continue };
-                let before = items.len();
-                items.retain(|one| !is_token(one));
-                if items.is_empty() && before > 0 {
-                    fields.remove(list);
-                }
+            if let Some(sources) = fields.get_mut("sources").and_then(Value::as_array_mut) {
+                sources.retain(|source| source["configMap"]["name"] != "openshift-service-ca.crt");
             }
-            fields.values_mut().for_each(without_tokens);
+            fields.values_mut().for_each(without_vendors);
         }
-        Value::Array(items) => items.iter_mut().for_each(without_tokens),
+        Value::Array(items) => items.iter_mut().for_each(without_vendors),
         _ => {}
     }
 }
