@@ -24,8 +24,34 @@ pub const KEEPER_ANSWER: Duration = Duration::from_secs(10);
 pub const CGROUP_EMPTY: Duration = Duration::from_secs(10);
 /// Connections one HTTP listener serves at the same time; further ones wait in the kernel's backlog.
 pub const CONNECTIONS: usize = 1024;
-/// How long a client may take to send a request's headers.
-pub const HEADER_READ: Duration = Duration::from_secs(10);
+/// How long a TLS handshake may take.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a client may take until a request's headers are there, also after the request before.
+pub const HEADER_READ: Duration = Duration::from_secs(32);
+/// Bytes of a request's headers.
+pub const HEADER_BYTES: u32 = 64 << 10;
+/// How long a client may read nothing of what is sent to it: as long as a person may look at one page of a log.
+pub const WRITE_STALL: Duration = Duration::from_secs(300);
+/// Between two questions whether the other side of a quiet HTTP/2 connection is there.
+pub const PING: Duration = Duration::from_secs(30);
+/// Bytes of one HTTP/2 stream that wait to be sent.
+pub const STREAM_BUFFER: usize = 64 << 10;
+/// Seconds of silence after which the kernel asks whether the other side of an API connection is there.
+pub const KEEPALIVE_SECONDS: u32 = 60;
+/// Connections that the API serves at the same time: each watch may be one.
+pub const API_CONNECTIONS: usize = 16_384;
+/// Requests that read and that are answered at the same time, as upstream has it.
+pub const READS_IN_FLIGHT: usize = 400;
+/// Requests that write and that are answered at the same time, as upstream has it.
+pub const WRITES_IN_FLIGHT: usize = 200;
+/// Bytes of a body from which on it counts against [`LARGE_BODIES_BYTES`].
+pub const LARGE_BODY: usize = 64 << 10;
+/// Bytes that all large bodies may have which are read at the same time.
+pub const LARGE_BODIES_BYTES: usize = 64 << 20;
+/// Bytes of a long answer that are made at once.
+pub const ANSWER_CHUNK: usize = 64 << 10;
+/// Objects that are looked at for a list until others get a turn.
+pub const LIST_TURN: usize = 256;
 /// Pause after a failed accept.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Event lines waiting for one client of the event stream.
@@ -106,6 +132,10 @@ pub const HISTORY_BYTES: usize = 12 << 20;
 pub const HISTORY_BYTES_ALL: usize = 24 << 20;
 /// Changes that a watcher takes at once.
 pub const WATCH_BATCH: usize = 256;
+/// Bytes of changed objects that a watcher takes at once, and one object more.
+pub const WATCH_BATCH_BYTES: usize = 1 << 20;
+/// Watchers of one collection that the store's writer wakes itself; more are woken beside it.
+pub const WAKE_DIRECTLY: usize = 64;
 /// Bytes of one API request's body, as upstream has it.
 pub const REQUEST_BYTES: usize = 3 << 20;
 /// Messages within each other in a protobuf body; upstream's kinds have some fifteen.

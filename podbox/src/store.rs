@@ -13,6 +13,7 @@
 //! **Invariant: nobody sees what is not durable, and what was acknowledged is never lost.** A batch whose
 //! transaction fails leaves no trace, on disk or in memory.
 
+mod announce;
 mod command;
 mod disk;
 mod error;
@@ -108,14 +109,23 @@ impl Shared {
         touched
     }
 
-    /// Wakes the watchers of these collections.
-    fn announce(&self, collections: &BTreeSet<Arc<str>>) {
-        let wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
-        for wake in collections.iter().filter_map(|name| wakes.get(name)) {
+    /// Wakes the watchers of these collections, as far as there are so many as `now` takes; gives back the others.
+    fn wake_all(&self, collections: &BTreeSet<Arc<str>>, now: impl Fn(usize) -> bool) -> BTreeSet<Arc<str>> {
+        let (mut due, mut later) = (Vec::new(), BTreeSet::new());
+        {
+            let wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+            for (name, wake) in collections.iter().filter_map(|name| wakes.get_key_value(name)) {
+                match now(wake.receiver_count()) {
+                    true => due.push(wake.clone()),
+                    false => drop(later.insert(Arc::clone(name))),
+                }
+            }
+        }
+        // Not under the lock: the writer and new watchers need it.
+        for wake in due {
             wake.send_replace(());
         }
-        drop(wakes);
-        self.measure(collections);
+        later
     }
 }
 

@@ -130,24 +130,26 @@ impl State {
         if after < oldest { Err(Expired { oldest }) } else { Ok(found) }
     }
 
-    /// The oldest changes of a collection after a revision that `wanted` takes, at most so many, and up to which
-    /// revision these are all.
+    /// The oldest changes of a collection after a revision that `wanted` takes, at most so many and so many bytes (but
+    /// one in any case), and up to which revision these are all.
     pub(super) fn changes(
         &self,
         collection: &str,
         after: Revision,
-        limit: usize,
+        limit: (usize, usize),
         wanted: impl Fn(&Change) -> bool,
     ) -> Result<(Vec<Arc<Change>>, Revision), Expired> {
         let all = self.revision.max(after);
         let Some(collection) = self.known(collection, after)? else { return Ok((Vec::new(), all)) };
-        let found: Vec<_> =
-            collection.history.after(after).filter(|change| wanted(change)).take(limit).cloned().collect();
-        let complete = match found.last() {
-            Some(last) if found.len() == limit => last.entry.revision,
-            _ => all,
-        };
-        Ok((found, complete))
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for change in collection.history.after(after).filter(|change| wanted(change)) {
+            bytes += change.entry.bytes.len();
+            found.push(Arc::clone(change));
+            if found.len() == limit.0 || bytes >= limit.1 {
+                return Ok((found, change.entry.revision));
+            }
+        }
+        Ok((found, all))
     }
 
     pub(super) fn get(&self, collection: &str, key: &Key) -> Option<&Arc<Entry>> {

@@ -70,7 +70,8 @@ impl Watch {
     pub fn read(&mut self) -> Result<Batch, Expired> {
         let namespace = self.namespace.as_deref();
         let wanted = |change: &Change| change.entry.key.is_in(namespace);
-        let found = self.shared.read().changes(&self.collection, self.cursor, limits::WATCH_BATCH, wanted);
+        let limit = (limits::WATCH_BATCH, limits::WATCH_BATCH_BYTES);
+        let found = self.shared.read().changes(&self.collection, self.cursor, limit, wanted);
         let (changes, revision) = found.inspect_err(|_| {
             ::metrics::counter!(table::STORE_WATCHES_EXPIRED).increment(1);
         })?;

@@ -10,6 +10,7 @@
 //! What is in doubt is settled by what the file says once it can be read again, before anything else is written: so
 //! memory and disk never part. A conflict too is only told once what it conflicts with is durable.
 
+use super::announce::Announcer;
 use super::command::{Command, Message};
 use super::disk::{Commit, Disk, DiskError};
 use super::stage::{Staged, Written};
@@ -27,8 +28,9 @@ pub(super) fn spawn(
     queue: mpsc::Receiver<Message>,
     alive: watch::Sender<()>,
 ) -> Result<(), DiskError> {
+    let announcer = Announcer::spawn(Arc::clone(&shared))?;
     let run = move || {
-        let mut writer = Writer { shared, disk, doubt: None };
+        let mut writer = Writer { shared, announcer, disk, doubt: None };
         writer.run(queue);
         // The file is closed before anyone is told.
         drop(writer);
@@ -39,6 +41,7 @@ pub(super) fn spawn(
 
 struct Writer {
     shared: Arc<Shared>,
+    announcer: Announcer,
     disk: Disk,
     /// A batch of which nobody knows whether it is on disk.
     doubt: Option<Staged>,
@@ -94,9 +97,9 @@ impl Writer {
                 Err(error) => Err(WriteError::Disk(Arc::clone(error))),
             });
         }
-        // After the answers: there may be thousands of watchers.
+        // After the answers, which are waited for.
         if let Ok(touched) = done {
-            self.shared.announce(&touched);
+            self.announcer.announce(&touched);
         }
     }
 
@@ -127,7 +130,7 @@ impl Writer {
         if let Some(staged) = doubt.filter(|_| there) {
             tracing::warn!("writes that were answered with an error turned out to be on disk; they count");
             let touched = self.shared.publish(staged.into_changes());
-            self.shared.announce(&touched);
+            self.announcer.announce(&touched);
         }
         Ok(())
     }
