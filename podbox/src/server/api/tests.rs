@@ -4,6 +4,7 @@ mod access;
 mod compare;
 mod memory;
 mod replay;
+mod watching;
 
 use super::*;
 use crate::api::user::MASTERS;
@@ -73,23 +74,34 @@ impl Client {
     }
 
     async fn send(&mut self, method: &str, path: &str, headers: &Value, body: Bytes) -> (u16, Bytes) {
-        let mut request = Request::builder().method(method).uri(path.replace(' ', "%20"));
-        for (name, value) in headers.as_object().into_iter().flatten() {
-            request = request.header(name, value.as_str().unwrap_or_default());
-        }
-        let request = request.header("User-Agent", "recorder/v1").header("Host", "podbox");
-        let request = request.body(Full::new(body)).unwrap();
-        self.sender.ready().await.unwrap();
-        let response = self.sender.send_request(request).await.unwrap();
+        let response = begin(&mut self.sender, method, path, headers, body).await;
         let code = response.status().as_u16();
         (code, response.into_body().collect().await.unwrap().to_bytes())
     }
 }
 
+/// Sends a request; its answer may go on for long.
+async fn begin(
+    sender: &mut SendRequest<Full<Bytes>>,
+    method: &str,
+    path: &str,
+    headers: &Value,
+    body: Bytes,
+) -> Response<Incoming> {
+    let mut request = Request::builder().method(method).uri(path.replace(' ', "%20"));
+    for (name, value) in headers.as_object().into_iter().flatten() {
+        request = request.header(name, value.as_str().unwrap_or_default());
+    }
+    let request = request.header("User-Agent", "recorder/v1").header("Host", "podbox");
+    let request = request.body(Full::new(body)).unwrap();
+    sender.ready().await.unwrap();
+    sender.send_request(request).await.unwrap()
+}
+
 async fn connect(api: &Arc<Api>, peer: Peer) -> SendRequest<Full<Bytes>> {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let serving = Arc::clone(api);
-    tokio::spawn(async move { http::connection(theirs, peer, serving).await });
+    tokio::spawn(async move { http::connection(theirs, peer, false, serving).await });
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours)).await.unwrap();
     tokio::spawn(connection);
     sender
