@@ -62,6 +62,10 @@ table! {
     STORE_OBJECTS = Gauge "podbox_store_objects" ["collection"] "Objects in the API's store.";
     STORE_WATCHERS = Gauge "podbox_store_watchers" [] "Watches of the API's store that are open.";
     STORE_WATCHES_EXPIRED = Counter "podbox_store_watches_expired_total" [] "Watches that fell behind what the store remembers and were ended.";
+    REQUESTS = Counter "apiserver_request_total" ["verb", "group", "version", "resource", "subresource", "scope", "code"] "Requests to the API that were answered.";
+    REQUEST_SECONDS = Histogram "apiserver_request_duration_seconds" ["verb", "group", "version", "resource", "subresource", "scope"] "From a request's headers to the beginning of its answer; without requests that last.";
+    REQUESTS_IN_FLIGHT = Gauge "apiserver_current_inflight_requests" ["request_kind"] "Requests to the API that are being answered, without those that last.";
+    REQUESTS_LASTING = Gauge "apiserver_longrunning_requests" ["verb", "group", "version", "resource", "subresource", "scope"] "Watches, logs that are followed and commands that are open.";
 }
 
 #[cfg(test)]
@@ -99,7 +103,9 @@ mod tests {
     #[test]
     fn names_follow_prometheus() {
         for row in TABLE {
-            assert!(row.name.starts_with("podbox_"), "{}", row.name);
+            // What upstream measures too has upstream's name.
+            let prefixes = ["podbox_", "apiserver_"];
+            assert!(prefixes.iter().any(|prefix| row.name.starts_with(prefix)), "{}", row.name);
             assert_eq!(row.name.ends_with("_total"), row.kind == Kind::Counter, "{}", row.name);
             assert!(row.kind != Kind::Histogram || row.name.ends_with("_seconds"), "{}", row.name);
             assert!(row.help.ends_with('.'), "{}", row.name);

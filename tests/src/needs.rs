@@ -34,6 +34,20 @@ pub fn file(test: &str, path: impl AsRef<Path>) -> Option<()> {
     when(path.exists(), test, &format!("it needs {}", path.display()))
 }
 
+/// A program on the `PATH`; `cargo xtask setup` installs those that tests run.
+pub fn program(test: &str, name: &str) -> Option<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = std::env::split_paths(&path).any(|dir| dir.join(name).exists());
+    when(there, test, &format!("it needs {name}; cargo xtask setup installs it"))
+}
+
+/// The host itself, for tests of what no kernel changes: a virtual machine without hardware support takes many times
+/// as long for them.
+pub fn host(test: &str) -> Option<()> {
+    let in_machine = std::env::var("PODBOX_TEST_LEVEL").is_ok_and(|level| level == "vm");
+    when(!in_machine, test, "it asks nothing of the kernel, and ran on the host")
+}
+
 fn when(there: bool, test: &str, why: &str) -> Option<()> {
     if !there {
         skip(test, why);

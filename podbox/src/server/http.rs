@@ -1,17 +1,17 @@
 //! The smallest HTTP/1 server that podbox needs: a listener, a handler, a bound on connections.
 //!
 //! Deliberately without routing or middleware; a handler matches on method and path itself. Invariant:
-//! a slow or silent client costs one task and is cut off by a time limit, never a thread.
+//! a slow or silent client costs one task and bounded memory, and is cut off by a time limit, never a thread.
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use super::patience::Patience;
 use crate::api::user::{MASTERS, User};
 use crate::limits;
 
@@ -31,6 +32,8 @@ pub struct Peer(pub Option<Arc<User>>);
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
+    /// Connections that are served at the same time; further ones wait in the kernel's backlog.
+    const CONNECTIONS: usize = limits::CONNECTIONS;
     /// Answers one. Failures are responses too.
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
 }
@@ -48,6 +51,10 @@ pub trait Listener: Send + 'static {
         &self,
         raw: Self::Raw,
     ) -> impl Future<Output = std::io::Result<(Self::Stream, Peer)>> + Send + 'static;
+    /// Whether the two sides agreed on HTTP/2. Never guessed from what comes: nothing may come.
+    fn speaks_http2(_stream: &Self::Stream) -> bool {
+        false
+    }
 }
 
 impl Listener for TcpListener {
@@ -82,7 +89,7 @@ impl Listener for UnixListener {
 
 /// Serves until it is dropped.
 pub async fn serve<L: Listener, H: Handler>(mut listener: L, handler: Arc<H>) {
-    let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
+    let places = Arc::new(Semaphore::new(H::CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.next().await {
@@ -91,7 +98,10 @@ pub async fn serve<L: Listener, H: Handler>(mut listener: L, handler: Arc<H>) {
                 let opening = listener.open(raw);
                 tokio::spawn(async move {
                     match opening.await {
-                        Ok((stream, peer)) => connection(stream, peer, handler).await,
+                        Ok((stream, peer)) => {
+                            let http2 = L::speaks_http2(&stream);
+                            connection(stream, peer, http2, handler).await;
+                        }
                         Err(error) => tracing::debug!(%error, "a connection could not be opened"),
                     }
                     drop(place);
@@ -106,7 +116,8 @@ pub async fn serve<L: Listener, H: Handler>(mut listener: L, handler: Arc<H>) {
     }
 }
 
-pub(super) async fn connection<S, H>(stream: S, peer: Peer, handler: Arc<H>)
+/// Serves one connection to its end.
+pub(super) async fn connection<S, H>(stream: S, peer: Peer, http2: bool, handler: Arc<H>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
@@ -116,12 +127,24 @@ where
         request.extensions_mut().insert(peer.clone());
         async move { Ok::<_, Infallible>(handler.answer(request).await) }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits::HEADER_READ);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits::STREAMS);
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+    let stream = TokioIo::new(Patience::new(stream, limits::WRITE_STALL));
+    let served = match http2 {
+        true => {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new()).max_concurrent_streams(limits::STREAMS);
+            builder.keep_alive_interval(limits::PING).keep_alive_timeout(limits::HEADER_READ);
+            builder.max_send_buf_size(limits::STREAM_BUFFER).max_header_list_size(limits::HEADER_BYTES);
+            builder.serve_connection(stream, service).await
+        }
+        false => {
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(limits::HEADER_READ);
+            builder.max_buf_size(limits::HEADER_BYTES as usize);
+            builder.serve_connection(stream, service).with_upgrades().await
+        }
+    };
     if let Err(error) = served {
-        tracing::debug!(error, "a connection ended early");
+        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
     }
 }
 

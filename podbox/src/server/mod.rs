@@ -8,6 +8,7 @@ pub mod client;
 pub mod exposition;
 pub mod http;
 pub mod kernel;
+mod patience;
 pub mod stream;
 pub mod tls;
 

@@ -5,6 +5,8 @@ use crate::auth::authority::Authority;
 use crate::auth::certificate::identify;
 use crate::auth::tls::{self, Certificate, TlsError};
 use crate::{clock, limits};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{KeepAlive, TcpKeepCount, TcpKeepIdle, TcpKeepInterval};
 use std::io;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
@@ -45,7 +47,8 @@ impl Listener for Tls {
         async move {
             // Answers are written whole; waiting for more would only delay them.
             raw.set_nodelay(true)?;
-            let shaken = tokio::time::timeout(limits::HEADER_READ, acceptor.accept(raw)).await;
+            probe(&raw)?;
+            let shaken = tokio::time::timeout(limits::HANDSHAKE, acceptor.accept(raw)).await;
             let stream = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             let user = shown.map(|certificate| identify(certificate, clock::wall()).ok_or_else(over));
@@ -53,6 +56,18 @@ impl Listener for Tls {
             Ok((stream, Peer(user.map(Arc::new))))
         }
     }
+
+    fn speaks_http2(stream: &Self::Stream) -> bool {
+        stream.get_ref().1.alpn_protocol() == Some(b"h2")
+    }
+}
+
+/// Lets the kernel find out that the other side has gone without a word, as a watch would never notice.
+fn probe(stream: &TcpStream) -> io::Result<()> {
+    setsockopt(stream, KeepAlive, &true)?;
+    setsockopt(stream, TcpKeepIdle, &limits::KEEPALIVE_SECONDS)?;
+    setsockopt(stream, TcpKeepInterval, &(limits::KEEPALIVE_SECONDS / 4))?;
+    Ok(setsockopt(stream, TcpKeepCount, &4)?)
 }
 
 /// A session may be resumed after its certificate ended.

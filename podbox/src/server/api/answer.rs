@@ -3,6 +3,7 @@
 //! Objects come from the store as the bytes they were stored as, without kind and apiVersion: those are put in
 //! front, so that an object is read and written without being parsed.
 
+use super::listing::Listing;
 use super::media::{Media, Shape};
 use crate::api::kinds::Kind;
 use crate::api::print::{self, Include};
@@ -11,6 +12,7 @@ use crate::clock;
 use crate::server::http::{Body, full};
 use crate::store::Entry;
 use bytes::{BufMut, Bytes, BytesMut};
+use http_body_util::BodyExt;
 use hyper::header::{CONTENT_TYPE, HeaderValue, WARNING};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -151,60 +153,14 @@ pub fn table(kind: &Kind, metadata: Value, columns: bool, rows: Vec<Value>) -> V
 
 /// A response of a list.
 pub fn list(
-    kind: &Kind,
-    entries: &[Rendered],
+    kind: &Arc<Kind>,
+    entries: Vec<Rendered>,
     metadata: Value,
     media: Media,
     include: Include,
 ) -> Result<Response<Body>, ApiError> {
-    let values = || entries.iter().map(|entry| entry.value(kind)).collect::<Result<Vec<_>, _>>();
-    let bytes = match media.shape {
-        Shape::Whole if !media.yaml => joined(kind, entries, &metadata)?,
-        Shape::Table => {
-            let now = clock::wall();
-            let rows = values()?.iter().map(|value| print::row(kind, value, include, now)).collect();
-            encode(&table(kind, metadata, true, rows), media)?
-        }
-        Shape::Partial => {
-            let items: Vec<_> = values()?.iter().map(print::partial).collect();
-            let list = json!({
-                "kind": "PartialObjectMetadataList",
-                "apiVersion": "meta.k8s.io/v1",
-                "metadata": metadata,
-                "items": items,
-            });
-            encode(&list, media)?
-        }
-        Shape::Whole | Shape::Aggregated => {
-            let list = serde_json::from_slice::<Value>(&joined(kind, entries, &metadata)?);
-            encode(&list.map_err(|error| ApiError::internal(error.to_string()))?, media)?
-        }
-    };
-    Ok(response(200, media.content_type(), bytes, &[]))
-}
-
-/// A list's JSON. Its items have no kind of their own: the list says it.
-fn joined(kind: &Kind, entries: &[Rendered], metadata: &Value) -> Result<Bytes, ApiError> {
-    let front = front(&format!("{}List", kind.kind), &kind.api_version());
-    let room = |entry: &Rendered| match entry {
-        Rendered::Entry(entry) => entry.bytes.len() + 1,
-        Rendered::Value(_) => 1024,
-    };
-    let mut bytes = BytesMut::with_capacity(front.len() + 256 + entries.iter().map(room).sum::<usize>());
-    bytes.put_slice(front.as_bytes());
-    bytes.put_slice(format!("\"metadata\":{metadata},\"items\":[").as_bytes());
-    for (index, entry) in entries.iter().enumerate() {
-        if index > 0 {
-            bytes.put_u8(b',');
-        }
-        match entry {
-            Rendered::Entry(entry) if kind.twin.is_none() => bytes.put_slice(&entry.bytes),
-            Rendered::Entry(entry) => {
-                bytes.put_slice(&to_json(&kind.from_stored(super::write::read(entry)?))?);
-            }
-            Rendered::Value(value) => bytes.put_slice(&to_json(value)?),
-        }
-    }
-    bytes.put_slice(b"]}");
-    Ok(bytes.freeze())
+    let listing = Listing::new(kind, entries, metadata, media, include)?;
+    let mut response = response(200, media.content_type(), Bytes::new(), &[]);
+    *response.body_mut() = listing.boxed_unsync();
+    Ok(response)
 }

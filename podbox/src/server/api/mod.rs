@@ -11,23 +11,24 @@ mod answer;
 mod applying;
 mod binding;
 mod change;
-mod content;
 mod delete;
 mod eviction;
 mod first;
 mod gate;
+mod inflight;
+mod listing;
 pub mod local;
 mod log;
 mod media;
 mod meta;
 mod path;
 mod query;
-mod quotas;
 mod read;
 mod request;
 mod review;
 mod scale;
 mod stream;
+mod telemetry;
 mod token;
 mod unsupported;
 mod watch;
@@ -47,17 +48,20 @@ use crate::api::user::User;
 use crate::auth::token::Tokens;
 use crate::server::http::{Body, Handler};
 use crate::store::{Key, Store};
+use crate::{clock, limits};
 use answer::Rendered;
 use delete::DeleteOptions;
 use gate::Gate;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::{Method, Request, Response};
+use inflight::InFlight;
 use media::{Media, Shape, negotiate};
 use path::Info;
 use query::{ListOptions, Query, WriteOptions};
 use request::Head;
 use serde_json::Value;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use telemetry::{Seen, Telemetry};
 use write::Written;
 
 /// The API server.
@@ -73,6 +77,8 @@ pub struct Api {
     turns: tokio::sync::Mutex<()>,
     /// The containers of this node, once it runs.
     streams: OnceLock<Arc<dyn Streams>>,
+    in_flight: InFlight,
+    telemetry: Telemetry,
 }
 
 /// One request about a resource that there is, from someone who may.
@@ -149,15 +155,18 @@ impl Call {
 }
 
 impl Handler for Api {
+    const CONNECTIONS: usize = limits::API_CONNECTIONS;
+
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let began = clock::instant();
         let (parts, body) = request.into_parts();
         let head = Head::of(&parts);
         let media = negotiate(&head.accept, &[Shape::Table, Shape::Partial, Shape::Aggregated]);
         let fallback = media.as_ref().copied().unwrap_or(Media::JSON);
-        match self.route(&parts.method, head, media, body).await {
-            Ok(response) => response,
-            Err(error) => answer::failure(&error, fallback),
-        }
+        let mut seen = Seen::new(&parts.method);
+        let answer = self.route(&parts.method, head, media, body, &mut seen).await;
+        let answer = answer.unwrap_or_else(|error| answer::failure(&error, fallback));
+        self.telemetry.answered(seen, answer, clock::instant() - began)
     }
 }
 
@@ -183,6 +192,8 @@ impl Api {
             logs: OnceLock::new(),
             turns: tokio::sync::Mutex::new(()),
             streams: OnceLock::new(),
+            in_flight: InFlight::default(),
+            telemetry: Telemetry::default(),
         }
     }
 
@@ -207,6 +218,7 @@ impl Api {
         head: Head,
         media: Result<Media, ApiError>,
         body: Incoming,
+        seen: &mut Seen,
     ) -> Result<Response<Body>, ApiError> {
         let user = self.gate.authenticate(&head)?;
         let query = Query::parse(&head.query);
@@ -222,12 +234,16 @@ impl Api {
             return Ok(meta::no_page());
         }
         let kind = kinds.resource(&info.group, &info.version, &info.resource).ok_or_else(unknown)?;
+        seen.about(kind, &info);
+        let place = if seen.lasts() { None } else { Some(self.in_flight.enter(info.verb, &user)?) };
+        let _room = self.in_flight.room(&body.size_hint())?;
         let call = Call { kind: Arc::clone(kind), info, query, media: media?, user, head };
-        if call.info.subresource.is_empty() {
-            self.main(call, body).await
+        let answer = if call.info.subresource.is_empty() {
+            self.main(call, body).await?
         } else {
-            self.part(call, body).await
-        }
+            self.part(call, body).await?
+        };
+        Ok(inflight::held(answer, place))
     }
 
     /// A request about objects themselves.
@@ -247,7 +263,7 @@ impl Api {
             }
             "list" => {
                 allowed(Verb::List)?;
-                self.list(&call, &ListOptions::read(&call.query, false)?)
+                self.list(&call, &ListOptions::read(&call.query, false)?).await
             }
             "watch" => {
                 allowed(Verb::Watch)?;
@@ -305,7 +321,7 @@ impl Api {
                 let list = ListOptions::read(&call.query, false)?;
                 let gone = self.delete_collection(&call, &list, &options).await?;
                 let metadata = serde_json::json!({"resourceVersion": self.store.revision().to_string()});
-                answer::list(&call.kind, &gone, metadata, call.media, read::include(&call)?)
+                answer::list(&call.kind, gone, metadata, call.media, read::include(&call)?)
             }
             _ => Err(not_allowed()),
         }

@@ -7,10 +7,12 @@ use crate::api::kinds::Kind;
 use crate::api::print::Include;
 use crate::api::selector::{Fields, Labels};
 use crate::api::status::ApiError;
+use crate::limits;
 use crate::server::http::Body;
 use crate::store::{Entry, Expired, Key};
 use data_encoding::BASE64URL_NOPAD;
 use hyper::Response;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -47,6 +49,24 @@ struct WithLabels<'a> {
 struct LabelsOnly<'a> {
     #[serde(borrow, default)]
     labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+}
+
+/// The field that tells whether an object is being deleted, and nothing else.
+#[derive(Deserialize)]
+struct WithDeletion {
+    metadata: DeletionOnly,
+}
+
+#[derive(Deserialize)]
+struct DeletionOnly {
+    #[serde(rename = "deletionTimestamp")]
+    deletion: Option<IgnoredAny>,
+}
+
+/// Whether an object is being deleted; found without making anything of the rest of it.
+pub fn deleting(entry: &Entry) -> bool {
+    let read: Result<WithDeletion, _> = serde_json::from_slice(&entry.bytes);
+    read.is_ok_and(|read| read.metadata.deletion.is_some())
 }
 
 impl Filter {
@@ -136,7 +156,7 @@ impl Api {
     }
 
     /// Answers a list.
-    pub fn list(&self, call: &Call, options: &ListOptions) -> Result<Response<Body>, ApiError> {
+    pub async fn list(&self, call: &Call, options: &ListOptions) -> Result<Response<Body>, ApiError> {
         let include = include(call)?;
         let filter = Filter::new(call, options)?;
         let token = match options.token.as_str() {
@@ -164,8 +184,12 @@ impl Api {
         let page = page.map_err(|error| gone(options, error, at))?;
         let revision = page.revision;
         let (mut found, mut last) = (Vec::new(), None);
+        let remaining = page.remaining;
         let mut entries = page.entries.into_iter();
-        for entry in entries.by_ref() {
+        while let Some(entry) = entries.next() {
+            if entries.len() % limits::LIST_TURN == 0 && !filter.is_empty() {
+                tokio::task::yield_now().await;
+            }
             last = Some(entry.key.clone());
             if filter.passes(&entry) {
                 found.push(Rendered::Entry(entry));
@@ -174,7 +198,7 @@ impl Api {
                 }
             }
         }
-        let left = page.remaining + entries.len();
+        let left = remaining + entries.len();
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         if left > 0 {
             let start = last.as_ref().map(Key::as_str).unwrap_or_default().to_owned();
@@ -183,7 +207,7 @@ impl Api {
                 metadata["remainingItemCount"] = left.into();
             }
         }
-        answer::list(&call.kind, &found, metadata, call.media, include)
+        answer::list(&call.kind, found, metadata, call.media, include)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::server::http::Peer;
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL, UPGRADE, USER_AGENT,
 };
@@ -148,6 +148,10 @@ pub async fn read(body: Incoming) -> Result<Bytes, ApiError> {
         let message = format!("Request entity too large: limit is {limit}");
         ApiError::new(413, "RequestEntityTooLarge", message)
     };
+    // Told at once where the client states it.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
     let collected = tokio::time::timeout(limits::REQUEST_READ, Limited::new(body, limit).collect()).await;
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),

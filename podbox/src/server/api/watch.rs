@@ -1,49 +1,57 @@
 //! Watch: a stream of changes, from a revision on or after all that there is, until the client goes or the time
 //! is over.
 //!
+//! ```text
+//!   first: what there is ──▶ changes the store has told ──▶ waiting ──┬─ a change ──▶ changes …
+//!                                                                      ├─ a minute ──▶ bookmark, waiting
+//!                                                                      └─ the end, or history is gone ──▶ last words
+//! ```
+//!
 //! The store tells every change of the collection; what a client sees of it depends on its selectors: an object that
-//! begins to pass was added for it, one that ceases to was deleted. A slow client waits in its own task and
-//! is told `410 Expired` when history has gone on without it.
+//! begins to pass was added for it, one that ceases to was deleted ([`event`]). A slow client waits in its own task and
+//! is told `410 Expired` when history has gone on without it. What waits for it are the store's own objects, a bounded
+//! number of them, and one chunk of bytes.
 //!
 //! **Invariant:** after a bookmark, the client knows everything up to its revision.
 
-use super::answer::{self, Rendered};
-use super::media::Shape;
+mod event;
+
+use super::answer;
 use super::query::ListOptions;
 use super::read::{Filter, expired, include};
 use super::{Api, Call};
-use crate::api::kinds::Kind;
-use crate::api::print::{self, Include};
 use crate::api::status::ApiError;
 use crate::server::http::Body;
-use crate::store::{Batch, Change, Entry, Expired, Happened, Watch};
+use crate::store::{Batch, Change, Entry, Expired, Watch};
 use crate::{clock, limits};
 use bytes::{BufMut, Bytes, BytesMut};
+use event::View;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Response;
 use hyper::body::Frame;
-use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use std::vec;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// One client's watch.
 struct Stream {
     watch: Watch,
-    kind: Arc<Kind>,
-    filter: Filter,
-    shape: Shape,
-    include: Include,
+    view: View,
     bookmarks: bool,
-    /// The columns of a table come with its first row only.
-    told_columns: bool,
-    /// The beginning of every object.
-    front: Bytes,
     end: Instant,
-    next_bookmark: Instant,
-    /// What there was at first, and the end of it.
-    first: Vec<Bytes>,
+    /// Rings for the next bookmark or the end. One for both and for the whole life: there may be thousands of watches.
+    alarm: Pin<Box<Sleep>>,
+    /// What there was at first, as far as it was not told.
+    first: vec::IntoIter<Arc<Entry>>,
+    /// The revision to be told after that.
+    first_end: Option<u64>,
+    /// What the store told, as far as it was not told on.
+    changes: vec::IntoIter<Arc<Change>>,
+    /// What is to be told after those.
+    last: Option<Bytes>,
     over: bool,
 }
 
@@ -68,36 +76,31 @@ impl Api {
         };
         let watch = match self.store.watch(&collection, namespace, from.min(newest)) {
             Ok(watch) => watch,
-            Err(error) => return Ok(ended(&expired(from, error))),
+            // A watch that is over before it began: the reason is its only event.
+            Err(error) => {
+                let event = event::failure(&expired(from, error));
+                return Ok(answer::response(200, "application/json", event, &[]));
+            }
         };
-        let mut stream = Stream {
-            watch,
-            kind: Arc::clone(kind),
-            filter,
-            shape: call.media.shape,
-            include: include(call)?,
-            bookmarks: options.bookmarks,
-            told_columns: false,
-            front: format!("{{\"kind\":{},\"apiVersion\":{},", json!(kind.kind), json!(kind.api_version()))
-                .into(),
-            end: now + Duration::from_secs(seconds),
-            next_bookmark: now + limits::BOOKMARK,
-            first: Vec::new(),
-            over: false,
-        };
+        let mut first = Vec::new();
         if initial {
             let page = self.store.list(&collection, namespace, None, 0, Some(from));
-            let page = page.map_err(|error| expired(from, error))?;
-            let passed = page.entries.iter().filter(|entry| stream.filter.passes(entry));
-            let passed: Vec<_> = passed.cloned().collect();
-            stream.first =
-                passed.iter().map(|entry| stream.event("ADDED", entry)).collect::<Result<_, _>>()?;
-            if options.initial_events == Some(true) && options.bookmarks {
-                let mark = stream.bookmark(from, true);
-                stream.first.push(mark);
-            }
-            stream.first.reverse();
+            first = page.map_err(|error| expired(from, error))?.entries;
         }
+        let end = now + Duration::from_secs(seconds);
+        let ring = if options.bookmarks { end.min(now + limits::BOOKMARK) } else { end };
+        let stream = Stream {
+            watch,
+            view: View::new(kind, filter, call.media.shape, include(call)?),
+            bookmarks: options.bookmarks,
+            end,
+            alarm: Box::pin(sleep_until(ring)),
+            first: first.into_iter(),
+            first_end: (options.initial_events == Some(true) && options.bookmarks).then_some(from),
+            changes: Vec::new().into_iter(),
+            last: None,
+            over: false,
+        };
         let frames = futures_util::stream::unfold(stream, |mut stream| async move {
             let bytes = stream.next().await?;
             Some((Ok::<_, Infallible>(Frame::data(bytes)), stream))
@@ -108,147 +111,76 @@ impl Api {
     }
 }
 
-/// A watch that is over before it began: the reason is its only event.
-fn ended(error: &ApiError) -> Response<Body> {
-    let event = json!({"type": "ERROR", "object": error.body()});
-    answer::response(200, "application/json", format!("{event}\n"), &[])
-}
-
 impl Stream {
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(first) = self.first.pop() {
-            return Some(first);
-        }
-        while !self.over {
-            let batch = tokio::select! {
-                biased;
-                batch = self.watch.next() => Some(batch),
-                () = tokio::time::sleep_until(self.end) => None,
-                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
-                    self.next_bookmark += limits::BOOKMARK;
-                    match self.watch.read() {
-                        // Everything was told: that much can be promised.
-                        Ok(Batch { changes, revision }) if changes.is_empty() => {
-                            return Some(self.bookmark(revision, false));
-                        }
-                        other => Some(other),
-                    }
-                }
-            };
-            match batch {
-                Some(batch) => {
-                    let bytes = self.tell(batch);
-                    if !bytes.is_empty() {
-                        return Some(bytes);
-                    }
-                }
-                None => {
-                    self.over = true;
-                    // The last word, so that the next watch can begin where this one ends.
-                    if let (true, Ok(Batch { changes, revision })) = (self.bookmarks, self.watch.read()) {
-                        let mut last = BytesMut::from(&*self.changes(&changes));
-                        last.put_slice(&self.bookmark(revision, false));
-                        return Some(last.freeze());
-                    }
-                }
+        loop {
+            match self.known() {
+                Some(bytes) if !bytes.is_empty() => return Some(bytes),
+                // Many were looked at and none is for this client: it is others' turn.
+                Some(_) => tokio::task::yield_now().await,
+                None if self.over => return None,
+                None => self.wait().await,
             }
         }
-        None
     }
 
-    fn tell(&mut self, batch: Result<Batch, Expired>) -> Bytes {
+    /// The bytes of some of what is known; none if all of it was told.
+    fn known(&mut self) -> Option<Bytes> {
+        let mut bytes = BytesMut::new();
+        for looked in 0..limits::LIST_TURN {
+            if bytes.len() >= limits::ANSWER_CHUNK {
+                break;
+            }
+            if let Some(entry) = self.first.next() {
+                self.view.first(&entry, &mut bytes);
+            } else if let Some(revision) = self.first_end.take() {
+                bytes.put_slice(&self.view.bookmark(revision, true));
+            } else if let Some(change) = self.changes.next() {
+                self.view.change(&change, &mut bytes);
+            } else if let Some(last) = self.last.take() {
+                bytes.put_slice(&last);
+            } else if looked == 0 {
+                return None;
+            } else {
+                break;
+            }
+        }
+        Some(bytes.freeze())
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            biased;
+            () = &mut self.alarm => self.ring(),
+            batch = self.watch.next() => self.take(batch),
+        }
+    }
+
+    fn take(&mut self, batch: Result<Batch, Expired>) {
         match batch {
-            Ok(batch) => self.changes(&batch.changes),
+            Ok(batch) => self.changes = batch.changes.into_iter(),
             Err(error) => {
                 self.over = true;
-                let status = expired(0, error).body();
-                format!("{}\n", json!({"type": "ERROR", "object": status})).into()
+                self.last = Some(event::failure(&expired(0, error)));
             }
         }
     }
 
-    fn changes(&mut self, changes: &[Arc<Change>]) -> Bytes {
-        let mut bytes = BytesMut::new();
-        for change in changes {
-            let Some((word, entry)) = self.seen(change) else { continue };
-            match self.event(word, &entry) {
-                Ok(event) => bytes.put_slice(&event),
-                Err(error) => tracing::error!("a change cannot be told to watchers: {error}"),
-            }
+    /// A minute or all of the time has passed.
+    fn ring(&mut self) {
+        let now = self.alarm.deadline();
+        self.over = now >= self.end;
+        if !self.bookmarks {
+            return;
         }
-        bytes.freeze()
-    }
-
-    /// What a change is for this client.
-    fn seen(&self, change: &Change) -> Option<(&'static str, Arc<Entry>)> {
-        if self.filter.is_empty() {
-            let word = match change.happened {
-                Happened::Added => "ADDED",
-                Happened::Modified => "MODIFIED",
-                Happened::Deleted => "DELETED",
-            };
-            return Some((word, Arc::clone(&change.entry)));
+        match self.watch.read() {
+            // The next watch can begin where this one ends; and where everything was told, that can be promised.
+            Ok(batch) if self.over || batch.changes.is_empty() => {
+                self.last = Some(self.view.bookmark(batch.revision, false));
+                self.changes = batch.changes.into_iter();
+            }
+            batch => self.take(batch),
         }
-        let before = change.previous.as_ref().is_some_and(|entry| self.filter.passes(entry));
-        let after = change.happened != Happened::Deleted && self.filter.passes(&change.entry);
-        match (before, after) {
-            (false, true) => Some(("ADDED", Arc::clone(&change.entry))),
-            (true, true) => Some(("MODIFIED", Arc::clone(&change.entry))),
-            (true, false) if change.happened == Happened::Deleted => {
-                Some(("DELETED", Arc::clone(&change.entry)))
-            }
-            // As it was when the client saw it last, but at the revision at which it went.
-            (true, false) => Some(("DELETED", departed(change))),
-            (false, false) => None,
-        }
+        self.alarm.as_mut().reset(self.end.min(now + limits::BOOKMARK));
     }
-
-    fn event(&mut self, word: &str, entry: &Arc<Entry>) -> Result<Bytes, ApiError> {
-        let object = match self.shape {
-            Shape::Table => {
-                let value = Rendered::Entry(Arc::clone(entry)).value(&self.kind)?;
-                let metadata = json!({"resourceVersion": entry.revision.to_string()});
-                let rows = vec![print::row(&self.kind, &value, self.include, clock::wall())];
-                let columns = !std::mem::replace(&mut self.told_columns, true);
-                answer::table(&self.kind, metadata, columns, rows)
-            }
-            Shape::Partial => print::partial(&Rendered::Entry(Arc::clone(entry)).value(&self.kind)?),
-            Shape::Whole | Shape::Aggregated if self.kind.twin.is_some() => {
-                Rendered::Entry(Arc::clone(entry)).value(&self.kind)?
-            }
-            Shape::Whole | Shape::Aggregated => {
-                let mut bytes = BytesMut::with_capacity(self.front.len() + entry.bytes.len() + 40);
-                bytes.put_slice(format!("{{\"type\":\"{word}\",\"object\":").as_bytes());
-                bytes.put_slice(&self.front);
-                bytes.put_slice(&entry.bytes[1..]);
-                bytes.put_slice(b"}\n");
-                return Ok(bytes.freeze());
-            }
-        };
-        Ok(format!("{}\n", json!({"type": word, "object": object})).into())
-    }
-
-    fn bookmark(&self, revision: u64, initial_end: bool) -> Bytes {
-        let mut metadata = json!({"resourceVersion": revision.to_string()});
-        if initial_end {
-            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-        }
-        let object = match self.shape {
-            Shape::Table => answer::table(&self.kind, metadata, false, Vec::new()),
-            Shape::Partial => {
-                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
-            }
-            Shape::Whole | Shape::Aggregated => {
-                json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata})
-            }
-        };
-        format!("{}\n", json!({"type": "BOOKMARK", "object": object})).into()
-    }
-}
-
-fn departed(change: &Change) -> Arc<Entry> {
-    let before = change.previous.as_ref().unwrap_or(&change.entry);
-    let Ok(object) = serde_json::from_slice::<Value>(&before.bytes) else { return Arc::clone(before) };
-    let bytes = super::write::stored(object, change.entry.revision);
-    Arc::new(Entry { key: before.key.clone(), revision: change.entry.revision, bytes })
 }
