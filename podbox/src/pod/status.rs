@@ -62,11 +62,14 @@ fn phase(pod: &Shape, seen: &Observed) -> &'static str {
         Some(Outcome::Failed) => "Failed",
         // Ended by request: containers that did not get to their own end make it Failed, as upstream counts it.
         None if matches!(seen.sandbox, SandboxState::Removed { .. }) => ended_by_request(pod, seen),
-        None if pod.main.iter().any(|main| seen.container(&main.name).state != ContainerState::Waiting) => {
-            "Running"
-        }
+        None if pod.main.iter().all(|main| ran(seen.container(&main.name))) => "Running",
         None => "Pending",
     }
+}
+
+/// Whether it has run at all: a pod is Pending until each of its containers has.
+fn ran(seen: &ContainerSeen) -> bool {
+    seen.last.is_some() || !matches!(seen.state, ContainerState::Waiting | ContainerState::Starting)
 }
 
 fn ended_by_request(pod: &Shape, seen: &Observed) -> &'static str {
@@ -126,7 +129,7 @@ fn container(
             ImageState::Ready { id } => id.clone(),
             _ => String::new(),
         },
-        container_id: (seen.state != ContainerState::Waiting).then(|| id(facts, name, seen.attempt)),
+        container_id: ran(seen).then(|| id(facts, name, seen.attempt)),
         ready: running,
         started: Some(running),
         restart_count: i32::try_from(seen.restarts()).unwrap_or(i32::MAX),
@@ -261,6 +264,19 @@ mod tests {
                 (137, Some(9), Some(reason))
             );
         }
+    }
+
+    #[test]
+    fn a_pod_is_pending_until_each_container_has_run_and_running_while_one_waits_to_run_again() {
+        let (mut pod, mut seen, facts, now) = hog(RestartPolicy::Always);
+        pod.main.push(ContainerShape { name: "late".into(), sidecar: false });
+        let phase = |seen: &Observed| status(&pod, seen, &facts, now).phase;
+        seen.container_mut("late").starting(now);
+        assert_eq!(phase(&seen).as_deref(), Some("Pending"));
+        seen.container_mut("late").started(Started { pid: 8, cgroup_id: 10, at: clock::wall() });
+        killed(&mut seen, false, now);
+        seen.container_mut("hog").starting(now);
+        assert_eq!(phase(&seen).as_deref(), Some("Running"));
     }
 
     #[test]

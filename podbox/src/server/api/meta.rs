@@ -22,6 +22,13 @@ pub fn no_page() -> Response<Body> {
     http::text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
+/// Who gets an answer here is served: the server listens once the store is open.
+fn health(check: &str, query: &str) -> Response<Body> {
+    let verbose = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "verbose");
+    let text = if verbose { format!("[+]ping ok\n{check} check passed\n") } else { "ok".to_owned() };
+    http::text(StatusCode::OK, text)
+}
+
 fn version() -> Value {
     json!({
         "major": MAJOR,
@@ -62,9 +69,8 @@ impl Api {
         };
         let parts: Vec<_> = head.path.split('/').filter(|part| !part.is_empty()).collect();
         match parts.as_slice() {
-            ["healthz" | "livez" | "readyz"] | ["healthz" | "livez" | "readyz", "ping"] => {
-                Ok(http::text(StatusCode::OK, "ok"))
-            }
+            [check @ ("healthz" | "livez" | "readyz")] => Ok(health(check, &head.query)),
+            ["healthz" | "livez" | "readyz", "ping"] => Ok(http::text(StatusCode::OK, "ok")),
             ["version"] => plain(version()),
             ["api"] => plain(aggregated(true).unwrap_or_else(|| discovery::core(&self.address))),
             ["apis"] => plain(aggregated(false).unwrap_or_else(|| discovery::group_list(&kinds))),

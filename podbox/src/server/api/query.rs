@@ -36,9 +36,10 @@ impl Query {
         self.0.contains_key(name)
     }
 
-    /// A flag: anything but `false` and `0` sets it, also nothing.
+    /// A flag: anything but `false` (in capitals too) and `0` sets it, also nothing.
     pub fn flag(&self, name: &str) -> bool {
-        self.has(name) && !matches!(self.text(name), "false" | "0")
+        let text = self.text(name);
+        self.has(name) && text != "0" && !text.eq_ignore_ascii_case("false")
     }
 
     /// A number; `None` if it is not there or empty.
