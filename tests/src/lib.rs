@@ -11,9 +11,11 @@ pub mod host;
 pub mod log;
 pub mod manifest;
 pub mod needs;
+pub mod node;
 pub mod remains;
 pub mod rounds;
 pub mod run;
+pub mod transcript;
 pub mod wait;
 
 use std::path::PathBuf;

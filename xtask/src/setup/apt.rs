@@ -79,6 +79,7 @@ pub const PACKAGES: &[Package] = &[
     package(&[Peers], "iproute2", "/usr/sbin/ip"),
     package(&[Peers], "strace", "/usr/bin/strace"),
     package(&[Peers], "prometheus", "/usr/bin/promtool"),
+    package(&[Peers], "victoria-metrics", "/usr/bin/vmagent"),
     package(&[Peers], "wrk", "/usr/bin/wrk"),
     package(&[Peers], "etcd-server", "/usr/bin/etcd"),
     // For the peers that Debian doesn't have.

@@ -1,0 +1,92 @@
+//! A `podbox node` on a host of the test's own, and the clients that people use against it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use crate::host::Host;
+use crate::run::Run;
+use crate::{needs, program, workspace};
+
+/// A node that serves.
+#[derive(Debug)]
+pub struct Node {
+    /// Where it runs.
+    pub host: Host,
+    /// The daemon; none only while one follows another.
+    run: Option<Run>,
+}
+
+impl Node {
+    /// Starts a node, with the test image; none, loudly, where the test `name` cannot run.
+    pub fn start(name: &str) -> Option<Node> {
+        needs::program(name, "kubectl")?;
+        Some(Node::on(Host::new(name)?))
+    }
+
+    /// Starts a node on this host.
+    pub fn on(host: Host) -> Node {
+        let run = Some(serve(&host));
+        Node { host, run }
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.host.dir.join("state/admin.kubeconfig")
+    }
+
+    /// A client's program: the node's kubeconfig, a home of its own, the programs of this build first in `PATH`.
+    pub fn client(&self, name: &str) -> Command {
+        let mut client = Command::new(name);
+        let built = program("podbox");
+        let built = built.parent().expect("a program lies in a directory").to_owned();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(std::iter::once(built).chain(std::env::split_paths(&path)));
+        client
+            .current_dir(&self.host.dir)
+            .env("PATH", path.expect("no directory has a colon in its name"))
+            .env("HOME", &self.host.dir)
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("FILES", workspace().join("tests/transcripts/files"))
+            .env("LC_ALL", "C.UTF-8")
+            .env_remove("KUBERNETES_SERVICE_HOST");
+        for (name, value) in self.host.podbox().get_envs() {
+            if let Some(value) = value {
+                client.env(name, value);
+            }
+        }
+        client
+    }
+
+    /// What `kubectl ARGS` prints; panics if it fails.
+    #[track_caller]
+    pub fn kubectl(&self, args: &[&str]) -> String {
+        let output = self.client("kubectl").args(args).output().expect("kubectl starts");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "kubectl {args:?}:\n{out}{err}{}", self.complained());
+        out.into_owned()
+    }
+
+    /// What the node has said of troubles so far.
+    pub fn complained(&self) -> String {
+        self.run.as_ref().map(Run::complained).unwrap_or_default()
+    }
+
+    /// Ends the daemon with this signal and starts another one in its place.
+    pub fn restart(&mut self, signal: Signal) {
+        if let Some(run) = self.run.take() {
+            run.signal(signal);
+            run.end();
+        }
+        self.run = Some(serve(&self.host));
+    }
+}
+
+fn serve(host: &Host) -> Run {
+    let mut command = host.podbox();
+    command.arg("node");
+    let mut run = Run::start(command, &host.dir);
+    run.wait_said("export KUBECONFIG=");
+    run
+}

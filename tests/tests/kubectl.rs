@@ -1,0 +1,34 @@
+//! Stock kubectl against a node, by transcripts: what people type, and what they see.
+
+use podbox_tests::node::Node;
+use podbox_tests::transcript::play;
+use podbox_tests::{needs, workspace};
+
+fn transcript(name: &str) {
+    let (Some(()), Some(node)) = (needs::host(name), Node::start(name)) else { return };
+    play(&node, &workspace().join("tests/transcripts").join(format!("{name}.txt")));
+}
+
+/// A test for each transcript.
+macro_rules! transcripts {
+    ($($name:ident)*) => {
+        const ALL: &[&str] = &[$(stringify!($name)),*];
+        $(
+            #[test]
+            fn $name() {
+                transcript(stringify!($name));
+            }
+        )*
+    };
+}
+
+transcripts!(apply change create_and_get describe discover helm nodes pods rollout who);
+
+#[test]
+fn every_transcript_is_played() {
+    let dir = workspace().join("tests/transcripts");
+    let files = std::fs::read_dir(dir).expect("there are transcripts").flatten();
+    let names = files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".txt")?.to_owned()));
+    let forgotten: Vec<String> = names.filter(|name| !ALL.contains(&name.as_str())).collect();
+    assert!(forgotten.is_empty(), "no test plays {forgotten:?}");
+}
