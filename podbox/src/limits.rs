@@ -206,5 +206,7 @@ pub const SPDY_STREAMS: usize = 2048;
 pub const SPDY_HEADERS: usize = 64 << 10;
 /// Chunks that wait for one SPDY stream to take them.
 pub const SPDY_QUEUE: usize = 8;
+/// How long a server in a pod may take to accept a connection that is proxied to it.
+pub const PROXY_CONNECT: Duration = Duration::from_secs(10);
 /// Ports that one request may forward in WebSocket channels.
 pub const FORWARDED_PORTS: usize = 126;

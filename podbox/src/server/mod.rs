@@ -9,6 +9,7 @@ pub mod exposition;
 pub mod http;
 pub mod kernel;
 mod patience;
+pub mod proxy;
 pub mod stream;
 pub mod tls;
 

@@ -22,6 +22,7 @@ mod log;
 mod media;
 mod meta;
 mod path;
+mod proxy;
 mod query;
 mod read;
 mod request;
@@ -234,10 +235,13 @@ impl Api {
             return Ok(meta::no_page());
         }
         let kind = kinds.resource(&info.group, &info.version, &info.resource).ok_or_else(unknown)?;
+        // What is passed on, or becomes another protocol, is not written in any of our forms.
+        let passed = ["attach", "exec", "portforward", "proxy"].contains(&&*info.subresource);
+        let media = if passed { media.unwrap_or(Media::JSON) } else { media? };
         seen.about(kind, &info);
         let place = if seen.lasts() { None } else { Some(self.in_flight.enter(info.verb, &user)?) };
         let _room = self.in_flight.room(&body.size_hint())?;
-        let call = Call { kind: Arc::clone(kind), info, query, media: media?, user, head };
+        let call = Call { kind: Arc::clone(kind), info, query, media, user, head };
         let answer = if call.info.subresource.is_empty() {
             self.main(call, body).await?
         } else {
@@ -350,6 +354,7 @@ impl Api {
             ("token", "create") => self.token(&call, body).await,
             ("exec" | "attach", _) => self.console(&call),
             ("portforward", _) => self.forward(&call),
+            ("proxy", _) if *call.kind.plural != *"nodes" => self.proxy(&call, body).await,
             ("binding", "create") => self.binding(&call, body).await,
             ("eviction", "create") => self.evict(&call, body).await,
             (name, _) => {

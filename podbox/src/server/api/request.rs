@@ -11,6 +11,7 @@ use crate::server::http::Peer;
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::Method;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL, UPGRADE, USER_AGENT,
@@ -68,6 +69,8 @@ fn claims(headers: &HeaderMap) -> Vec<(String, String)> {
 /// A request's head as it came.
 #[derive(Clone, Debug)]
 pub struct Raw {
+    /// Its method.
+    pub method: Method,
     /// Its headers, without what says who asks.
     pub headers: HeaderMap,
     /// Its connection, if that can become another protocol's.
@@ -85,7 +88,7 @@ impl Raw {
             for (name, _) in claims(&parts.headers) {
                 headers.remove(name);
             }
-            Arc::new(Raw { headers, upgrade })
+            Arc::new(Raw { method: parts.method.clone(), headers, upgrade })
         })
     }
 }
