@@ -138,3 +138,53 @@ fn downward(
 fn file(path: &str, bytes: Vec<u8>, mode: i32) -> VolumeFile {
     VolumeFile { path: path.to_owned(), bytes, mode: mode as u32 & 0o777 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::admission;
+    use crate::pod::compose::{NodeFacts, Sources, sandbox};
+    use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+    use serde_json::json;
+
+    fn facts() -> NodeFacts {
+        NodeFacts {
+            node_name: "n".into(),
+            host_ip: [192, 0, 2, 1].into(),
+            pod_cidr: "10.0.0.1/24".parse().unwrap(),
+            resolv_conf: String::new(),
+            hosts: String::new(),
+            log_dir: "/logs".into(),
+            cpu_milli: 1000,
+            memory_bytes: 1 << 30,
+        }
+    }
+
+    #[test]
+    fn the_volume_that_every_pod_gets_has_token_certificate_and_namespace() {
+        let mut pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p", "namespace": "a", "uid": "u"},
+            "spec": {"containers": [{"name": "c", "image": "i"}]},
+        }))
+        .unwrap();
+        admission::service_account(&mut pod, &ServiceAccount::default(), "kube-api-access-abcde");
+        let mut sources = Sources::default();
+        let map =
+            json!({"metadata": {"name": "kube-root-ca.crt", "namespace": "a"}, "data": {"ca.crt": "C"}});
+        sources.add_config_map(&serde_json::from_value(map).unwrap());
+        let error = sandbox(&pod, &sources, &facts(), None).unwrap_err();
+        assert!(
+            error.message.contains("kube-api-access-abcde") && error.message.contains("token"),
+            "{error:?}"
+        );
+
+        sources.set_token("s3cret".into());
+        assert!(!format!("{sources:?}").contains("s3cret"));
+        let volume = sandbox(&pod, &sources, &facts(), None).unwrap().file_volumes.remove(0);
+        let told = |file: &VolumeFile| (file.path.clone(), String::from_utf8_lossy(&file.bytes).into_owned());
+        let files: Vec<_> = volume.files.iter().map(told).collect();
+        let expected = [("token", "s3cret"), ("ca.crt", "C"), ("namespace", "a")];
+        assert_eq!(files, expected.map(|(path, text)| (path.to_owned(), text.to_owned())));
+        assert!(volume.memory && volume.files.iter().all(|file| file.mode == 0o644));
+    }
+}

@@ -14,6 +14,11 @@ use std::collections::BTreeMap;
 const BYTES: usize = 1 << 20;
 const SEALED: &str = "field is immutable when `immutable` is set";
 
+/// The type of Secrets that upstream fills with a token.
+const ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
+const NO_TOKEN: &str =
+    "nothing puts a token into Secrets of this type; ask for one with `kubectl create token`";
+
 type Data = BTreeMap<String, ByteString>;
 
 impl Rules for ConfigMap {
@@ -85,6 +90,14 @@ impl Rules for Secret {
             }
         }
     }
+
+    fn warnings(&self) -> Vec<String> {
+        let empty = !self.data.as_ref().is_some_and(|data| data.contains_key("token"));
+        match text(&self.type_) {
+            ACCOUNT_TOKEN if empty => vec![NO_TOKEN.to_owned()],
+            _ => Vec::new(),
+        }
+    }
 }
 
 fn fits(errors: &mut Errors, path: &Path, size: usize) {
@@ -109,7 +122,7 @@ fn by_type(errors: &mut Errors, path: &Path, secret: &Secret, data: &Data) {
         }
         "kubernetes.io/dockerconfigjson" => is_json(errors, &at, data, ".dockerconfigjson"),
         "kubernetes.io/dockercfg" => is_json(errors, &at, data, ".dockercfg"),
-        "kubernetes.io/service-account-token" => {
+        ACCOUNT_TOKEN => {
             let none = Map::new();
             let annotations = secret.metadata.annotations.as_ref().unwrap_or(&none);
             const NAME: &str = "kubernetes.io/service-account.name";
