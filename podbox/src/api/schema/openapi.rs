@@ -2,7 +2,7 @@
 //!
 //! They have what kubectl asks of them: shapes with descriptions for `explain`, merge keys for `apply`, and for each path its
 //! actions with the parameters that say whether dry runs and field validation are had. They are made when they are asked for
-//! and not kept: the caller may. Version 2 is JSON only.
+//! and not kept: the caller may, by their [`hash`].
 //!
 //! **Invariant:** every reference in a document is to a schema in it.
 
@@ -53,14 +53,19 @@ pub fn index(kinds: &Kinds) -> Value {
     json!({"paths": versions.iter().map(entry).collect::<Map<_, _>>()})
 }
 
-/// What a document at this path (`apis/apps/v1`) is known by while it does not change: it is made of the schema and the kinds.
+/// What a document at this path (`apis/apps/v1`; the empty one is everything's) is known by while it does not change: it is made of
+/// the schema and the kinds.
 pub fn hash(kinds: &Kinds, path: &str) -> String {
     let mut hash = Sha512::new();
+    hash.update(env!("CARGO_PKG_VERSION"));
     hash.update(SHAPES);
+    hash.update(DESCRIPTIONS);
     hash.update(path);
-    for kind in kinds.iter().filter(|kind| path_of(&kind.group, &kind.version) == path) {
+    let everything = path.is_empty();
+    let of = |kind: &Kind| everything || path_of(&kind.group, &kind.version) == path;
+    for kind in kinds.iter().filter(|kind| of(kind)) {
         let parts: Vec<_> = kind.subresources.iter().map(|part| &*part.name).collect();
-        hash.update(format!("{} {} {}\n", kind.kind, kind.schema, parts.join(",")));
+        hash.update(format!("{} {} {} {}\n", kind.version, kind.kind, kind.schema, parts.join(",")));
     }
     data_encoding::HEXUPPER.encode(&hash.finalize())
 }

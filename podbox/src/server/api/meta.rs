@@ -6,7 +6,6 @@ use super::path::Info;
 use super::request::Head;
 use super::{Api, not_allowed, unknown};
 use crate::api::discovery;
-use crate::api::schema::openapi;
 use crate::api::status::ApiError;
 use crate::auth::token::discovery as openid;
 use crate::server::http::{self, Body};
@@ -88,17 +87,7 @@ impl Api {
                 let keys = answer::encode(&self.gate.tokens.keys(), Media::JSON)?;
                 Ok(answer::response(200, openid::JWKS_TYPE, keys, &[]))
             }
-            // In JSON whatever the client would like best: kubectl asks for protobuf alone, and reads both.
-            ["openapi", "v2"] => answer::plain(200, &openapi::v2(&kinds), Media::JSON, &[]),
-            ["openapi", "v3"] => answer::plain(200, &openapi::index(&kinds), Media::JSON, &[]),
-            ["openapi", "v3", rest @ ..] => {
-                let found = match rest {
-                    ["api", version] => openapi::v3(&kinds, "", version),
-                    ["apis", group, version] => openapi::v3(&kinds, group, version),
-                    _ => None,
-                };
-                found.map_or_else(|| Ok(no_page()), |value| answer::plain(200, &value, Media::JSON, &[]))
-            }
+            ["openapi", ..] => self.documents.answer(head, &kinds),
             _ => Ok(no_page()),
         }
     }

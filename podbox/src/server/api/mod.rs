@@ -12,6 +12,7 @@ mod applying;
 mod binding;
 mod change;
 mod delete;
+mod documents;
 mod eviction;
 mod first;
 mod gate;
@@ -52,6 +53,7 @@ use crate::store::{Key, Store};
 use crate::{clock, limits};
 use answer::Rendered;
 use delete::DeleteOptions;
+use documents::Documents;
 use gate::Gate;
 use hyper::body::{Body as _, Incoming};
 use hyper::{Method, Request, Response};
@@ -70,6 +72,8 @@ pub struct Api {
     store: Store,
     gate: Gate,
     kinds: RwLock<Arc<Kinds>>,
+    /// OpenAPI.
+    documents: Documents,
     /// Where clients reach it, for discovery: `192.0.2.1:6443`.
     address: String,
     /// The logs of this node's pods, once the node runs.
@@ -189,6 +193,7 @@ impl Api {
             gate: Gate::new(store.clone(), tokens),
             store,
             kinds: RwLock::new(Arc::new(kinds)),
+            documents: Documents::default(),
             address,
             logs: OnceLock::new(),
             turns: tokio::sync::Mutex::new(()),

@@ -14,7 +14,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::Method;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL, UPGRADE, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, IF_NONE_MATCH,
+    SEC_WEBSOCKET_PROTOCOL, UPGRADE, USER_AGENT,
 };
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
@@ -34,6 +35,10 @@ pub struct Head {
     pub content_type: String,
     /// `User-Agent`.
     pub agent: String,
+    /// `Accept-Encoding`.
+    pub encodings: String,
+    /// `If-None-Match`.
+    pub known: String,
     /// The request as it came, of one that is passed on or becomes another protocol.
     pub raw: Option<Arc<Raw>>,
     token: Option<Secret>,
@@ -106,6 +111,8 @@ impl Head {
             accept: text(&ACCEPT),
             content_type: text(&CONTENT_TYPE),
             agent: text(&USER_AGENT),
+            encodings: text(&ACCEPT_ENCODING),
+            known: text(&IF_NONE_MATCH),
             raw: Raw::of(parts),
             token: token(&parts.headers),
             peer: parts.extensions.get::<Peer>().and_then(|peer| peer.0.clone()),
@@ -121,6 +128,8 @@ impl Head {
             accept: String::new(),
             content_type: String::new(),
             agent: name.to_owned(),
+            encodings: String::new(),
+            known: String::new(),
             raw: None,
             token: None,
             peer: None,

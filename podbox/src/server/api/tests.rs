@@ -2,6 +2,7 @@
 
 mod access;
 mod compare;
+mod documents;
 mod memory;
 mod replay;
 mod watching;

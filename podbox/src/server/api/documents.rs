@@ -1,0 +1,149 @@
+//! OpenAPI documents as they are sent. Each is made when it is first asked for and kept while the kinds stay what they are,
+//! compressed, since that is how nearly every client takes it; the rest get it inflated.
+//!
+//! They are JSON whatever a client would like best: kubectl asks version 2 for protobuf alone, and reads both. As upstream's,
+//! a version 3 URL with its hash may be kept for a year, and one with another hash is sent on to the right one.
+//!
+//! **Invariant:** what is kept is at most one compressed document for each group's version, and two more.
+
+use super::meta::no_page;
+use super::query::Query;
+use super::request::Head;
+use crate::api::kinds::Kinds;
+use crate::api::schema::openapi;
+use crate::api::status::ApiError;
+use crate::clock;
+use crate::server::http::{Body, full, with_type};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, HeaderName, HeaderValue, LOCATION, VARY,
+};
+use hyper::{Response, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+
+const YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
+
+/// The documents made so far.
+#[derive(Default)]
+pub struct Documents(Mutex<Made>);
+
+#[derive(Default)]
+struct Made {
+    /// What they were made from.
+    kinds: Option<Arc<Kinds>>,
+    /// By path below `/openapi/`.
+    documents: BTreeMap<String, Document>,
+}
+
+#[derive(Clone)]
+struct Document {
+    hash: Arc<str>,
+    compressed: Bytes,
+}
+
+impl Documents {
+    /// Answers a request for a document, by its path.
+    pub fn answer(&self, head: &Head, kinds: &Arc<Kinds>) -> Result<Response<Body>, ApiError> {
+        let path = head.path.trim_start_matches("/openapi/").trim_end_matches('/');
+        let Some(document) = self.find(path, kinds)? else { return Ok(no_page()) };
+        let query = Query::parse(&head.query);
+        let asked = query.text("hash");
+        if path.starts_with("v3/") && !asked.is_empty() && *asked != *document.hash {
+            let mut moved = with_type(StatusCode::MOVED_PERMANENTLY, "text/html; charset=utf-8", full(""));
+            put(&mut moved, LOCATION, &format!("/openapi/{path}?hash={}", document.hash));
+            return Ok(moved);
+        }
+        let mut response = document.response(head)?;
+        if path.starts_with("v3/") && !asked.is_empty() {
+            put(&mut response, CACHE_CONTROL, "public, immutable");
+            let until = Timestamp::try_from(clock::wall()).ok().and_then(|now| now.checked_add(YEAR).ok());
+            if let Some(until) = until {
+                put(&mut response, EXPIRES, &until.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+            }
+        }
+        Ok(response)
+    }
+
+    /// The document of a path, made now if need be; others that want one wait, since it may be the same.
+    fn find(&self, path: &str, kinds: &Arc<Kinds>) -> Result<Option<Document>, ApiError> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !made.kinds.as_ref().is_some_and(|of| Arc::ptr_eq(of, kinds)) {
+            *made = Made { kinds: Some(Arc::clone(kinds)), documents: BTreeMap::new() };
+        }
+        if let Some(document) = made.documents.get(path) {
+            return Ok(Some(document.clone()));
+        }
+        let Some(value) = write(path, kinds) else { return Ok(None) };
+        let of = path.strip_prefix("v3/").unwrap_or_default();
+        let document = Document { hash: openapi::hash(kinds, of).into(), compressed: compress(&value)? };
+        made.documents.insert(path.to_owned(), document.clone());
+        Ok(Some(document))
+    }
+}
+
+fn write(path: &str, kinds: &Kinds) -> Option<Value> {
+    match path.split('/').collect::<Vec<_>>().as_slice() {
+        ["v2"] => Some(openapi::v2(kinds)),
+        ["v3"] => Some(openapi::index(kinds)),
+        ["v3", "api", version] => openapi::v3(kinds, "", version),
+        ["v3", "apis", group, version] => openapi::v3(kinds, group, version),
+        _ => None,
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> ApiError {
+    ApiError::internal(format!("writing an OpenAPI document failed: {error}"))
+}
+
+fn compress(value: &Value) -> Result<Bytes, ApiError> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    serde_json::to_writer(&mut encoder, value).map_err(failed)?;
+    let mut compressed = encoder.finish().map_err(failed)?;
+    compressed.shrink_to_fit();
+    Ok(compressed.into())
+}
+
+impl Document {
+    fn response(&self, head: &Head) -> Result<Response<Body>, ApiError> {
+        const JSON: &str = "application/json";
+        let tag = format!("\"{}\"", self.hash);
+        let known = head.known.split(',').map(|tag| tag.trim().trim_start_matches("W/"));
+        let mut response = if known.into_iter().any(|known| known == tag || known == "*") {
+            with_type(StatusCode::NOT_MODIFIED, JSON, full(""))
+        } else if takes_gzip(&head.encodings) {
+            let mut response = with_type(StatusCode::OK, JSON, full(self.compressed.clone()));
+            put(&mut response, CONTENT_ENCODING, "gzip");
+            response
+        } else {
+            let mut text = Vec::new();
+            GzDecoder::new(&*self.compressed).read_to_end(&mut text).map_err(failed)?;
+            with_type(StatusCode::OK, JSON, full(text))
+        };
+        put(&mut response, ETAG, &tag);
+        put(&mut response, VARY, "Accept, Accept-Encoding");
+        Ok(response)
+    }
+}
+
+/// Whether `Accept-Encoding` names gzip, and not to refuse it.
+fn takes_gzip(encodings: &str) -> bool {
+    encodings.split(',').any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = matches!(parts.next(), Some("gzip" | "x-gzip" | "*"));
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map(|weight| weight.parse::<f32>());
+        named && !matches!(weight, Some(Ok(0.0) | Err(_)))
+    })
+}
+
+fn put(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
