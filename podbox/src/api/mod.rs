@@ -8,6 +8,8 @@ pub mod discovery;
 pub mod error;
 pub mod event;
 pub mod field;
+#[cfg(test)]
+mod hostile;
 pub mod identity;
 pub mod image;
 pub mod images;

@@ -1,7 +1,8 @@
 //! Patches: JSON patch (RFC 6902), merge patch (RFC 7386) and strategic merge patch, on JSON. Pure.
 //!
 //! What comes out is not yet an object of its kind: `api::decode::patched` gives it its shape. What a patch may make of
-//! little text is bounded: operations by [`json::OPERATIONS`], what `copy` adds by [`json::COPIED`].
+//! little text is bounded: operations by [`json::OPERATIONS`], what `copy` adds by [`json::COPIED`], nesting by
+//! [`json::DEPTH`].
 
 pub mod json;
 pub mod merge;

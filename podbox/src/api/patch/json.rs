@@ -9,6 +9,8 @@ use serde_json::Value;
 pub const OPERATIONS: usize = 10_000;
 /// Bytes that the copies of one patch add at most; each could double the document.
 pub const COPIED: usize = 3 << 20;
+/// How deep a patch may put a value, as deep as a body may be; pieces put into each other would overflow the stack.
+pub const DEPTH: usize = 128;
 
 /// Why an operation cannot be done.
 struct Failed;
@@ -140,6 +142,18 @@ fn size(value: &Value) -> usize {
     }
 }
 
+/// Whether a value put at a path stays within [`DEPTH`].
+fn fits(path: &[String], value: &Value) -> bool {
+    fn depth(value: &Value) -> usize {
+        match value {
+            Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+            Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or_default(),
+            _ => 0,
+        }
+    }
+    path.len() < DEPTH && path.len() + depth(value) <= DEPTH
+}
+
 fn find<'a>(mut value: &'a Value, path: &[String]) -> Option<&'a Value> {
     for part in path {
         value = match value {
@@ -178,6 +192,9 @@ fn index(part: &str, len: usize) -> Option<usize> {
 }
 
 fn add(target: &mut Value, path: &[String], value: Value) -> Result<(), Failed> {
+    if !fits(path, &value) {
+        return Err(Failed);
+    }
     match parent(target, path)? {
         None => *target = value,
         Some((Value::Object(fields), key)) => {
@@ -208,6 +225,9 @@ fn remove(target: &mut Value, path: &[String]) -> Result<(), Failed> {
 }
 
 fn replace(target: &mut Value, path: &[String], value: Value) -> Result<(), Failed> {
+    if !fits(path, &value) {
+        return Err(Failed);
+    }
     match parent(target, path)? {
         None => *target = value,
         // Recorded: upstream replaces what is not there.

@@ -172,6 +172,20 @@ fn copies_that_grow_are_refused() {
     assert_eq!(error.message, "The allowed maximum operations in a JSON patch is 10000, got 10001");
 }
 
+#[test]
+fn pieces_put_into_each_other_are_refused() {
+    let deep = |count: usize| (0..count).fold(json!({}), |inner, _| json!({"a": inner}));
+    let path = |count: usize| "/a".repeat(count);
+    let add = |at: usize| json!({"op": "add", "path": path(at + 1), "value": deep(100)});
+    // Each in the innermost of the one before: without a bound, some fifteen thousand deep.
+    let bomb: Vec<_> = (0..150).map(|index| add(index * 101)).collect();
+    let mut target = json!({});
+    assert_eq!(operations(&mut target, bomb).unwrap_err().code, 422);
+    let copies = (0..400).map(|_| json!({"op": "copy", "from": "", "path": "/a"})).collect();
+    assert_eq!(operations(&mut json!({}), copies).unwrap_err().code, 422);
+    assert!(operations(&mut json!({}), vec![add(0)]).is_ok());
+}
+
 fn values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -37,6 +37,8 @@ mod watch;
 mod write;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
 use crate::api::decode::{self, Format};
