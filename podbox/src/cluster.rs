@@ -1,7 +1,11 @@
 //! The cluster's side of a node: the store, the API over it, and what every cluster has from its first moment.
 
 mod aggregation;
+mod entrance;
 mod namespaces;
+mod pulse;
+mod quotas;
+mod terminating;
 
 use crate::api::kinds::Kinds;
 use crate::api::status::ApiError;
@@ -107,6 +111,9 @@ impl Cluster {
         authority.write_kubeconfig(&kubeconfig, &server, clock::wall())?;
         let mut tasks = JoinSet::new();
         let controller = Local::new(Arc::clone(&api), "podbox");
+        entrance::publish(&controller, SERVICE, reached).await.map_err(ClusterError::First)?;
+        tasks.spawn(terminating::run(store.clone(), controller.clone()));
+        tasks.spawn(quotas::run(store.clone(), controller.clone()));
         let namespaces = Namespaces::new(store.clone(), controller, authority.pem().to_owned());
         tasks.spawn(namespaces.run());
         tasks.spawn(aggregation::run(store.clone(), Arc::clone(&api)));

@@ -1,8 +1,11 @@
 //! What admission does to objects with the help of others: a pod's service account and its token, tolerations of
 //! a node's troubles, priority; a claim's storage class; finalizers against loss. Pure: the server looks up the
-//! others and says who is refused. Limit ranges and quotas are not here.
+//! others and says who is refused. Limit ranges and quotas have files of their own.
 //!
 //! **Invariant:** what a manifest asks for is never overruled, only added to or refused.
+
+pub mod limits;
+pub mod quota;
 
 use super::rules::check::text;
 use k8s_openapi::api::core::v1::{

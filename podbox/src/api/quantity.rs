@@ -86,6 +86,11 @@ impl Quantity {
         Quantity { nanos: self.nanos.saturating_add(other.nanos).clamp(-MOST, MOST), format }
     }
 
+    /// This without another one, written as this one is.
+    pub fn minus(self, other: Quantity) -> Quantity {
+        Quantity { nanos: self.nanos.saturating_sub(other.nanos).clamp(-MOST, MOST), ..self }
+    }
+
     fn in_units_of(self, unit: i128) -> i64 {
         let units = (self.nanos.abs() + unit - 1) / unit * self.nanos.signum();
         units.clamp(i64::MIN as i128, i64::MAX as i128) as i64

@@ -140,24 +140,34 @@ impl Authority {
 
     /// Writes the kubeconfig of an administrator who may do everything, for root alone.
     pub fn write_kubeconfig(&self, path: &Path, server: &str, now: SystemTime) -> Result<(), PkiError> {
-        let admin = self.client(ADMIN, Some(MASTERS), now)?;
-        apply(&file::write(path, kubeconfig(&self.pem, &admin, server)))
+        apply(&file::write(path, self.kubeconfig(ADMIN, Some(MASTERS), server, now)?))
+    }
+
+    /// A kubeconfig with a certificate of its own, by which its bearer is known under this name.
+    pub fn kubeconfig(
+        &self,
+        name: &str,
+        group: Option<&str>,
+        server: &str,
+        now: SystemTime,
+    ) -> Result<String, PkiError> {
+        Ok(kubeconfig(&self.pem, name, &self.client(name, group, now)?, server))
     }
 }
 
-fn kubeconfig(authority: &str, admin: &Identity, server: &str) -> String {
+fn kubeconfig(authority: &str, name: &str, user: &Identity, server: &str) -> String {
     let base64 = |text: &str| data_encoding::BASE64.encode(text.as_bytes());
-    let (certificate, key) = admin.pem();
+    let (certificate, key) = user.pem();
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "podbox", "cluster": {
             "server": server, "certificate-authority-data": base64(authority),
         }}],
-        "users": [{"name": ADMIN, "user": {
+        "users": [{"name": name, "user": {
             "client-certificate-data": base64(&certificate), "client-key-data": base64(&key),
         }}],
-        "contexts": [{"name": "podbox", "context": {"cluster": "podbox", "user": ADMIN}}],
+        "contexts": [{"name": "podbox", "context": {"cluster": "podbox", "user": name}}],
         "current-context": "podbox",
     });
     // JSON is YAML.

@@ -3,6 +3,7 @@
 mod doctor;
 mod events;
 mod image;
+mod kubeconfig;
 mod live;
 pub mod load;
 mod node;
@@ -74,8 +75,8 @@ enum Command {
     },
     /// Pull, load, list and remove images
     Image(image::ImageArgs),
-    /// Print the kubeconfig that reaches `podbox node` on this host
-    Kubeconfig,
+    /// Print a kubeconfig that reaches `podbox node` on this host
+    Kubeconfig(kubeconfig::KubeconfigArgs),
     /// Serve the Kubernetes API and run the pods bound to this node
     Node,
     /// Run the pods of manifests on this node, in the foreground
@@ -123,7 +124,7 @@ pub fn main() -> ExitCode {
     let done: anyhow::Result<ExitCode> = match cli.command {
         Command::Doctor(args) => doctor::run(&args, &config),
         Command::Image(args) => image::run(args, &config),
-        Command::Kubeconfig => node::kubeconfig(&config),
+        Command::Kubeconfig(args) => kubeconfig::run(&args, &config),
         Command::Node => node::run(config),
         Command::Run(args) => run::run(args, config),
         Command::Events(args) => events::run(args, &config),

@@ -1,9 +1,7 @@
 //! `podbox node`: serves the Kubernetes API and runs the pods that are bound to this node, until it is asked to
 //! end. Containers go on without it.
-//!
-//! `podbox kubeconfig` prints what kubectl needs to reach it.
 
-use crate::cluster::{self, Cluster};
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::image::for_people;
@@ -14,7 +12,6 @@ use crate::node::register::Identity;
 use crate::node::streams::NodeStreams;
 use crate::server::api::local::Local;
 use anyhow::Context;
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -70,14 +67,4 @@ pub fn run(config: Config) -> anyhow::Result<ExitCode> {
 fn host_name() -> anyhow::Result<String> {
     let name = nix::unistd::gethostname().context("reading the host's name failed")?;
     Ok(name.to_string_lossy().to_lowercase())
-}
-
-/// Prints the administrator's kubeconfig.
-pub fn kubeconfig(config: &Config) -> anyhow::Result<ExitCode> {
-    let path = cluster::kubeconfig(config);
-    let text = std::fs::read(&path).with_context(|| {
-        format!("reading {} failed; `podbox node` writes it when it starts", path.display())
-    })?;
-    std::io::stdout().write_all(&text).context("writing it failed")?;
-    Ok(ExitCode::SUCCESS)
 }

@@ -46,3 +46,61 @@ async fn write(objects: &Local, name: &str, rules: &[Rule]) -> Result<(), ApiErr
     role["rules"] = rules.iter().map(Rule::value).collect::<Value>();
     objects.replace(&place, role).await.map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::kinds::Kinds;
+    use crate::api::objects::Objects;
+    use crate::auth::certificate;
+    use crate::auth::token::Tokens;
+    use crate::store::Key;
+    use serde_json::json;
+    use std::time::Duration;
+
+    /// Waits until the role `view` does, or does not, mention a resource.
+    async fn until_view(store: &Store, word: &str, mentions: bool) {
+        let collection = format!("{GROUP}/clusterroles");
+        let mut watch = store.watch(&collection, None, store.revision()).unwrap();
+        let wait = async {
+            loop {
+                let view = store.get(&collection, &Key::new("", "view")).unwrap();
+                if String::from_utf8_lossy(&view.bytes).contains(word) == mentions {
+                    return;
+                }
+                watch.next().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes");
+    }
+
+    #[tokio::test]
+    async fn a_role_that_aggregates_shows_what_it_comes_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let tokens = Tokens::new(&certificate::key().unwrap()).unwrap();
+        let api = Arc::new(Api::new(store.clone(), Kinds::new(), "127.0.0.1:6443".into(), tokens));
+        api.furnish().await.unwrap();
+        tokio::spawn(run(store.clone(), Arc::clone(&api)));
+        until_view(&store, "configmaps", true).await;
+
+        let objects = Local::new(Arc::clone(&api), "test");
+        let part = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": "more", "labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}},
+            "rules": [{"apiGroups": ["acme.com"], "resources": ["rockets"], "verbs": ["get"]}],
+        });
+        objects.ensure(part).await.unwrap();
+        until_view(&store, "rockets", true).await;
+        let part = ObjectRef {
+            api_version: "rbac.authorization.k8s.io/v1",
+            kind: "ClusterRole",
+            namespace: String::new(),
+            name: "more".to_owned(),
+        };
+        let uid = objects.get(&part).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+        objects.remove(&part, &uid).await.unwrap();
+        until_view(&store, "rockets", false).await;
+    }
+}

@@ -1,4 +1,4 @@
-//! LimitRanges and ResourceQuotas: defaults, validation. They are judged though they are not enforced.
+//! LimitRanges and ResourceQuotas: defaults, validation. What they allow is `api::admission`'s to say.
 
 use super::check::{IMMUTABLE, all, json};
 use super::pod::default::{Amounts, canonical};

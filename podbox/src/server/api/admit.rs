@@ -35,20 +35,9 @@ impl Api {
                 labels["kubernetes.io/metadata.name"] = name.into();
             }
         }
-        let mut warnings = unsupported::told(kind, object);
+        let warnings = unsupported::told(kind, object);
         match (&*kind.group, &*kind.kind) {
-            ("", "Pod") => {
-                let classes = self.all("scheduling.k8s.io/priorityclasses");
-                let mut refused = None;
-                change::<Pod>(object, |pod| {
-                    admission::tolerations(pod);
-                    refused = admission::priority(pod, &classes).err();
-                    refused = refused.take().or_else(|| self.runtime(pod).err());
-                });
-                if let Some(why) = refused {
-                    return Err(ApiError::forbidden("", "pods", object::name(object), &why));
-                }
-            }
+            ("", "Pod") => self.admit_pod(call, object)?,
             ("", "PersistentVolumeClaim") => {
                 let classes = self.all("storage.k8s.io/storageclasses");
                 change::<PersistentVolumeClaim>(object, |claim| {
@@ -61,7 +50,25 @@ impl Api {
             }),
             _ => {}
         }
-        Ok(std::mem::take(&mut warnings))
+        self.within_ranges(call, object)?;
+        self.within_quotas(call, object, None)?;
+        Ok(warnings)
+    }
+
+    fn admit_pod(&self, call: &Call, object: &mut Value) -> Result<(), ApiError> {
+        let classes = self.all("scheduling.k8s.io/priorityclasses");
+        let ranges = self.ranges(call)?;
+        let mut refused = None;
+        change::<Pod>(object, |pod| {
+            admission::limits::complete(pod, &ranges);
+            admission::tolerations(pod);
+            refused = admission::priority(pod, &classes).err();
+            refused = refused.take().or_else(|| self.runtime(pod).err());
+        });
+        match refused {
+            Some(why) => Err(ApiError::forbidden("", "pods", object::name(object), &why)),
+            None => Ok(()),
+        }
     }
 
     /// Judges a change of an object, or of a part. Gives back what there is to warn of.
@@ -75,6 +82,13 @@ impl Api {
         let kind = &call.kind;
         if part == "resize" {
             self.resizable(new)?;
+        }
+        if (part.is_empty() || part == "resize") && new["spec"] != old["spec"] {
+            // A pod's own update changes nothing that is limited.
+            if part == "resize" || kind.kind != "Pod" {
+                self.within_ranges(call, new)?;
+            }
+            self.within_quotas(call, new, Some(old))?;
         }
         let told = match part.is_empty() && new["spec"] != old["spec"] {
             // Of a pod it was told when it was made.
@@ -102,11 +116,6 @@ impl Api {
             serde_json::from_slice(&entry.bytes).ok()
         });
         admission::runtime_class(pod, class.as_ref())
-    }
-
-    /// Whether a quota counts what a call writes.
-    pub(super) fn is_counted(&self, _call: &Call) -> bool {
-        false
     }
 
     /// Every object of a collection that is of its type.

@@ -31,6 +31,12 @@ impl DeleteOptions {
         DeleteOptions { deletion, uid: Some(uid.to_owned()), ..DeleteOptions::default() }
     }
 
+    /// With the object's own grace; what it owns goes after it.
+    pub fn background() -> DeleteOptions {
+        let deletion = Deletion { grace_seconds: None, propagation: Some(Propagation::Background) };
+        DeleteOptions { deletion, ..DeleteOptions::default() }
+    }
+
     /// The same, but nothing is to be done.
     pub fn dry(self) -> DeleteOptions {
         DeleteOptions { dry_run: true, ..self }

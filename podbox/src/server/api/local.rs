@@ -6,6 +6,7 @@ use super::media::Media;
 use super::path::Info;
 use super::query::{Query, WriteOptions};
 use super::request::Head;
+use super::write::Change;
 use super::{Api, Call};
 use crate::api::admission::TOKEN_SECONDS;
 use crate::api::decode::FieldValidation;
@@ -41,6 +42,11 @@ impl Local {
         let kind: &Arc<Kind> = kinds
             .kind(api_version, kind)
             .ok_or_else(|| ApiError::internal(format!("there is no kind {kind} in {api_version}")))?;
+        Ok(self.about(kind, namespace, name))
+    }
+
+    /// A call about an object of a kind, or with an empty name about all of them.
+    pub(super) fn about(&self, kind: &Arc<Kind>, namespace: &str, name: &str) -> Call {
         let info = Info {
             is_resource: true,
             group: kind.group.to_string(),
@@ -52,7 +58,30 @@ impl Local {
         };
         let user = Arc::clone(&self.user);
         let head = Head::local(self.name);
-        Ok(Call { kind: Arc::clone(kind), info, query: Query::default(), media: Media::JSON, user, head })
+        Call { kind: Arc::clone(kind), info, query: Query::default(), media: Media::JSON, user, head }
+    }
+
+    pub(super) fn api(&self) -> &Arc<Api> {
+        &self.api
+    }
+
+    /// The collections of all kinds that lie in namespaces.
+    pub fn collections(&self) -> Vec<String> {
+        let kinds = self.api.kinds();
+        let all = kinds.iter().filter(|kind| kind.namespaced() && kind.stored() && kind.twin.is_none());
+        all.map(|kind| kind.collection()).collect()
+    }
+
+    /// Changes what of an object a subresource is for.
+    pub(super) async fn change(
+        &self,
+        part: &str,
+        object: &ObjectRef,
+        change: Change<'_>,
+    ) -> Result<Value, ApiError> {
+        let call = self.call(object)?;
+        let written = self.api.update(&call, part, &self.options(), change).await?;
+        written.object.value(&call.kind)
     }
 
     fn options(&self) -> WriteOptions {

@@ -1,7 +1,7 @@
 //! Reviews: questions about rights and identities, answered at once and kept nowhere.
 
 use super::query::WriteOptions;
-use super::{Api, Call, answer, read};
+use super::{Api, Call, answer, read, write};
 use crate::api::object;
 use crate::api::rules::Write;
 use crate::api::status::ApiError;
@@ -20,9 +20,10 @@ impl Api {
         let options = WriteOptions::read(&call.query, "CreateOptions", &call.head.agent, false)?;
         let (mut asked, warnings) = self.decode(call, body, &options).await?;
         call.place(&mut asked)?;
+        write::owned(kind, &Value::Null, &mut asked, "", &options.manager);
         let judged = kind.rules.admit(asked, Write::Create);
-        let judged = judged.map_err(|error| super::write::undecodable(kind, &error))?;
-        super::write::refuse(kind, object::name(&judged.object), &judged.errors)?;
+        let judged = judged.map_err(|error| write::undecodable(kind, &error))?;
+        write::refuse(kind, object::name(&judged.object), &judged.errors)?;
         let answered = Rendered::Value(self.ask(call, judged.object)?);
         answer::object(201, kind, &answered, call.media, read::include(call)?, &warnings)
     }
