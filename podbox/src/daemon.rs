@@ -1,20 +1,23 @@
 //! Where the real parts meet: lock, tracer, network, engine, images, metrics and the root-only socket, started
 //! in the order in which they need each other and ended in the reverse one.
 //!
-//! It decides nothing about pods. Invariant: what a failed start made is taken back before the error is told.
+//! It decides nothing about pods, but that `podbox run` begins on a host without any and `podbox node` with those that it
+//! finds. Invariant: what a failed start made is taken back before the error is told; what pods need stays.
 
 use crate::api::attribution::{Attribution, Untraced};
 use crate::api::error::chain;
 use crate::api::event::KernelEvent;
+use crate::api::identity::PodRef;
 use crate::config::Config;
 use crate::image::{ImageError, NodeImages, Progress, Store};
 use crate::limits;
 use crate::net::dataplane::{self, Dataplane, DataplaneError};
 use crate::net::lease::{LeaseError, Leases};
 use crate::node::agent::Agent;
+use crate::node::checkpoint::{CheckpointError, Checkpoints};
 use crate::node::lock::{self, HostLock, LockError};
 use crate::node::{Node, events, facts};
-use crate::sandbox::engine::{Engine, EngineError, Options};
+use crate::sandbox::engine::{self, Engine, EngineError, Options};
 use crate::server::admin::{self, Admin};
 use crate::server::exposition::{Exposition, ExpositionError};
 use crate::server::{http, kernel};
@@ -48,6 +51,17 @@ pub enum DaemonError {
     /// Sandboxes.
     #[error("starting the sandbox engine failed")]
     Engine(#[from] EngineError),
+    /// `podbox run`, where `podbox node` has pods.
+    #[error(
+        "{pods} of podbox node's pods are on this host; end them with `podbox stop`, or give this one its own --run-dir, --state-dir, --bridge, --pod-cidr and --cgroup-root"
+    )]
+    Occupied {
+        /// How many.
+        pods: usize,
+    },
+    /// No place for pods' memories.
+    #[error(transparent)]
+    Checkpoints(#[from] CheckpointError),
     /// The recorder.
     #[error(transparent)]
     Exposition(#[from] ExpositionError),
@@ -75,6 +89,27 @@ pub type RealNode = Node<Engine, NodeImages>;
 /// The agent, with every part real.
 pub type RealAgent = Agent<Engine, NodeImages>;
 
+/// Which command the daemon serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `podbox run`: pods end with it, and what an earlier one left is swept up.
+    Run,
+    /// `podbox node`: pods outlive it, and the next one goes on with them.
+    Node,
+    /// `podbox stop`: takes everything away.
+    Stop,
+}
+
+impl Role {
+    fn command(self) -> &'static str {
+        match self {
+            Role::Run => "run",
+            Role::Node => "node",
+            Role::Stop => "stop",
+        }
+    }
+}
+
 /// A running daemon.
 pub struct Daemon {
     /// What pods share.
@@ -91,13 +126,14 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Takes the host for `command` (`run`) and starts every part.
+    /// Takes the host and starts every part.
     pub async fn start(
         config: Config,
-        command: &str,
+        role: Role,
         progress: Arc<dyn Progress>,
     ) -> Result<Daemon, DaemonError> {
-        let lock = lock::take(&config.run_dir, command)?;
+        let lock = lock::take(&config.run_dir, role.command())?;
+        let earlier = earlier(&config, role)?;
         let images = NodeImages::new(Store::open(&config.state_dir)?, progress);
         let metrics = TcpListener::bind(config.metrics_addr)
             .await
@@ -110,7 +146,7 @@ impl Daemon {
             Some(tracer) => Arc::clone(tracer) as _,
             None => Arc::new(Untraced),
         };
-        let (node, agent) = match node(config, images, attribution).await {
+        let (node, agent) = match node(config, role, earlier, images, attribution).await {
             Ok(made) => made,
             Err(error) => {
                 let _ = fs::remove_file(&socket);
@@ -143,6 +179,18 @@ impl Daemon {
     /// The agent, for a caller that runs it elsewhere; another one without pods takes its place.
     pub fn take_agent(&mut self) -> RealAgent {
         std::mem::replace(&mut self.agent, Agent::new(Arc::clone(&self.node)))
+    }
+
+    /// Ends podbox, and lets the pods and all they need go on; without pods, takes everything back.
+    pub async fn leave(mut self) -> Vec<String> {
+        self.tasks.shutdown().await;
+        if self.node.runtime.sandboxes().is_empty() {
+            return self.stop().await;
+        }
+        match fs::remove_file(&self.socket) {
+            Err(error) => vec![format!("removing {} failed: {error}", self.socket.display())],
+            Ok(()) => Vec::new(),
+        }
     }
 
     /// Takes everything back. Pods must be gone. Goes on after a failure; returns all, for people.
@@ -189,27 +237,52 @@ fn trace(config: &Config) -> (Option<Arc<Tracer>>, CapabilityReport) {
     }
 }
 
+/// The pods that an earlier podbox left. Those of `podbox node` are not for `podbox run` to end.
+fn earlier(config: &Config, role: Role) -> Result<Vec<PodRef>, DaemonError> {
+    let earlier = engine::on_record(&config.run_dir)?;
+    if role == Role::Run {
+        let memories = Checkpoints::new(&config.run_dir).read();
+        let of_node = |pod: &&PodRef| memories.iter().any(|memory| memory.pod == **pod);
+        let pods = earlier.iter().filter(of_node).count();
+        if pods > 0 {
+            return Err(DaemonError::Occupied { pods });
+        }
+    }
+    Ok(earlier)
+}
+
 async fn node(
     config: Config,
+    role: Role,
+    earlier: Vec<PodRef>,
     images: NodeImages,
     attribution: Arc<dyn Attribution>,
 ) -> Result<(Arc<RealNode>, RealAgent), DaemonError> {
-    let Dataplane { mtu, .. } = dataplane::ensure(&config, BTreeSet::new()).await?;
+    let links = earlier.iter().map(PodRef::link_name).collect();
+    let Dataplane { mtu, .. } = dataplane::ensure(&config, links).await?;
     let made = async {
         let mut leases = Leases::open(&config.run_dir, config.pod_cidr)?;
         let facts = facts::of_host(&config);
+        let checkpoints = Checkpoints::new(&config.run_dir);
+        if role == Role::Node {
+            checkpoints.prepare()?;
+        }
         let options = Options { mtu, ..Options::default() };
         let runtime = Engine::open(&config, options, Arc::clone(&attribution)).await?;
-        // `run` starts from nothing: what an earlier one could not take away goes now.
-        runtime.sweep(&BTreeSet::new()).await?;
-        let pods = runtime.sandboxes();
-        leases.retain(|uid| pods.iter().any(|pod| pod.uid == uid))?;
-        Ok::<_, DaemonError>((leases, facts, runtime))
+        if role == Role::Run {
+            // It starts from nothing: what an earlier one could not take away goes now.
+            runtime.sweep(&BTreeSet::new()).await?;
+            let pods = runtime.sandboxes();
+            leases.retain(|uid| pods.iter().any(|pod| pod.uid == uid))?;
+        }
+        Ok::<_, DaemonError>((leases, facts, runtime, (role == Role::Node).then_some(checkpoints)))
     };
-    let (leases, facts, runtime) = match made.await {
+    let (leases, facts, runtime, checkpoints) = match made.await {
         Ok(made) => made,
         Err(error) => {
-            for problem in dataplane::teardown(&config).await.err().into_iter().flatten() {
+            // Pods that are there need it.
+            let undone = if earlier.is_empty() { dataplane::teardown(&config).await } else { Ok(()) };
+            for problem in undone.err().into_iter().flatten() {
                 tracing::warn!("undoing the pod network: {}", chain(&problem));
             }
             return Err(error);
@@ -217,7 +290,7 @@ async fn node(
     };
     let leases = Mutex::new(leases);
     let views = Default::default();
-    let node = Arc::new(Node { config, runtime, images, attribution, leases, facts, views });
+    let node = Arc::new(Node { config, runtime, images, attribution, leases, facts, views, checkpoints });
     let agent = Agent::new(Arc::clone(&node));
     Ok((node, agent))
 }

@@ -154,8 +154,12 @@ pub const GRACE_SECONDS: u64 = 30;
 pub const STATUS_RETRY: Duration = Duration::from_millis(200);
 /// Pods on one node, as upstream's default has it.
 pub const PODS: u32 = 110;
-/// Between two words to the API that this node lives.
-pub const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Between two words to the API of how this node is, if nothing changes: upstream's `nodeStatusReportFrequency`.
+pub const HEARTBEAT: Duration = Duration::from_secs(300);
+/// For how long a node's lease says that it lives, as upstream has it.
+pub const LEASE: Duration = Duration::from_secs(40);
+/// Between two renewals of it.
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(10);
 /// Bytes of a log that a reader takes at once.
 pub const LOG_CHUNK: usize = 64 << 10;
 /// Tickets for resuming a TLS session that a client gets at once.

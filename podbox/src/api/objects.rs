@@ -4,6 +4,9 @@ use super::status::ApiError;
 use serde_json::Value;
 use std::future::Future;
 
+/// Where nodes' leases are.
+pub const NODE_LEASES: &str = "kube-node-lease";
+
 /// Which object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectRef {
@@ -27,12 +30,25 @@ impl ObjectRef {
     pub fn node(name: &str) -> ObjectRef {
         ObjectRef { api_version: "v1", kind: "Node", namespace: String::new(), name: name.to_owned() }
     }
+
+    /// A node's lease.
+    pub fn lease(node: &str) -> ObjectRef {
+        let (api_version, kind) = ("coordination.k8s.io/v1", "Lease");
+        ObjectRef { api_version, kind, namespace: NODE_LEASES.to_owned(), name: node.to_owned() }
+    }
 }
 
 /// Writes objects, under the name of the part that does.
 pub trait Objects: Send + Sync + 'static {
     /// Creates an object unless one of its name is there.
     fn ensure(&self, object: Value) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Changes an object; `change` may be asked more than once.
+    fn update(
+        &self,
+        object: &ObjectRef,
+        change: impl Fn(&mut Value) + Send + Sync,
+    ) -> impl Future<Output = Result<Value, ApiError>> + Send;
 
     /// Changes an object's status; `change` may be asked more than once.
     fn update_status(

@@ -7,7 +7,9 @@ mod kubeconfig;
 mod live;
 pub mod load;
 mod node;
+mod notify;
 mod run;
+mod stop;
 mod summary;
 mod table;
 
@@ -81,6 +83,8 @@ enum Command {
     Node,
     /// Run the pods of manifests on this node, in the foreground
     Run(run::RunArgs),
+    /// End every pod on this host, while no podbox runs, and take all but images, logs and the API's objects away
+    Stop(stop::StopArgs),
 }
 
 impl NodeArgs {
@@ -127,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Kubeconfig(args) => kubeconfig::run(&args, &config),
         Command::Node => node::run(config),
         Command::Run(args) => run::run(args, config),
+        Command::Stop(args) => stop::run(&args, config),
         Command::Events(args) => events::run(args, &config),
         Command::Keeper { .. } => unreachable!("handled before"),
     };

@@ -1,20 +1,23 @@
 //! `podbox node`: serves the Kubernetes API and runs the pods that are bound to this node, until it is asked to
-//! end. Containers go on without it.
+//! end. Containers go on without it, and the next one goes on with them; `podbox stop` ends them.
 
+use super::notify::{self, notify};
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Role};
 use crate::image::for_people;
 use crate::limits;
-use crate::node::bound::Bound;
+use crate::node::bound::{self, Bound};
 use crate::node::logs::NodeLogs;
+use crate::node::recover::recover;
 use crate::node::register::Identity;
 use crate::node::streams::NodeStreams;
 use crate::server::api::local::Local;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 /// The name under which this node writes to the API.
 const MANAGER: &str = "podbox-node";
@@ -22,46 +25,84 @@ const MANAGER: &str = "podbox-node";
 /// Runs until SIGINT or SIGTERM.
 pub fn run(config: Config) -> anyhow::Result<ExitCode> {
     super::runtime()?.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt()).context("listening for signals failed")?;
-        let mut terminate = signal(SignalKind::terminate()).context("listening for signals failed")?;
+        let interrupt = signal(SignalKind::interrupt()).context("listening for signals failed")?;
+        let terminate = signal(SignalKind::terminate()).context("listening for signals failed")?;
         let name = host_name()?;
-        let mut daemon = Daemon::start(config.clone(), "node", Arc::from(for_people())).await?;
-        let cluster = match Cluster::start(&config, &name).await {
-            Ok(cluster) => cluster,
-            Err(error) => {
-                for problem in daemon.stop().await {
-                    eprintln!("podbox: {problem}");
-                }
-                return Err(error.into());
+        let mut daemon = Daemon::start(config.clone(), Role::Node, Arc::from(for_people())).await?;
+        let served = match Cluster::start(&config, &name).await {
+            Ok(cluster) => {
+                let served = serve(&mut daemon, &cluster, name, [interrupt, terminate]).await;
+                notify(notify::STOPPING);
+                cluster.stop().await;
+                served
             }
+            Err(error) => Err(error.into()),
         };
-        let objects = Local::new(Arc::clone(&cluster.api), MANAGER);
-        let identity = Identity::new(name.clone(), &daemon.node.facts);
-        identity.register(&objects).await.context("putting this node into the API failed")?;
-        let views = Arc::clone(&daemon.node);
-        cluster.api.set_logs(Arc::new(NodeLogs::new(config.log_dir.clone(), move || views.views.watch())));
-        cluster.api.set_streams(Arc::new(NodeStreams::new(daemon.node.runtime.clone())));
-        let agent = daemon.take_agent();
-        let bound = Bound::new(cluster.store.clone(), objects.clone(), name, &daemon.node, agent);
-        let pods = tokio::spawn(bound.run());
-        println!("podbox serves the Kubernetes API; use it with:");
-        println!("  export KUBECONFIG={}", cluster.kubeconfig.display());
-        let mut heartbeat = tokio::time::interval(limits::HEARTBEAT);
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
-                _ = heartbeat.tick() => {
-                    if let Err(error) = identity.register(&objects).await {
-                        tracing::warn!("telling the API of this node failed: {error}");
-                    }
-                }
-            }
+        for problem in daemon.leave().await {
+            eprintln!("podbox: {problem}");
         }
-        pods.abort();
-        cluster.stop().await;
-        Ok(ExitCode::SUCCESS)
+        served.map(|()| ExitCode::SUCCESS)
     })
+}
+
+/// Runs the node's pods until a signal comes.
+async fn serve(
+    daemon: &mut Daemon,
+    cluster: &Cluster,
+    name: String,
+    signals: [Signal; 2],
+) -> anyhow::Result<()> {
+    let objects = Local::new(Arc::clone(&cluster.api), MANAGER);
+    let identity = Identity::new(name.clone(), &daemon.node.facts);
+    identity.register(&objects).await.context("putting this node into the API failed")?;
+    let wanted = bound::wanted(&cluster.store, &name);
+    let memories =
+        recover(&daemon.node, &wanted).await.context("going on with an earlier podbox's pods failed")?;
+    let node = Arc::clone(&daemon.node);
+    cluster.api.set_logs(Arc::new(NodeLogs::new(node.config.log_dir.clone(), move || node.views.watch())));
+    cluster.api.set_streams(Arc::new(NodeStreams::new(daemon.node.runtime.clone())));
+    let agent = daemon.take_agent();
+    let bound = Bound::new((cluster.store.clone(), objects.clone()), name, &daemon.node, agent, memories);
+    let pods = tokio::spawn(bound.run());
+    println!("podbox serves the Kubernetes API; use it with:");
+    println!("  export KUBECONFIG={}", cluster.kubeconfig.display());
+    notify(notify::READY);
+    let ended = until(daemon, &identity, &objects, signals).await;
+    end(pods).await;
+    ended
+}
+
+/// Says that the node lives, until it is asked to end or cannot go on.
+async fn until(
+    daemon: &Daemon,
+    identity: &Identity,
+    objects: &Local,
+    [mut interrupt, mut terminate]: [Signal; 2],
+) -> anyhow::Result<()> {
+    let mut lease = tokio::time::interval(limits::LEASE_RENEWAL);
+    let mut heartbeat = tokio::time::interval(limits::HEARTBEAT);
+    loop {
+        let told = tokio::select! {
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            () = daemon.node.runtime.keeper_lost() => bail!(
+                "the keeper is gone, killed or broken ({}): how its containers ended is unknown; started again, podbox node ends what is left of them and begins their pods anew",
+                daemon.node.config.run_dir.join("keeper.log").display()
+            ),
+            _ = heartbeat.tick() => identity.register(objects).await,
+            _ = lease.tick() => identity.renew(objects).await,
+        };
+        if let Err(error) = told {
+            tracing::warn!("telling the API of this node failed: {error}");
+        }
+    }
+}
+
+/// Ends the loops, and only them: what was begun for a pod is on file.
+async fn end(pods: JoinHandle<()>) {
+    pods.abort();
+    // An error says that it was aborted.
+    let _ = pods.await;
 }
 
 fn host_name() -> anyhow::Result<String> {

@@ -9,7 +9,7 @@ use super::{load, summary};
 use crate::api::identity::PodRef;
 use crate::api::images::{Images, PullPolicy};
 use crate::config::Config;
-use crate::daemon::{Daemon, RealNode};
+use crate::daemon::{Daemon, RealNode, Role};
 use crate::image::for_people;
 use crate::limits;
 use crate::node::record::PodRecord;
@@ -40,7 +40,7 @@ pub fn run(args: RunArgs, config: Config) -> anyhow::Result<ExitCode> {
     let pods = load::load(&args.files)?;
     super::runtime()?.block_on(async {
         let mut stop = Stop::new()?;
-        let daemon = Daemon::start(config, "run", Arc::from(for_people())).await?;
+        let daemon = Daemon::start(config, Role::Run, Arc::from(for_people())).await?;
         let ended = foreground(daemon, pods, &mut stop).await;
         Ok(ExitCode::from(ended?))
     })

@@ -5,7 +5,9 @@
 use super::Node;
 use super::record::PodRecord;
 use super::worker::Worker;
+use crate::api::identity::PodRef;
 use crate::api::images::Images;
+use crate::pod::memory::Memory;
 use crate::sandbox::runtime::Runtime;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,12 +31,17 @@ impl<R: Runtime, I: Images> Agent<R, I> {
 
     /// Runs a pod from now on, unless it does already.
     pub fn run(&mut self, pod: PodRecord) {
+        self.resume(pod, None);
+    }
+
+    /// The same, from where `memory` says if it ran under an earlier daemon.
+    pub fn resume(&mut self, pod: PodRecord, memory: Option<Memory>) {
         let uid = pod.pod.uid.clone();
         if self.orders.contains_key(&uid) {
             return;
         }
         let order = watch::Sender::new(None);
-        let worker = Worker::new(Arc::clone(&self.node), Arc::new(pod), order.subscribe());
+        let worker = Worker::new(Arc::clone(&self.node), Arc::new(pod), order.subscribe(), memory);
         self.orders.insert(uid.clone(), order);
         self.workers.spawn(async move {
             worker.run().await;
@@ -45,6 +52,24 @@ impl<R: Runtime, I: Images> Agent<R, I> {
     /// Whether a pod runs here.
     pub fn has(&self, uid: &str) -> bool {
         self.orders.contains_key(uid)
+    }
+
+    /// Forgets a pod of which nothing is left, once whoever wants to know does.
+    pub fn forget(&self, pod: &PodRef) {
+        self.node.checkpoints.iter().for_each(|checkpoints| checkpoints.remove(&pod.uid));
+        self.node.views.remove(pod);
+    }
+
+    /// Takes away what is left of a pod of an earlier daemon that has no worker.
+    pub fn discard(&mut self, pod: PodRef) {
+        let node = Arc::clone(&self.node);
+        self.workers.spawn(async move {
+            match node.discard(&pod).await {
+                Ok(()) => node.checkpoints.iter().for_each(|checkpoints| checkpoints.remove(&pod.uid)),
+                Err(problem) => tracing::error!(%pod, "removing the sandbox failed: {problem}"),
+            }
+            pod.uid
+        });
     }
 
     /// Ends every pod: each within its own grace period, or within `grace` if that is given.

@@ -4,6 +4,7 @@
 //!   store: pods ──▶ bound to this node, and new ──▶ agent runs it
 //!                   being deleted ────────────────▶ agent ends it within its grace period
 //!                   gone from the store ──────────▶ agent ends it at once
+//!   memories ─────▶ ran under an earlier daemon ──▶ agent goes on with it, whatever is to become of it
 //!   views ────────▶ status into the API ──▶ nothing left of a deleted pod: removed from the API
 //! ```
 //!
@@ -11,6 +12,7 @@
 
 use super::agent::Agent;
 use super::record::PodRecord;
+use super::recover::{Memories, Wanted};
 use super::view::PodView;
 use super::{Node, sources};
 use crate::api::identity::PodRef;
@@ -25,7 +27,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 /// Where pods are in the store.
@@ -42,6 +44,8 @@ pub struct Bound<R, I, O> {
     told: BTreeMap<PodRef, PodStatus>,
     /// Pods that will not be run, so that each is told once.
     refused: BTreeSet<String>,
+    /// What pods of an earlier daemon go on from, until they do.
+    memories: Memories,
 }
 
 enum Event {
@@ -54,14 +58,24 @@ enum Event {
 
 impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
     /// For the node of this name.
-    pub fn new(store: Store, objects: O, name: String, node: &Node<R, I>, agent: Agent<R, I>) -> Self {
-        let views = node.views.watch();
-        Bound { store, objects, name, agent, views, told: BTreeMap::new(), refused: BTreeSet::new() }
+    pub fn new(
+        (store, objects): (Store, O),
+        name: String,
+        node: &Node<R, I>,
+        agent: Agent<R, I>,
+        memories: Memories,
+    ) -> Self {
+        let (views, told, refused) = (node.views.watch(), BTreeMap::new(), BTreeSet::new());
+        Bound { store, objects, name, agent, views, told, refused, memories }
     }
 
     /// Runs until it is dropped.
     pub async fn run(mut self) {
         let mut watch = self.begin().await;
+        // Taken out of the API since it was asked what is wanted.
+        for (_, memory) in std::mem::take(&mut self.memories) {
+            self.agent.discard(memory.pod);
+        }
         loop {
             let event = self.select(&mut watch).await;
             match event {
@@ -117,6 +131,8 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         let at = ObjectRef::pod(object::namespace(&pod), object::name(&pod));
         let uid = object::uid(&pod).to_owned();
         match pod["spec"]["nodeName"].as_str().unwrap_or_default() {
+            // Its removal was begun, and not ended before a kill: it never was anywhere.
+            "" if object::deleting(&pod) => return self.forget(&at, &uid).await,
             "" => self.bind(&at, &uid, &pod).await,
             node if node == self.name => {}
             _ => return,
@@ -124,13 +140,14 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         if pod["spec"]["nodeName"] != *self.name {
             return;
         }
-        let over = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-        match (object::deleting(&pod), self.agent.has(&uid)) {
-            (true, true) => self.agent.terminate_pod(&uid, grace(&pod)),
+        let (deleting, grace) = (object::deleting(&pod), grace(&pod));
+        if !self.agent.has(&uid) && (self.memories.contains_key(&uid) || !deleting && !over(&pod)) {
+            self.accept(&at, &uid, pod).await;
+        }
+        match (deleting, self.agent.has(&uid)) {
+            (true, true) => self.agent.terminate_pod(&uid, grace),
             (true, false) => self.forget(&at, &uid).await,
-            (false, true) => {}
-            (false, false) if over => {}
-            (false, false) => self.accept(&at, &uid, pod).await,
+            (false, _) => {}
         }
     }
 
@@ -153,7 +170,10 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             return;
         }
         let parsed: Result<Pod, _> = serde_json::from_value(pod);
+        let memory = self.memories.remove(uid);
         let refused = match &parsed {
+            // It was accepted once.
+            Ok(_) if memory.is_some() => String::new(),
             Ok(pod) => support::unsupported(pod, Tokens::ForApi)
                 .iter()
                 .map(ToString::to_string)
@@ -177,7 +197,8 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         }
         let sources = Arc::new(sources);
         let pod_ref = PodRef { namespace: at.namespace.clone(), name: at.name.clone(), uid: uid.to_owned() };
-        self.agent.run(PodRecord::new(pod_ref, pod, sources, clock::wall()));
+        let accepted = memory.as_ref().map_or_else(clock::wall, |memory| memory.accepted);
+        self.agent.resume(PodRecord::new(pod_ref, pod, sources, accepted), memory);
     }
 
     /// A pod that this node cannot run as it is asked to fails, and says why.
@@ -185,9 +206,10 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         tracing::warn!("pod {}/{} is refused: {why}", at.namespace, at.name);
         self.refused.insert(uid.to_owned());
         let status = json!({"phase": "Failed", "reason": "UnsupportedPodSpec", "message": why});
+        let now = clock::wall();
         let set = |pod: &mut Value| {
             if object::uid(pod) == uid {
-                merge_status(pod, &status);
+                merge_status(pod, &status, now);
             }
         };
         if let Err(error) = self.objects.update_status(at, set).await {
@@ -209,6 +231,9 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
                 if stored.is_some_and(|stored| object::uid(&stored) == pod.uid && object::deleting(&stored)) {
                     self.forget(&at, &pod.uid).await;
                 }
+                if self.told.get(pod) == Some(&view.status) {
+                    self.agent.forget(pod);
+                }
             }
         }
         self.told.retain(|pod, _| views.contains_key(pod));
@@ -216,9 +241,10 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
 
     async fn write(&mut self, at: &ObjectRef, pod: &PodRef, status: &PodStatus) {
         let Ok(value) = serde_json::to_value(status) else { return };
+        let now = clock::wall();
         let set = |object: &mut Value| {
             if object::uid(object) == pod.uid {
-                merge_status(object, &value);
+                merge_status(object, &value, now);
             }
         };
         match self.objects.update_status(at, set).await {
@@ -242,6 +268,25 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
     }
 }
 
+/// The pods in the API that are to run, or to go on, on the node of this name.
+pub fn wanted(store: &Store, node: &str) -> Vec<Wanted> {
+    let Ok(page) = store.list(PODS, None, None, 0, None) else { return Vec::new() };
+    let here = page.entries.iter().filter_map(|entry| parsed(entry));
+    let here = here.filter(|pod| pod["spec"]["nodeName"] == node && !over(pod));
+    let wanted = |mut pod: Value| {
+        let word = |field: &str| object::text(&pod, field).to_owned();
+        let reference = PodRef { namespace: word("namespace"), name: word("name"), uid: word("uid") };
+        // One that nobody can read says nothing of what was.
+        let status = serde_json::from_value(pod["status"].take()).unwrap_or_default();
+        Wanted { pod: reference, status }
+    };
+    here.map(wanted).collect()
+}
+
+fn over(pod: &Value) -> bool {
+    matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+}
+
 fn parsed(entry: &Entry) -> Option<Value> {
     match serde_json::from_slice(&entry.bytes) {
         Ok(value) => Some(value),
@@ -258,7 +303,7 @@ fn grace(pod: &Value) -> Duration {
 }
 
 /// Puts the node's word into a pod's status; what others said there stays.
-fn merge_status(pod: &mut Value, status: &Value) {
+fn merge_status(pod: &mut Value, status: &Value, now: SystemTime) {
     let before = pod["status"].take();
     let mut merged = match before {
         Value::Object(fields) => fields,
@@ -266,7 +311,7 @@ fn merge_status(pod: &mut Value, status: &Value) {
     };
     for (field, value) in status.as_object().into_iter().flatten() {
         let value = match field.as_str() {
-            "conditions" => conditions(merged.get("conditions"), value),
+            "conditions" => conditions(merged.get("conditions"), value, now),
             _ => value.clone(),
         };
         merged.insert(field.clone(), value);
@@ -274,9 +319,15 @@ fn merge_status(pod: &mut Value, status: &Value) {
     pod["status"] = Value::Object(merged);
 }
 
-/// The node's conditions, after those of others that it knows nothing of.
-fn conditions(before: Option<&Value>, own: &Value) -> Value {
-    let own: Vec<Value> = own.as_array().cloned().unwrap_or_default();
+/// The node's conditions, after those of others that it knows nothing of. One that was so before has been since then.
+fn conditions(before: Option<&Value>, own: &Value, now: SystemTime) -> Value {
+    let mut own: Vec<Value> = own.as_array().cloned().unwrap_or_default();
+    let so = |one: &Value, other: &Value| one["type"] == other["type"] && one["status"] == other["status"];
+    for condition in &mut own {
+        let same = before.and_then(Value::as_array).into_iter().flatten().find(|old| so(old, condition));
+        let since = same.map(|old| old["lastTransitionTime"].clone()).filter(Value::is_string);
+        condition["lastTransitionTime"] = since.unwrap_or_else(|| object::time(now).into());
+    }
     let known = |condition: &&Value| own.iter().any(|one| one["type"] == condition["type"]);
     let before = before.and_then(Value::as_array).into_iter().flatten();
     let others: Vec<Value> = before.filter(|condition| !known(condition)).cloned().collect();

@@ -4,11 +4,13 @@
 
 pub mod agent;
 pub mod bound;
+pub mod checkpoint;
 pub mod events;
 pub mod facts;
 pub mod lock;
 pub mod logs;
 pub mod record;
+pub mod recover;
 pub mod register;
 mod sources;
 pub mod streams;
@@ -17,7 +19,7 @@ pub mod worker;
 
 use crate::api::attribution::Attribution;
 use crate::api::error::chain;
-use crate::api::identity::ContainerRef;
+use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::Image;
 use crate::config::Config;
 use crate::net::lease::Leases;
@@ -25,6 +27,7 @@ use crate::pod::compose::{self, NodeFacts};
 use crate::pod::observed::StartFailure;
 use crate::sandbox::runtime::{Runtime, Started, Unenforced};
 use crate::sandbox::spec::Resources;
+use checkpoint::Checkpoints;
 use record::PodRecord;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,6 +49,8 @@ pub struct Node<R, I> {
     pub facts: NodeFacts,
     /// What each pod is at.
     pub views: Views,
+    /// Where pods are remembered for a later daemon; none where they end with this one.
+    pub checkpoints: Option<Checkpoints>,
 }
 
 impl<R: Runtime, I> Node<R, I> {
@@ -63,14 +68,14 @@ impl<R: Runtime, I> Node<R, I> {
         match made.await {
             Ok(()) => Ok(address),
             Err(message) => {
-                self.release(pod);
+                self.release(&pod.pod);
                 Err(message)
             }
         }
     }
 
-    async fn remove_sandbox(&self, pod: &PodRecord) -> Result<(), String> {
-        self.runtime.remove_sandbox(&pod.pod).await.map_err(|error| chain(&error))?;
+    async fn discard(&self, pod: &PodRef) -> Result<(), String> {
+        self.runtime.remove_sandbox(pod).await.map_err(|error| chain(&error))?;
         self.release(pod);
         Ok(())
     }
@@ -113,10 +118,10 @@ impl<R: Runtime, I> Node<R, I> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner).acquire(&pod.pod.uid)
     }
 
-    fn release(&self, pod: &PodRecord) {
-        let released = self.leases.lock().unwrap_or_else(PoisonError::into_inner).release(&pod.pod.uid);
+    fn release(&self, pod: &PodRef) {
+        let released = self.leases.lock().unwrap_or_else(PoisonError::into_inner).release(&pod.uid);
         if let Err(error) = released {
-            tracing::warn!(pod = %pod.pod, "giving its address back failed: {}", chain(&error));
+            tracing::warn!(%pod, "giving its address back failed: {}", chain(&error));
         }
     }
 }

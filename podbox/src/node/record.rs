@@ -27,7 +27,8 @@ pub struct PodRecord {
     pub sources: Arc<Sources>,
     /// What decides its steps.
     pub shape: Shape,
-    accepted: SystemTime,
+    /// When it was accepted.
+    pub accepted: SystemTime,
 }
 
 impl PodRecord {

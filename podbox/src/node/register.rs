@@ -105,6 +105,28 @@ impl Identity {
         };
         objects.update_status(&ObjectRef::node(&self.name), set).await.map(drop)
     }
+
+    /// Renews the node's lease, which says that it lives: a small write where the node's status is a large one.
+    pub async fn renew(&self, objects: &impl Objects) -> Result<(), ApiError> {
+        let time = object::micro_time(clock::wall());
+        let spec = json!({
+            "holderIdentity": self.name,
+            "leaseDurationSeconds": limits::LEASE.as_secs(),
+            "renewTime": time,
+        });
+        let at = ObjectRef::lease(&self.name);
+        let renewed = objects.update(&at, |lease: &mut Value| lease["spec"] = spec.clone()).await;
+        match renewed {
+            Err(error) if error.code == 404 => {
+                let metadata = json!({"name": at.name, "namespace": at.namespace});
+                let new = json!({
+                    "apiVersion": at.api_version, "kind": at.kind, "metadata": metadata, "spec": spec,
+                });
+                objects.ensure(new).await
+            }
+            renewed => renewed.map(drop),
+        }
+    }
 }
 
 /// A condition that was so before has been so since then.

@@ -55,6 +55,11 @@ impl Views {
         });
     }
 
+    /// Takes a pod's row out.
+    pub fn remove(&self, pod: &PodRef) {
+        self.pods.send_if_modified(|pods| pods.remove(pod).is_some());
+    }
+
     /// Notes a kernel event of a pod that has a row.
     pub fn note(&self, pod: &PodRef, container: &str, event: LastEvent) {
         self.pods.send_if_modified(|pods| {

@@ -8,7 +8,8 @@
 //!
 //! The loop itself never waits for the kernel: each step is a task of its own, and its report is an event like
 //! any other. It does not decide anything; `pod::plan` does. Invariant: what is in flight is written
-//! to [`Observed`] before its task is spawned, so no step is issued twice.
+//! to [`Observed`] before its task is spawned, so no step is issued twice; and where pods outlive the daemon, to the
+//! pod's [`Memory`] on file, so that a later daemon does not either.
 
 use super::Node;
 use super::record::PodRecord;
@@ -18,12 +19,14 @@ use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
 use crate::api::images::{Images, PullFailure};
 use crate::clock;
+use crate::pod::memory::{Memory, Moment};
 use crate::pod::observed::{ContainerState, ImageState, Observed, SandboxState, StartFailure, Termination};
 use crate::pod::plan::{Plan, PodStep, plan};
 use crate::sandbox::runtime::{Exited, Runtime, Started};
 use crate::{limits, metrics};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -35,10 +38,13 @@ enum Report {
     Image { container: String, result: Result<Image, PullFailure> },
     Sandbox { result: Result<Option<Ipv4Addr>, String> },
     Start { container: String, result: Result<Started, StartFailure> },
-    Exit { container: String, result: Result<Exited, String> },
+    Exit { container: String, result: Result<(Exited, bool), String> },
     Told { container: String, what: &'static str, result: Result<(), String> },
     Removed { problem: Option<String> },
 }
+
+/// A step's work.
+type Step = Pin<Box<dyn Future<Output = Report> + Send>>;
 
 /// What the loop waits for.
 #[derive(Debug)]
@@ -56,6 +62,12 @@ pub struct Worker<R, I> {
     images: BTreeMap<String, Arc<Image>>,
     address: Option<Ipv4Addr>,
     tasks: JoinSet<Report>,
+    /// Steps that are issued once the memory of them is on file.
+    steps: Vec<Step>,
+    /// What is on file.
+    saved: Option<Memory>,
+    /// Runs that an earlier daemon started: for a while nobody watched them.
+    adopted: BTreeSet<ContainerRef>,
     /// Set once to the grace period when the pod is to end.
     orders: watch::Receiver<Option<Duration>>,
     accepted: Instant,
@@ -64,22 +76,44 @@ pub struct Worker<R, I> {
 }
 
 impl<R: Runtime, I: Images> Worker<R, I> {
-    /// A worker for a pod that is not on the node yet.
+    /// A worker for a pod that is not on the node yet, or that goes on from what an earlier daemon remembered.
     pub fn new(
         node: Arc<Node<R, I>>,
         pod: Arc<PodRecord>,
         orders: watch::Receiver<Option<Duration>>,
+        memory: Option<Memory>,
     ) -> Self {
-        Worker {
+        let mut worker = Worker {
             node,
             pod,
             seen: Observed::default(),
             images: BTreeMap::new(),
             address: None,
             tasks: JoinSet::new(),
+            steps: Vec::new(),
+            saved: None,
+            adopted: BTreeSet::new(),
             orders,
             accepted: clock::instant(),
             timed: false,
+        };
+        memory.into_iter().for_each(|memory| worker.recall(&memory));
+        worker
+    }
+
+    /// Goes on from what an earlier daemon remembered.
+    fn recall(&mut self, memory: &Memory) {
+        self.seen = memory.recall(&self.pod.shape, moment());
+        self.address = memory.address.filter(|_| memory.sandbox);
+        self.timed = true;
+        for (name, container) in &memory.containers {
+            if let Some(image) = &container.image {
+                self.images.insert(name.clone(), Arc::new(image.clone()));
+            }
+            if self.seen.container(name).is_active() {
+                self.adopted.insert(self.run_of(name));
+                self.wait_for_exit(name, Duration::ZERO);
+            }
         }
     }
 
@@ -90,6 +124,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             for step in steps {
                 self.issue(step);
             }
+            self.save();
+            self.steps.drain(..).for_each(|step| drop(self.tasks.spawn(step)));
             self.publish(finished);
             if finished {
                 return;
@@ -197,8 +233,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         self.wait_for_exit(container, Duration::ZERO);
     }
 
-    fn note_exit(&mut self, container: &str, result: Result<Exited, String>, now: Instant) {
-        let exited = match result {
+    fn note_exit(&mut self, container: &str, result: Result<(Exited, bool), String>, now: Instant) {
+        let (exited, group_oom) = match result {
             Ok(exited) => exited,
             Err(error) => {
                 // The keeper did not answer. The container may well run: ask again, never assume an end.
@@ -211,11 +247,14 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let oom_killed = match &seen.state {
             ContainerState::Running { started, .. } => {
                 let victims = self.node.attribution.oom_victims(started.cgroup_id);
-                victims.iter().any(|victim| victim.pid == started.pid)
+                group_oom || victims.iter().any(|victim| victim.pid == started.pid)
             }
             _ => false,
         };
-        seen.exited(exited, oom_killed, now);
+        // One that ended while nobody watched has waited since then.
+        let ago = clock::wall().duration_since(exited.at).unwrap_or_default();
+        seen.exited(exited, oom_killed, now.checked_sub(ago).unwrap_or(now));
+        self.adopted.remove(&run);
         self.spawn(move |node, _| async move {
             let result = node.runtime.remove(&run).await.map_err(|error| chain(&error));
             Report::Told { container: run.name, what: "removing an ended container", result }
@@ -254,7 +293,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             PodStep::RemoveSandbox => {
                 self.seen.sandbox = SandboxState::Removing;
                 self.spawn(|node, pod| async move {
-                    Report::Removed { problem: node.remove_sandbox(&pod).await.err() }
+                    Report::Removed { problem: node.discard(&pod.pod).await.err() }
                 });
             }
         }
@@ -284,9 +323,11 @@ impl<R: Runtime, I: Images> Worker<R, I> {
 
     fn wait_for_exit(&mut self, container: &str, delay: Duration) {
         let run = self.run_of(container);
+        let adopted = self.adopted.contains(&run);
         self.spawn(move |node, _| async move {
             tokio::time::sleep(delay).await;
             let result = node.runtime.wait(&run).await.map_err(|error| chain(&error));
+            let result = result.map(|exited| (exited, adopted && node.runtime.group_oom(&run)));
             Report::Exit { container: run.name, result }
         });
     }
@@ -295,7 +336,25 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     where
         F: Future<Output = Report> + Send + 'static,
     {
-        self.tasks.spawn(step(Arc::clone(&self.node), Arc::clone(&self.pod)));
+        self.steps.push(Box::pin(step(Arc::clone(&self.node), Arc::clone(&self.pod))));
+    }
+
+    /// Puts what must not be forgotten on file, if pods of this node outlive the daemon.
+    fn save(&mut self) {
+        let Some(checkpoints) = &self.node.checkpoints else { return };
+        let image = |name: &str| self.images.get(name).map(|image| Image::clone(image));
+        let whose = (&self.pod.pod, self.pod.accepted);
+        let memory = Memory::of(whose, &self.seen, image, self.address, moment());
+        if self.saved.as_ref() == Some(&memory) {
+            return;
+        }
+        match checkpoints.write(&memory) {
+            Ok(()) => self.saved = Some(memory),
+            Err(error) => {
+                let pod = &self.pod.pod;
+                tracing::error!(%pod, "a restart of podbox may count its containers wrong: {}", chain(&error));
+            }
+        }
     }
 
     /// The current run of a container.
@@ -311,4 +370,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             view.gone = gone;
         });
     }
+}
+
+fn moment() -> Moment {
+    Moment { instant: clock::instant(), boot: clock::boot() }
 }

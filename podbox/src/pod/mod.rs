@@ -3,6 +3,7 @@
 pub mod compose;
 pub mod desired;
 pub mod environ;
+pub mod memory;
 pub mod observed;
 pub mod plan;
 pub mod resolver;

@@ -20,6 +20,7 @@
 
 use super::restart::Backoff;
 use crate::sandbox::runtime::{ExitStatus, Exited, Started};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
@@ -87,12 +88,12 @@ pub struct Ended {
     pub at: Instant,
     /// The kernel marked one of its processes as an OOM victim.
     pub oom_killed: bool,
-    /// Why it could not be started, if so.
+    /// Why it could not be started, or why its end is unknown, if so.
     pub failure: Option<StartFailure>,
 }
 
 /// Why a container could not be started.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StartFailure {
     /// Upstream's reason: CreateContainerConfigError, StartError.
     pub reason: String,
@@ -168,6 +169,14 @@ impl ContainerSeen {
             self.last = Some(ended);
             // The first run waits for nothing, and neither does the first restart.
             self.backoff.tried(now);
+        }
+    }
+
+    /// What the last run did is gone: it is to run once more, as if it had not.
+    pub fn again(&mut self) {
+        if let ContainerState::Ended(ended) = std::mem::take(&mut self.state) {
+            self.attempt = ended.attempt + 1;
+            self.last = Some(ended);
         }
     }
 

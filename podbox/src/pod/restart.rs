@@ -40,6 +40,16 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// As an earlier one had [chosen](Backoff::chosen).
+    pub fn again(current: Option<(Duration, Instant)>) -> Backoff {
+        Backoff { current }
+    }
+
+    /// The wait that applies, and when it was chosen.
+    pub fn chosen(&self) -> Option<(Duration, Instant)> {
+        self.current
+    }
+
     /// A try is made now: chooses the wait that would follow its failure.
     pub fn tried(&mut self, now: Instant) {
         let wait = match self.current {

@@ -98,6 +98,13 @@ pub fn id(path: &Path) -> Result<u64> {
     Ok(fs::metadata(path).map_err(failed("examine", path))?.ino())
 }
 
+/// Whether the kernel killed a group as a whole for want of memory, by its own count; false where there is none.
+pub fn group_oom(path: &Path) -> bool {
+    let events = fs::read_to_string(path.join("memory.events")).unwrap_or_default();
+    let count = events.lines().find_map(|line| line.strip_prefix("oom_group_kill "));
+    count.is_some_and(|count| count != "0")
+}
+
 /// Kills every process in a group and below. One that is not there has none.
 pub fn kill(path: &Path) -> Result<()> {
     let file = path.join("cgroup.kill");

@@ -6,10 +6,12 @@
 //!
 //! It does not know of images, manifests or restarts.
 
+mod adopt;
 mod error;
 mod shared;
 mod streams;
 
+pub use adopt::on_record;
 pub use error::EngineError;
 
 use super::cgroup;
@@ -113,7 +115,7 @@ impl Engine {
         let run_dir = facts.run_dir.clone();
         let spec = KeeperSpec { program: options.program.clone(), run_dir, cgroup: keeper_cgroup };
         let keeper = Client::open(&spec)?;
-        let sandboxes = record::read_all(&facts)?;
+        let sandboxes = record::read_all(&facts.run_dir)?;
         let sandboxes = sandboxes.into_iter().map(|spec| (spec.pod.clone(), Arc::new(spec))).collect();
         Ok(Engine(Arc::new(Shared {
             bridge: config.bridge.clone(),
@@ -126,28 +128,6 @@ impl Engine {
             keeper,
             attribution,
         })))
-    }
-
-    /// Follows the containers that an earlier engine started.
-    fn adopt(&self) -> Result<(), EngineError> {
-        let shared = &self.0;
-        // Asked twice on purpose: watching must come before the list that says who has ended already.
-        for held in shared.list()? {
-            shared.keeper.watch(&held.id);
-        }
-        for held in shared.list()? {
-            let label: Label = Label::parse(&held.label)?;
-            let ending = shared.keeper.watch(&held.id);
-            if let Some(end) = held.end {
-                shared.keeper.ended(&held.id, end);
-            }
-            let (_, fds) = shared.keeper.request(Body::Streams { id: held.id.clone() }, &[])?;
-            let cgroup_id = cgroup::id(&shared.facts.container_cgroup(&label.container, label.qos))?;
-            shared.attribution.register(cgroup_id, &label.container);
-            let started = Started { pid: held.pid, cgroup_id, at: held.started };
-            self.track(label, started, ending, fds)?;
-        }
-        Ok(())
     }
 
     fn track(
@@ -284,6 +264,11 @@ impl Runtime for Engine {
         // Its pid namespace died with it, so nobody is left who could hold the pipes open.
         tracked.pump.lock().await.done().await;
         Ok(Exited { status, at })
+    }
+
+    fn group_oom(&self, container: &ContainerRef) -> bool {
+        let Ok(tracked) = self.tracked(container) else { return false };
+        cgroup::group_oom(&self.0.facts.container_cgroup(container, tracked.label.qos))
     }
 
     async fn signal(&self, container: &ContainerRef, signal: i32) -> Result<(), EngineError> {

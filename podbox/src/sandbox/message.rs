@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 /// Of this protocol. A daemon talks only to a keeper of its own version.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// From the daemon.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,6 +40,8 @@ pub enum Body {
         /// Its number.
         signal: i32,
     },
+    /// Asks for nothing; answered once every start that was asked for before has come to its end.
+    Settle,
     /// Asks for everything the keeper holds.
     List,
     /// Asks for the descriptors of a container's log.

@@ -84,11 +84,13 @@ pub enum PlanError {
 }
 
 impl Facts {
-    fn pod_run(&self, pod: &PodRef) -> PathBuf {
+    /// What goes with a pod or a reboot.
+    pub fn pod_run(&self, pod: &PodRef) -> PathBuf {
         self.run_dir.join("pods").join(&pod.uid)
     }
 
-    fn pod_state(&self, pod: &PodRef) -> PathBuf {
+    /// A pod's containers' roots, and its volumes on disk.
+    pub fn pod_state(&self, pod: &PodRef) -> PathBuf {
         self.state_dir.join("pods").join(&pod.uid)
     }
 

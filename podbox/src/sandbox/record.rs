@@ -7,7 +7,7 @@ use crate::api::identity::{ContainerRef, PodRef, QosClass};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a record could not be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +70,12 @@ pub fn write(spec: &SandboxSpec, facts: &Facts) -> Result<(), RecordError> {
 }
 
 /// Every sandbox that has a record.
-pub fn read_all(facts: &Facts) -> Result<Vec<SandboxSpec>, RecordError> {
-    let dir = facts.run_dir.join("sandboxes");
-    let entries = fs::read_dir(&dir).map_err(|error| RecordError::Io(dir, error))?;
+pub fn read_all(run_dir: &Path) -> Result<Vec<SandboxSpec>, RecordError> {
+    let dir = run_dir.join("sandboxes");
+    let entries = match fs::read_dir(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.map_err(|error| RecordError::Io(dir, error))?,
+    };
     let mut all = Vec::new();
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.extension().is_some_and(|extension| extension == "json") {

@@ -105,6 +105,9 @@ pub trait Runtime: Send + Sync + 'static {
     fn start(&self, spec: &ContainerSpec) -> impl Future<Output = Result<Started, Self::Error>> + Send;
     /// Waits for a started container's end, with its log complete on disk. Safe to drop and call again.
     fn wait(&self, container: &ContainerRef) -> impl Future<Output = Result<Exited, Self::Error>> + Send;
+    /// Whether the kernel says that it killed every process of a container at once for want of memory: its word where
+    /// nobody watched.
+    fn group_oom(&self, container: &ContainerRef) -> bool;
     /// Signals its first process. One that is gone already is no error.
     fn signal(
         &self,

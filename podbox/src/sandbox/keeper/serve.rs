@@ -38,6 +38,8 @@ pub struct Keeper {
     connections: BTreeMap<u64, Connection>,
     children: BTreeMap<String, Child>,
     spawner: Spawner,
+    /// Who waits until nothing is between clone and exec: connection and serial number.
+    settling: Vec<(u64, u64)>,
 }
 
 /// What a request came to: an answer now, or none until a process has reported.
@@ -49,7 +51,9 @@ impl Keeper {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(KeeperError::Wait)?;
         let spawner = Spawner::new(nofile)?;
         let (sources, connections, children) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut keeper = Keeper { epoll, listener, sources, next_key: 0, connections, children, spawner };
+        let settling = Vec::new();
+        let mut keeper =
+            Keeper { epoll, listener, sources, next_key: 0, connections, children, spawner, settling };
         let key = keeper.key(Source::Listener);
         poll(&keeper.epoll, keeper.listener.as_fd(), key).map_err(KeeperError::Wait)?;
         Ok(keeper)
@@ -68,6 +72,7 @@ impl Keeper {
                 if self.apply(event.data())?.is_break() {
                     return Ok(());
                 }
+                self.settle();
             }
         }
     }
@@ -147,6 +152,10 @@ impl Keeper {
             Body::Start(launch) => self.start(*launch, (key, request.serial)),
             Body::Exec(launch) => self.exec(&launch, &fds, (key, request.serial)),
             Body::Signal { id, signal } => self.signal(&id, signal),
+            Body::Settle => {
+                self.settling.push((key, request.serial));
+                Ok(None)
+            }
             Body::List => Ok(Some(Answer::List(self.list()))),
             Body::Streams { id } => {
                 self.child(&id)?;
@@ -229,15 +238,18 @@ impl Keeper {
 
     fn running(&mut self, id: &str) {
         let Some(child) = self.children.get_mut(id) else { return };
+        if !matches!(child.phase, Phase::Starting { .. }) {
+            return;
+        }
         if let Err(failure) = child.settle() {
             // Nobody could reach it without its terminal.
             eprintln!("podbox: keeper: {id}: {failure}");
             let _ = sys::pidfd_signal(child.pidfd.as_fd(), libc::SIGKILL);
         }
-        child.started = clock::wall();
         let Phase::Starting { asked, .. } = std::mem::replace(&mut child.phase, Phase::Running) else {
             return;
         };
+        child.started = clock::wall();
         child.polled.drain(1..).for_each(|key| drop(self.sources.remove(&key)));
         let started = Answer::Started { pid: child.pid.as_raw().cast_unsigned(), at: child.started };
         self.answer(asked, started, Some(id));
@@ -270,6 +282,15 @@ impl Keeper {
         let child = self.children.remove(id)?;
         child.polled.iter().for_each(|key| drop(self.sources.remove(key)));
         Some(child)
+    }
+
+    fn settle(&mut self) {
+        let starts = |child: &Child| matches!(child.phase, Phase::Starting { .. });
+        if !self.settling.is_empty() && !self.children.values().any(starts) {
+            for asked in std::mem::take(&mut self.settling) {
+                self.answer(asked, Answer::Done, None);
+            }
+        }
     }
 
     fn signal(&mut self, id: &str, signal: i32) -> Outcome {

@@ -109,6 +109,22 @@ impl Local {
         written.object.value(&call.kind)
     }
 
+    /// The same, whatever revision it is at.
+    async fn set(
+        &self,
+        part: &str,
+        object: &ObjectRef,
+        set: impl Fn(&mut Value) + Send + Sync,
+    ) -> Result<Value, ApiError> {
+        let apply = |old: &Value| {
+            let mut new = old.clone();
+            set(&mut new);
+            object::set(&mut new, "resourceVersion", Value::Null);
+            Ok(new)
+        };
+        self.change(part, object, &apply).await
+    }
+
     /// An object.
     pub fn get(&self, object: &ObjectRef) -> Result<Value, ApiError> {
         let call = self.call(object)?;
@@ -124,20 +140,20 @@ impl Objects for Local {
         }
     }
 
+    async fn update(
+        &self,
+        object: &ObjectRef,
+        change: impl Fn(&mut Value) + Send + Sync,
+    ) -> Result<Value, ApiError> {
+        self.set("", object, change).await
+    }
+
     async fn update_status(
         &self,
         object: &ObjectRef,
         change: impl Fn(&mut Value) + Send + Sync,
     ) -> Result<Value, ApiError> {
-        let call = self.call(object)?;
-        let apply = |old: &Value| {
-            let mut new = old.clone();
-            change(&mut new);
-            object::set(&mut new, "resourceVersion", Value::Null);
-            Ok(new)
-        };
-        let written = self.api.update(&call, "status", &self.options(), &apply).await?;
-        written.object.value(&call.kind)
+        self.set("status", object, change).await
     }
 
     async fn bind(&self, pod: &ObjectRef, uid: &str, node: &str) -> Result<(), ApiError> {

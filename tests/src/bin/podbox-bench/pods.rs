@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::ContainerStatus;
 use podbox::api::identity::{ContainerRef, PodRef};
 use podbox::clock;
-use podbox::daemon::{Daemon, RealAgent, RealNode};
+use podbox::daemon::{Daemon, RealAgent, RealNode, Role};
 use podbox::image::Silent;
 use podbox::node::agent::Agent;
 use podbox::node::record::PodRecord;
@@ -132,7 +132,7 @@ pub struct Bench {
 impl Bench {
     /// Starts the daemon where the environment says.
     pub async fn new() -> Result<Bench> {
-        let daemon = Daemon::start(podbox::cli::config(), "bench", Arc::new(Silent)).await?;
+        let daemon = Daemon::start(podbox::cli::config(), Role::Run, Arc::new(Silent)).await?;
         Ok(Bench { daemon, count: 0 })
     }
 

@@ -1,0 +1,81 @@
+//! What a daemon does with the pods of an earlier one, before it runs any: those that the API still wants here go on,
+//! everything else is taken away.
+//!
+//! ```text
+//!   bound here in the API? ──no──▶ swept up
+//!        │ yes
+//!   remembered? ──no──▶ what its status says: begun anew, restarts counted on
+//!        │ yes
+//!   sandbox whole, and the keeper holds each run that is remembered as running?
+//!        │ yes                          │ no
+//!        ▼                              ▼
+//!   goes on as it is              swept up, ends unknown, begun anew
+//! ```
+//!
+//! It asks the API for nothing and writes nothing to it: the pods' workers tell what they find.
+
+use super::Node;
+use crate::api::error::chain;
+use crate::api::identity::PodRef;
+use crate::clock;
+use crate::pod::memory::Memory;
+use crate::sandbox::engine::{Engine, EngineError};
+use crate::sandbox::runtime::Runtime;
+use k8s_openapi::api::core::v1::PodStatus;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+
+/// A pod that the API binds to this node, and that has not ended.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Which.
+    pub pod: PodRef,
+    /// What the API says of it.
+    pub status: PodStatus,
+}
+
+/// What pods go on from, by uid.
+pub type Memories = BTreeMap<String, Memory>;
+
+/// Takes away what nobody wants any more, and returns what the others go on from.
+pub async fn recover<I>(node: &Node<Engine, I>, wanted: &[Wanted]) -> Result<Memories, EngineError> {
+    let (held, wall, boot) = (node.runtime.list().await?, clock::wall(), clock::boot());
+    let recorded: BTreeSet<PodRef> = node.runtime.sandboxes().into_iter().collect();
+    let mut memories = Memories::new();
+    let mut keep = BTreeSet::new();
+    let mut vain = Vec::new();
+    let remembered = node.checkpoints.iter().flat_map(|checkpoints| checkpoints.read());
+    for mut memory in remembered {
+        let uid = memory.pod.uid.clone();
+        if !wanted.iter().any(|wanted| wanted.pod.uid == uid) {
+            node.checkpoints.iter().for_each(|checkpoints| checkpoints.remove(&uid));
+            continue;
+        }
+        memory.sandbox &= recorded.contains(&memory.pod);
+        vain.extend(memory.meet(&held, wall, boot));
+        if memory.sandbox {
+            keep.insert(memory.pod.clone());
+        }
+        memories.insert(uid, memory);
+    }
+    for Wanted { pod, status } in wanted {
+        if !memories.contains_key(&pod.uid) {
+            memories
+                .extend(Memory::of_status(pod, status, wall, boot).map(|memory| (pod.uid.clone(), memory)));
+        }
+    }
+    if let Err(error) = node.runtime.sweep(&keep).await {
+        // Others must not wait for what cannot be taken away now; the next start tries again.
+        tracing::error!("taking away what an earlier podbox left failed: {}", chain(&error));
+    }
+    for container in vain.iter().filter(|container| keep.contains(&container.pod)) {
+        node.runtime.remove(container).await?;
+    }
+    let left = node.runtime.sandboxes();
+    let mut leases = node.leases.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = leases.retain(|uid| memories.contains_key(uid) || left.iter().any(|pod| pod.uid == uid));
+    if let Err(error) = kept {
+        tracing::warn!("giving back the addresses of pods that are gone failed: {}", chain(&error));
+    }
+    Ok(memories)
+}

@@ -1,0 +1,252 @@
+//! What a pod's worker must not forget when its daemon ends: [`Observed`] as plain data, and back.
+//!
+//! Pure: it is written and read elsewhere. Times that are counted with become times since boot, which mean the same to
+//! the next daemon; images that were being pulled are asked for anew. What a container has become meanwhile is not
+//! here: the keeper knows, and [`Memory::meet`] brings the two together.
+//!
+//! Invariant: a run that may have been started is in the memory before it is, and its end before the keeper forgets it.
+
+mod status;
+
+use super::observed::{ContainerSeen, ContainerState, Ended, ImageState, Observed, SandboxState};
+use super::observed::{StartFailure, Termination};
+use super::plan::{Shape, outcome};
+use super::restart::Backoff;
+use crate::api::identity::{ContainerRef, PodRef};
+use crate::api::image::Image;
+use crate::sandbox::runtime::{ContainerStatus, ExitStatus, Exited, Started};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant, SystemTime};
+
+/// One moment on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// As a worker counts.
+    pub instant: Instant,
+    /// Since boot.
+    pub boot: Duration,
+}
+
+impl Moment {
+    fn since_boot(self, at: Instant) -> Duration {
+        let past = self.boot.saturating_sub(self.instant.saturating_duration_since(at));
+        past.saturating_add(at.saturating_duration_since(self.instant))
+    }
+
+    fn instant(self, at: Duration) -> Instant {
+        let past = self.instant.checked_sub(self.boot.saturating_sub(at)).unwrap_or(self.instant);
+        past.checked_add(at.saturating_sub(self.boot)).unwrap_or(self.instant)
+    }
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Which.
+    pub pod: PodRef,
+    /// When it was accepted.
+    pub accepted: SystemTime,
+    /// Its address, if it has one of its own.
+    pub address: Option<Ipv4Addr>,
+    /// Its sandbox is whole: made, and its removal not begun.
+    pub sandbox: bool,
+    /// Its containers by name.
+    pub containers: BTreeMap<String, Container>,
+    /// Since when, by the time since boot, and within which grace period it is to end.
+    pub termination: Option<(Duration, Duration)>,
+}
+
+/// A container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Container {
+    /// Its image, once it was had.
+    pub image: Option<Image>,
+    /// What it was at.
+    pub state: State,
+    /// The run before the current one.
+    pub last: Option<End>,
+    /// The number of the current or next run.
+    pub attempt: u32,
+    /// The wait that applies, and when it was chosen.
+    pub backoff: Option<(Duration, Duration)>,
+}
+
+/// What a container was at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum State {
+    /// Nothing of its next run was begun.
+    #[default]
+    Waiting,
+    /// Its start may have been asked for.
+    Starting,
+    /// It ran.
+    Running(Started),
+    /// It had ended.
+    Ended(End),
+}
+
+/// A run's end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// Which run.
+    pub attempt: u32,
+    /// When it had started.
+    pub started: Option<SystemTime>,
+    /// How and when it ended.
+    pub exited: Exited,
+    /// The end by the time since boot.
+    pub at: Duration,
+    /// The kernel marked its first process as an OOM victim.
+    pub oom_killed: bool,
+    /// What is to be told instead of an exit code's usual reason.
+    pub failure: Option<StartFailure>,
+}
+
+impl Memory {
+    /// What is known of a pod now.
+    pub fn of(
+        (pod, accepted): (&PodRef, SystemTime),
+        seen: &Observed,
+        images: impl Fn(&str) -> Option<Image>,
+        address: Option<Ipv4Addr>,
+        now: Moment,
+    ) -> Memory {
+        let container = |(name, seen): (&String, &ContainerSeen)| {
+            let state = match &seen.state {
+                ContainerState::Waiting => State::Waiting,
+                ContainerState::Starting => State::Starting,
+                ContainerState::Running { started, .. } => State::Running(started.clone()),
+                ContainerState::Ended(ended) => State::Ended(End::of(ended, now)),
+            };
+            let remembered = Container {
+                image: images(name),
+                state,
+                last: seen.last.as_ref().map(|ended| End::of(ended, now)),
+                attempt: seen.attempt,
+                backoff: seen.backoff.chosen().map(|(wait, at)| (wait, now.since_boot(at))),
+            };
+            (name.clone(), remembered)
+        };
+        Memory {
+            pod: pod.clone(),
+            accepted,
+            address,
+            sandbox: seen.sandbox == SandboxState::Ready,
+            containers: seen.containers.iter().map(container).collect(),
+            termination: seen.termination.map(|end| (now.since_boot(end.since), end.grace)),
+        }
+    }
+
+    /// What a worker goes on from. Signals of a stop that had begun are sent again: whether they were is unknown.
+    pub fn recall(&self, shape: &Shape, now: Moment) -> Observed {
+        let termination =
+            self.termination.map(|(since, grace)| Termination { since: now.instant(since), grace });
+        let sandbox = match (self.sandbox, termination) {
+            (true, _) => SandboxState::Ready,
+            (false, Some(_)) => SandboxState::Removed { problem: None },
+            (false, None) => SandboxState::Absent,
+        };
+        let containers = self.containers.iter().map(|(name, memory)| (name.clone(), memory.recall(now)));
+        let containers = containers.collect();
+        let mut seen = Observed { sandbox, containers, termination, ..Observed::default() };
+        if !self.sandbox && outcome(shape, &seen).is_none() {
+            // What init containers made went with the sandbox.
+            for init in &shape.init {
+                seen.containers.get_mut(&init.name).into_iter().for_each(ContainerSeen::again);
+            }
+        }
+        seen
+    }
+
+    /// Brings the memory together with what the keeper holds, and returns what it holds in vain: runs whose end is
+    /// remembered. A sandbox that has lost a container's run, as when the keeper was killed, is none any more.
+    pub fn meet(&mut self, held: &[ContainerStatus], wall: SystemTime, boot: Duration) -> Vec<ContainerRef> {
+        let mut vain = Vec::new();
+        let mut lost = false;
+        for (name, container) in &mut self.containers {
+            let of_it = || held.iter().filter(|held| held.container.pod.uid == self.pod.uid);
+            let of_it = || of_it().filter(|held| held.container.name == *name);
+            let current = of_it().find(|held| held.container.attempt == container.attempt);
+            vain.extend(
+                of_it().map(|held| &held.container).filter(|c| c.attempt != container.attempt).cloned(),
+            );
+            match (&container.state, current) {
+                (State::Starting | State::Running(_), Some(held)) => {
+                    container.state = State::Running(held.started.clone());
+                }
+                // It did not come to it.
+                (State::Starting, None) => container.state = State::Waiting,
+                (State::Running(_), None) => lost = true,
+                (State::Waiting | State::Ended(_), held) => {
+                    vain.extend(held.map(|held| held.container.clone()))
+                }
+            }
+        }
+        if lost || !self.sandbox {
+            self.lose(wall, boot);
+        }
+        vain
+    }
+
+    /// Its sandbox is gone, and how what ran in it ended is unknown.
+    pub fn lose(&mut self, wall: SystemTime, boot: Duration) {
+        self.sandbox = false;
+        for container in self.containers.values_mut() {
+            if let State::Running(started) = &container.state {
+                let message = "The container could not be located when podbox started. It used to be Running";
+                container.state = State::Ended(End {
+                    attempt: container.attempt,
+                    started: Some(started.at),
+                    exited: Exited { status: ExitStatus::Code(137), at: wall },
+                    at: boot,
+                    oom_killed: false,
+                    failure: Some(StartFailure {
+                        reason: "ContainerStatusUnknown".into(),
+                        message: message.into(),
+                    }),
+                });
+            }
+        }
+    }
+}
+
+impl Container {
+    fn recall(&self, now: Moment) -> ContainerSeen {
+        let state = match &self.state {
+            State::Waiting | State::Starting => ContainerState::Waiting,
+            State::Running(started) => {
+                ContainerState::Running { started: started.clone(), stopping: false, killed: false }
+            }
+            State::Ended(end) => ContainerState::Ended(end.recall(now)),
+        };
+        let image = match &self.image {
+            Some(image) => ImageState::Ready { id: image.id.clone() },
+            None => ImageState::Absent,
+        };
+        ContainerSeen {
+            image,
+            state,
+            last: self.last.as_ref().map(|end| end.recall(now)),
+            attempt: self.attempt,
+            backoff: Backoff::again(self.backoff.map(|(wait, at)| (wait, now.instant(at)))),
+            ..ContainerSeen::default()
+        }
+    }
+}
+
+impl End {
+    fn of(ended: &Ended, now: Moment) -> End {
+        let Ended { attempt, started, exited, at, oom_killed, failure } = ended.clone();
+        End { attempt, started, exited, at: now.since_boot(at), oom_killed, failure }
+    }
+
+    fn recall(&self, now: Moment) -> Ended {
+        let End { attempt, started, exited, at, oom_killed, failure } = self.clone();
+        Ended { attempt, started, exited, at: now.instant(at), oom_killed, failure }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! What an engine takes over from an earlier one: containers that the keeper holds go on to be followed, and whatever
+//! the earlier one had begun and not handed to the keeper is taken away.
+//!
+//! Invariant: once an engine is open, each container that leaves a trace on this host is held by the keeper.
+
+use super::shared::Shared;
+use super::{Engine, EngineError, lock};
+use crate::api::identity::{ContainerRef, PodRef};
+use crate::sandbox::message::{Body, Held};
+use crate::sandbox::record::{self, Label};
+use crate::sandbox::runtime::Started;
+use crate::sandbox::{cgroup, plan};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Sandboxes that an earlier podbox left in this run directory.
+pub fn on_record(run_dir: &Path) -> Result<Vec<PodRef>, EngineError> {
+    Ok(record::read_all(run_dir)?.into_iter().map(|spec| spec.pod).collect())
+}
+
+impl Engine {
+    /// Follows the containers that an earlier engine started.
+    pub(super) fn adopt(&self) -> Result<(), EngineError> {
+        let shared = &self.0;
+        // A start that the earlier engine asked for and did not see the end of.
+        shared.keeper.command(Body::Settle)?;
+        // Asked twice on purpose: watching must come before the list that says who has ended already.
+        for held in shared.list()? {
+            shared.keeper.watch(&held.id);
+        }
+        let held = shared.list()?;
+        shared.take_leftovers(&held.iter().map(|held| held.id.clone()).collect())?;
+        held.into_iter().try_for_each(|held| self.follow(held))
+    }
+
+    fn follow(&self, held: Held) -> Result<(), EngineError> {
+        let shared = &self.0;
+        let label: Label = Label::parse(&held.label)?;
+        let ending = shared.keeper.watch(&held.id);
+        if let Some(end) = held.end {
+            shared.keeper.ended(&held.id, end);
+        }
+        let (_, fds) = shared.keeper.request(Body::Streams { id: held.id.clone() }, &[])?;
+        let cgroup_id = cgroup::id(&shared.facts.container_cgroup(&label.container, label.qos))?;
+        shared.attribution.register(cgroup_id, &label.container);
+        let started = Started { pid: held.pid, cgroup_id, at: held.started };
+        self.track(label, started, ending, fds)
+    }
+}
+
+impl Shared {
+    /// Takes away what there is of containers that the keeper does not hold.
+    fn take_leftovers(&self, held: &BTreeSet<String>) -> Result<(), EngineError> {
+        let sandboxes: Vec<_> = lock(&self.sandboxes).values().map(Arc::clone).collect();
+        for spec in sandboxes {
+            let volumes: BTreeSet<String> =
+                spec.empty_dirs.iter().map(|dir| format!("volume-{}", dir.name)).collect();
+            let traces = [
+                names(&self.facts.pod_cgroup(&spec.pod, spec.qos), ""),
+                names(&self.facts.pod_state(&spec.pod), ""),
+                names(&self.facts.pod_run(&spec.pod), ".journal"),
+            ];
+            let traces: BTreeSet<String> = traces.into_iter().flatten().collect();
+            for container in traces.difference(&volumes).filter_map(|key| container(&spec.pod, key)) {
+                if !held.contains(&plan::launch_id(&container)) {
+                    tracing::info!(%container, "taking away what an earlier podbox had not finished");
+                    self.take_away(&container, spec.qos)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a container's key says.
+fn container(pod: &PodRef, key: &str) -> Option<ContainerRef> {
+    let (name, attempt) = key.rsplit_once('-')?;
+    Some(ContainerRef { pod: pod.clone(), name: name.to_owned(), attempt: attempt.parse().ok()? })
+}
+
+/// Directories of a directory, or its files that end so, without that end.
+fn names(dir: &Path, end: &str) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let wanted = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir() == end.is_empty()));
+    wanted.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(end).map(str::to_owned)).collect()
+}
