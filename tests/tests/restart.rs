@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -13,9 +14,9 @@ use nix::unistd::Pid;
 use podbox_tests::api::Access;
 use podbox_tests::host::{Host, IMAGE};
 use podbox_tests::manifest;
-use podbox_tests::needs;
 use podbox_tests::rounds::{self, Random};
 use podbox_tests::run::Run;
+use podbox_tests::{needs, program, workspace};
 use serde_json::{Value, json};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -369,4 +370,19 @@ fn the_service_manager_is_told_when_it_serves_and_when_it_ends() {
     assert!(next().lines().any(|line| line == "STOPPING=1"));
     run.end().expect(0);
     host.assert_clean();
+}
+
+#[test]
+fn systemd_accepts_the_unit() {
+    let test = "systemd_accepts_the_unit";
+    let Some(()) = needs::file(test, "/usr/bin/systemd-analyze") else { return };
+    let unit = fs::read_to_string(workspace().join("podbox/systemd/podbox.service")).unwrap();
+    // What it starts must be there.
+    let program = program("podbox").display().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("podbox.service");
+    fs::write(&file, unit.replace("/usr/local/bin/podbox", &program)).unwrap();
+    let verified = Command::new("systemd-analyze").arg("verify").arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+    assert!(verified.status.success() && !said.contains("podbox.service"), "{said}");
 }
