@@ -54,6 +54,29 @@ pub fn stored(mut object: Value, revision: u64) -> Bytes {
     serde_json::to_vec(&object).expect("a JSON value has only string keys").into()
 }
 
+/// The same, written before the revision is known: the store's one writer, for whom all others wait, only puts that in.
+fn prepared(mut object: Value) -> impl FnOnce(u64) -> Bytes + Send + 'static {
+    const HEAD: &[u8] = b"{\"metadata\":{\"resourceVersion\":\"";
+    let metadata = object.get_mut("metadata").map(Value::take).unwrap_or_default();
+    let mut tail = b"\"".to_vec();
+    append(&mut tail, &metadata, &["resourceVersion"]);
+    tail.push(b'}');
+    append(&mut tail, &object, &["apiVersion", "kind", "metadata"]);
+    tail.push(b'}');
+    move |revision| [HEAD, revision.to_string().as_bytes(), &tail].concat().into()
+}
+
+/// Writes the fields of an object that begins already, but for some.
+fn append(into: &mut Vec<u8>, object: &Value, without: &[&str]) {
+    let fields = object.as_object().into_iter().flatten();
+    for (name, value) in fields.filter(|(name, _)| !without.contains(&name.as_str())) {
+        into.push(b',');
+        serde_json::to_writer(&mut *into, name).expect("writing to memory");
+        into.push(b':');
+        serde_json::to_writer(&mut *into, value).expect("a JSON value has only string keys");
+    }
+}
+
 /// Reads an entry back.
 pub fn read(entry: &Entry) -> Result<Value, ApiError> {
     serde_json::from_slice(&entry.bytes)
@@ -189,8 +212,7 @@ impl Api {
                 None => Ok(Written { object: Rendered::Value(object), created: true, warnings }),
             };
         }
-        let object = kind.to_stored(object);
-        let make = move |revision| stored(object, revision);
+        let make = prepared(kind.to_stored(object));
         match self.store.put(&kind.collection(), &key, Expected::Absent, make).await {
             Ok(entry) => Ok(Written { object: Rendered::Entry(entry), created: true, warnings }),
             Err(WriteError::Conflict(there)) => Err(existing(there)),
@@ -237,8 +259,7 @@ impl Api {
                     gone.map(|_| Rendered::Value(new))
                 }
                 false => {
-                    let new = kind.to_stored(new);
-                    let make = move |revision| stored(new, revision);
+                    let make = prepared(kind.to_stored(new));
                     self.store.put(&kind.collection(), &place, expected, make).await.map(Rendered::Entry)
                 }
             };
@@ -311,5 +332,23 @@ impl Api {
             details["group"] = json!(kind.group);
         }
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_prepared_is_what_is_stored() {
+        for object in [
+            json!({"kind": "K", "apiVersion": "v1", "metadata": {"name": "a\"b", "resourceVersion": "4"}, "data": {"x": "é"}}),
+            json!({"metadata": {}}),
+            json!({"metadata": {"annotations": {"resourceVersion": "1"}}, "spec": null}),
+        ] {
+            let [now, later] = [stored(object.clone(), 7), prepared(object)(7)];
+            let read = |bytes: &Bytes| serde_json::from_slice::<Value>(bytes).unwrap();
+            assert_eq!(read(&now), read(&later), "{now:?} and {later:?}");
+        }
     }
 }
