@@ -63,6 +63,7 @@ pub const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("net::dataplane", "sandbox::netlink", "one netlink socket type for both"),
     ("net::observe", "sandbox::netlink", "one netlink socket type for both"),
     ("api::rules::recorded", "api::recorded", "both are tests: one reads what the other compares with"),
+    ("api::hostile", "api::recorded", "both are tests: one damages what the other reads"),
 ];
 
 /// What pure modules must not use, and what they do instead.

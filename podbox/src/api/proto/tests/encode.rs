@@ -151,14 +151,18 @@ impl Random {
         match kind {
             Type::String => format!("text {number} ü").into(),
             Type::Bytes => data_encoding::BASE64.encode(&number.to_be_bytes()).into(),
-            Type::Int32 => (if number % 2 == 0 { -(number as i32) } else { i32::MAX - number as i32 }).into(),
-            Type::Int64 => (if number % 2 == 0 { -(number as i64) } else { i64::MAX - number as i64 }).into(),
+            Type::Int32 => {
+                (if number.is_multiple_of(2) { -(number as i32) } else { i32::MAX - number as i32 }).into()
+            }
+            Type::Int64 => {
+                (if number.is_multiple_of(2) { -(number as i64) } else { i64::MAX - number as i64 }).into()
+            }
             Type::Bool => true.into(),
             Type::Double => (number as f64 / 8.0).into(),
             Type::Time => format!("2020-01-02T03:04:{:02}Z", number % 60).into(),
             Type::MicroTime => format!("2020-01-02T03:04:05.{number:06}Z").into(),
             Type::Quantity => format!("{number}Mi").into(),
-            Type::IntOrString if number % 2 == 0 => format!("{number}%").into(),
+            Type::IntOrString if number.is_multiple_of(2) => format!("{number}%").into(),
             Type::IntOrString => number.into(),
             Type::Json | Type::Any => json!({"a": [number, null, {"b": "c"}]}),
             Type::Struct(_) => self.structure(schema, kind, depth),
