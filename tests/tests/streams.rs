@@ -1,0 +1,416 @@
+//! Commands, attachments, copies and forwarded ports, as stock kubectl drives them.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use podbox_tests::host::IMAGE;
+use podbox_tests::needs;
+use podbox_tests::node::Node;
+use podbox_tests::rounds::Random;
+use podbox_tests::run::limit;
+use podbox_tests::wait::{wait_for, wait_until};
+
+/// Programs of busybox that pods get for their user to run.
+const PROGRAMS: [&str; 6] = ["sh", "cat", "tar", "stty", "tty", "sleep"];
+/// Makes kubectl speak SPDY, as older ones do.
+const OLD: [(&str, &str); 2] =
+    [("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false"), ("KUBECTL_PORT_FORWARD_WEBSOCKETS", "false")];
+
+/// kubectl with these arguments.
+fn kubectl(node: &Node, args: &[&str]) -> Command {
+    let mut command = node.client("kubectl");
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// What kubectl does with this on its stdin.
+fn told(node: &Node, args: &[&str], stdin: &[u8], environment: &[(&str, &str)]) -> Output {
+    let mut command = kubectl(node, args);
+    command.envs(environment.iter().copied());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("kubectl starts");
+    let mut pipe = child.stdin.take().expect("it is piped");
+    let stdin = stdin.to_vec();
+    // It may end without having read all of it.
+    let writing = thread::spawn(move || pipe.write_all(&stdin).ok());
+    let output = child.wait_with_output().expect("it is our child");
+    writing.join().expect("writing does not panic");
+    output
+}
+
+/// A node with a pod whose container has busybox' programs, and runs; none, loudly, where the test cannot run.
+#[track_caller]
+fn node_with(test: &str, name: &str, container: &str) -> Option<Node> {
+    needs::host(test)?;
+    needs::file(test, "/bin/busybox")?;
+    let node = Node::start(test)?;
+    run_pod(&node, name, container);
+    Some(node)
+}
+
+/// Runs such a pod, and waits until it is ready.
+#[track_caller]
+fn run_pod(node: &Node, name: &str, container: &str) {
+    let mounts = PROGRAMS.map(|program| format!("{{name: busybox, mountPath: /bin/{program}}}")).join(", ");
+    let manifest = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{terminationGracePeriodSeconds: 1, \
+         restartPolicy: Never, volumes: [{{name: busybox, hostPath: {{path: /bin/busybox}}}}], \
+         containers: [{{name: main, image: \"{IMAGE}\", imagePullPolicy: Never, \
+         volumeMounts: [{mounts}], {container}}}]}}}}"
+    );
+    let file = node.host.file(&format!("{name}.yaml"), manifest);
+    node.kubectl(&["apply", "-f", file.to_str().expect("the test's paths are text")]);
+    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=60s"]);
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Bytes that do not repeat.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut random = Random::new(seed);
+    (0..length).map(|_| random.below(256) as u8).collect()
+}
+
+#[test]
+fn a_command_has_its_streams_and_its_exit_code() {
+    let Some(node) = node_with("a_command_has_its_streams_and_its_exit_code", "box", "args: [signals]")
+    else {
+        return;
+    };
+    for environment in [&[][..], &OLD] {
+        let exec = |args: &[&str], stdin: &[u8]| {
+            let flags =
+                if stdin.is_empty() { &["exec", "box", "--"][..] } else { &["exec", "-i", "box", "--"] };
+            let output = told(&node, &[flags, args].concat(), stdin, environment);
+            (output.status.code(), text(&output.stdout), text(&output.stderr))
+        };
+        let (code, out, err) = exec(&["sh", "-c", "echo out; echo err >&2; exit 3"], b"");
+        assert_eq!((code, &*out), (Some(3), "out\n"));
+        assert_eq!(err, "err\ncommand terminated with exit code 3\n");
+        let big = noise(1, 3 << 20);
+        let output = told(&node, &["exec", "-i", "box", "--", "cat"], &big, environment);
+        assert!(output.status.success() && output.stdout == big, "{}", text(&output.stderr));
+        // A command that reads nothing does not wait for who would write.
+        assert_eq!(exec(&["sh", "-c", "exit 4"], &big).0, Some(4));
+        let (code, _, err) = exec(&["nope"], b"");
+        assert_eq!(code, Some(127), "{err}");
+        assert!(err.contains("exec: \"nope\": executable file not found in $PATH"), "{err}");
+        let (code, _, err) = exec(&["/etc"], b"");
+        assert_eq!(code, Some(126), "{err}");
+        assert!(err.contains("permission denied"), "{err}");
+        // Only what the command itself wrote is waited for.
+        let (code, out, _) = exec(&["sh", "-c", "sleep 1000 & echo done"], b"");
+        assert_eq!((code, &*out), (Some(0), "done\n"));
+    }
+    let refused = |args: &[&str]| text(&told(&node, args, b"", &[]).stderr);
+    let err = refused(&["exec", "box", "-c", "other", "--", "sh"]);
+    assert_eq!(err, "Error from server (BadRequest): container other is not valid for pod box\n");
+    assert_eq!(
+        refused(&["exec", "other", "--", "sh"]),
+        "Error from server (NotFound): pods \"other\" not found\n"
+    );
+}
+
+#[test]
+fn files_are_copied_both_ways() {
+    let Some(node) = node_with("files_are_copied_both_ways", "box", "args: [signals]") else { return };
+    let content = noise(2, 5 << 20);
+    let there = node.host.file("there", &content);
+    let back = node.host.dir.join("back");
+    node.kubectl(&["cp", &there.display().to_string(), "box:/copied"]);
+    node.kubectl(&["cp", "box:/copied", &back.display().to_string()]);
+    assert!(fs::read(&back).expect("it was copied") == content, "it came back changed");
+}
+
+/// A program on a terminal of its own.
+struct Terminal {
+    child: Child,
+    keys: File,
+    terminal: OwnedFd,
+    screen: Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    fn run(mut command: Command, height: u16, width: u16) -> Terminal {
+        let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(&size, None).expect("there are terminals");
+        let end = || pty.slave.try_clone().expect("descriptors are left");
+        command.stdin(end()).stdout(end()).stderr(end());
+        let child = command.spawn().expect("kubectl starts");
+        let keys = File::from(pty.master);
+        let mut reader = keys.try_clone().expect("descriptors are left");
+        let screen = Arc::<Mutex<String>>::default();
+        let seen = Arc::clone(&screen);
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = reader.read(&mut bytes) {
+                seen.lock().expect("nobody panics with it").push_str(&text(&bytes[..count]));
+            }
+        });
+        Terminal { child, keys, terminal: pty.slave, screen }
+    }
+
+    fn screen(&self) -> String {
+        self.screen.lock().expect("nobody panics with it").clone()
+    }
+
+    #[track_caller]
+    fn wait(&self, shown: &str) {
+        let found = || self.screen().contains(shown);
+        wait_until(&format!("{shown:?} on the screen"), limit(), found);
+    }
+
+    /// Types something.
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("the terminal takes keys");
+    }
+
+    fn resize(&self, height: u16, width: u16) {
+        let terminal = self.terminal.try_clone().expect("descriptors are left");
+        let size = [height.to_string(), width.to_string()];
+        let done = Command::new("stty").args(["rows", &size[0], "cols", &size[1]]).stdin(terminal).status();
+        assert!(done.expect("stty starts").success());
+        self.signal(Signal::SIGWINCH);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("process ids are small"));
+        kill(pid, signal).expect("it is our child");
+    }
+
+    #[track_caller]
+    fn end(mut self) -> Option<i32> {
+        let status = wait_for("it ends", limit(), || self.child.try_wait().expect("it is our child"));
+        status.code()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the screen:\n{}", self.screen());
+        }
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn a_shell_has_a_terminal_of_its_users_size() {
+    let Some(node) = node_with("a_shell_has_a_terminal_of_its_users_size", "box", "args: [signals]") else {
+        return;
+    };
+    for environment in [&[][..], &OLD] {
+        let mut command = kubectl(&node, &["exec", "-it", "box", "--", "sh"]);
+        command.envs(environment.iter().copied());
+        let mut shell = Terminal::run(command, 30, 100);
+        shell.wait("# ");
+        shell.press(
+            "until stty size | sed s/30.100/first/ | grep first; do :; done; tty\n"
+                .replace(" | sed s/30.100/first/ | grep first", "")
+                .replace("until stty size", "until [ \"$(stty size)\" = '30 100' ]")
+                .as_str(),
+        );
+        shell.wait("/dev/pts/");
+        shell.resize(40, 120);
+        shell.press("until [ \"$(stty size)\" = '40 120' ]; do :; done; echo re''sized\n");
+        shell.wait("resized");
+        // The terminal's own keys: it interrupts what runs, not kubectl.
+        shell.press("echo wait''ing; sleep 1000\n");
+        shell.wait("waiting");
+        shell.press("\x03");
+        shell.wait("^C");
+        shell.press("exit 7\n");
+        assert_eq!(shell.end(), Some(7));
+    }
+}
+
+/// The cgroups of commands that a pod's containers run.
+fn commands(node: &Node) -> usize {
+    fn count(dir: &Path) -> usize {
+        let dirs = fs::read_dir(dir).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
+        dirs.map(|entry| {
+            let own = entry.file_name().to_string_lossy().starts_with("exec-");
+            usize::from(own) + count(&entry.path())
+        })
+        .sum()
+    }
+    count(&node.host.cgroup)
+}
+
+#[test]
+fn a_shell_ends_with_its_killed_client_and_a_command_goes_on() {
+    let Some(node) =
+        node_with("a_shell_ends_with_its_killed_client_and_a_command_goes_on", "box", "args: [signals]")
+    else {
+        return;
+    };
+    let shell = Terminal::run(kubectl(&node, &["exec", "-it", "box", "--", "sh"]), 30, 100);
+    shell.wait("# ");
+    assert_eq!(commands(&node), 1);
+    shell.signal(Signal::SIGKILL);
+    wait_until("nothing is left of the shell", limit(), || commands(&node) == 0);
+    drop(shell);
+    let script = "echo on; until [ -e /go ]; do sleep 0.01; done; echo went > /went";
+    let mut command = kubectl(&node, &["exec", "box", "--", "sh", "-c", script]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("kubectl starts");
+    let mut on = [0; 3];
+    child.stdout.take().expect("it is piped").read_exact(&mut on).expect("it says so");
+    child.kill().expect("it is our child");
+    child.wait().expect("it is our child");
+    node.kubectl(&["exec", "box", "--", "sh", "-c", "echo > /go; until [ -s /went ]; do :; done"]);
+    wait_until("nothing is left of the command", limit(), || commands(&node) == 0);
+}
+
+#[test]
+fn a_container_is_attached_to_and_its_log_is_whole() {
+    let Some(node) = node_with(
+        "a_container_is_attached_to_and_its_log_is_whole",
+        "pipe",
+        "command: [sh], stdin: true, stdinOnce: true",
+    ) else {
+        return;
+    };
+    let script = b"echo one; printf 'half '; echo line; echo two >&2; exit 3\n";
+    let output = told(&node, &["attach", "-i", "pipe"], script, &[]);
+    assert_eq!((output.status.code(), &*text(&output.stdout)), (Some(0), "one\nhalf line\n"));
+    assert!(text(&output.stderr).ends_with("two\n"), "{}", text(&output.stderr));
+    let mut lines: Vec<_> = node.kubectl(&["logs", "pipe"]).lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["half line", "one", "two"]);
+    let code =
+        ["get", "pod", "pipe", "-o", "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}"];
+    wait_until("its exit code is told", limit(), || node.kubectl(&code) == "3");
+    let err = text(&told(&node, &["exec", "pipe", "--", "sh"], b"", &[]).stderr);
+    assert!(err.contains("cannot exec into a container in a completed pod"), "{err}");
+
+    run_pod(&node, "terminal", "command: [sh], stdin: true, stdinOnce: true, tty: true");
+    let mut shell = Terminal::run(kubectl(&node, &["attach", "-it", "terminal"]), 30, 100);
+    shell.wait("try pressing enter");
+    shell.press("until [ \"$(stty size)\" = '30 100' ]; do :; done; tty; exit 4\n");
+    shell.wait("/dev/pts/0");
+    assert_eq!(shell.end(), Some(0));
+    let log = node.kubectl(&["logs", "terminal"]);
+    assert_eq!(log.matches("/dev/pts/0").count(), 1, "{log}");
+}
+
+#[test]
+fn kubectl_run_talks_to_what_it_runs() {
+    const TEST: &str = "kubectl_run_talks_to_what_it_runs";
+    let (Some(()), Some(node)) = (needs::host(TEST), Node::start(TEST)) else { return };
+    let run = ["run", "--rm", "-i", "--restart=Never", &format!("--image={IMAGE}")];
+    let run = |name: &str, args: &[&str]| {
+        let all = [&run[..], &["--image-pull-policy=Never", name, "--"], args].concat();
+        told(&node, &all, b"", &[])
+    };
+    let output = run("ends", &["exit", "6", "--after", "1000"]);
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output.stderr));
+    let output = run("writes", &["lines", "3", "--every", "700"]);
+    assert!(text(&output.stdout).contains("line 3\n"), "{}", text(&output.stderr));
+    assert_eq!(node.kubectl(&["get", "pods"]), "");
+}
+
+/// A `kubectl port-forward` that goes on.
+struct Forward {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Forward {
+    #[track_caller]
+    fn start(node: &Node, ports: &str, environment: &[(&str, &str)]) -> Forward {
+        let mut command = kubectl(node, &["port-forward", "pod/server", ports]);
+        let log = node.host.dir.join(format!("forward-{ports}"));
+        let file = File::create(&log).expect("the test's directory has room");
+        let err = file.try_clone().expect("descriptors are left");
+        let child = command.envs(environment.iter().copied()).stdout(file).stderr(err).spawn();
+        let forward = Forward { child: child.expect("kubectl starts"), log };
+        wait_until("ports are forwarded", limit(), || forward.said().contains("Forwarding"));
+        forward
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Sends all of it, ends, and gives back what came.
+fn echoed(port: u16, sent: Vec<u8>) -> Vec<u8> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("kubectl listens");
+    let mut writer = stream.try_clone().expect("descriptors are left");
+    let writing = thread::spawn(move || {
+        writer.write_all(&sent).expect("it takes all");
+        writer.shutdown(Shutdown::Write).expect("it was connected");
+    });
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).expect("it gives all back");
+    writing.join().expect("writing works");
+    back
+}
+
+#[test]
+fn ports_are_forwarded_for_many_at_once() {
+    let Some(node) = node_with("ports_are_forwarded_for_many_at_once", "server", "args: [tcp, \"7000\"]")
+    else {
+        return;
+    };
+    for (port, environment) in [(7001, &[][..]), (7002, &OLD)] {
+        let _forward = Forward::start(&node, &format!("{port}:7000"), environment);
+        let large = noise(3, 16 << 20);
+        assert!(echoed(port, large.clone()) == large, "a large transfer came back changed");
+        let many: Vec<_> = (0..50)
+            .map(|seed| {
+                thread::spawn(move || {
+                    let sent = noise(seed, 200_000);
+                    echoed(port, sent.clone()) == sent
+                })
+            })
+            .collect();
+        assert!(many.into_iter().all(|one| one.join().expect("it does not panic")));
+    }
+    let forward = Forward::start(&node, "7003:81", &[]);
+    let mut stream = TcpStream::connect(("127.0.0.1", 7003)).expect("kubectl listens");
+    assert_eq!(stream.read(&mut [0; 10]).unwrap_or(0), 0, "nothing listens there");
+    wait_until("kubectl says why", limit(), || {
+        let said = forward.said();
+        said.contains("error forwarding port 81") && said.to_lowercase().contains("connection refused")
+    });
+}
+
+#[test]
+fn requests_are_passed_on_to_a_pods_server() {
+    let Some(node) = node_with(
+        "requests_are_passed_on_to_a_pods_server",
+        "server",
+        "args: [http, \"8080\"], ports: [{containerPort: 8080}]",
+    ) else {
+        return;
+    };
+    let pods = "/api/v1/namespaces/default/pods";
+    let get = |path: &str| told(&node, &["get", "--raw", &format!("{pods}/{path}")], b"", &[]);
+    wait_until("it serves", limit(), || text(&get("server/proxy/").stdout).starts_with("hello from server"));
+    assert!(text(&get("http:server:8080/proxy/delay/5").stdout).contains("waited 5 ms"));
+    assert!(!get("server/proxy/status/500").status.success());
+    let err = text(&get("server:81/proxy/").stderr);
+    assert!(err.contains("error trying to reach service"), "{err}");
+    let err = text(&get("other/proxy/").stderr);
+    assert!(err.contains("pods \"other\" not found"), "{err}");
+}
