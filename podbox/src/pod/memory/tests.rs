@@ -1,3 +1,5 @@
+//! What a pod goes on from, by what its worker remembered and what the keeper holds; without files and without a keeper.
+
 use super::*;
 use crate::clock;
 use crate::pod::plan::{ContainerShape, Outcome, PodStep, plan};
