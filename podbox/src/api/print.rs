@@ -117,6 +117,11 @@ fn describe(name: &str, kind: &Kind) -> String {
 /// One object's row. The object has its kind and apiVersion.
 pub fn row(kind: &Kind, object: &Value, include: Include, now: SystemTime) -> Value {
     let mut row = json!({"cells": (printer(kind).cells)(object, now)});
+    if kind.kind == "Pod"
+        && let Some(over) = pod::over(object)
+    {
+        row["conditions"] = over;
+    }
     match include {
         Include::None => {}
         Include::Object => row["object"] = object.clone(),

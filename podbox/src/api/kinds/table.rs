@@ -316,7 +316,7 @@ fn others() -> Vec<Kind> {
             .counts()
             .inert("NetworkPolicy is stored, but nothing enforces it: pods reach each other as before"),
         row::<node::RuntimeClass>(),
-        row::<scheduling::PriorityClass>().short(&["pc"]),
+        row::<scheduling::PriorityClass>().short(&["pc"]).counts(),
         row::<storage::CSIDriver>(),
         row::<storage::CSINode>(),
         row::<storage::StorageClass>().short(&["sc"]),

@@ -3,7 +3,7 @@
 use super::cell::{self, NONE};
 use super::{AGE, NAME, Printer};
 use crate::api::object;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::SystemTime;
 
 pub(super) static POD: Printer = Printer {
@@ -177,4 +177,14 @@ fn main(pod: &Value, sum: &mut Sum) {
         let ready = condition(pod, &"Ready".into(), "True");
         sum.reason = if ready { "Running" } else { "NotReady" }.to_owned();
     }
+}
+
+/// What a row says of a pod that is over, so that clients can leave it out.
+pub(super) fn over(pod: &Value) -> Option<Value> {
+    let (reason, message) = match pod["status"]["phase"].as_str()? {
+        "Succeeded" => ("Succeeded", "The pod has completed successfully."),
+        "Failed" => ("Failed", "The pod failed."),
+        _ => return None,
+    };
+    Some(json!([{"type": "Completed", "status": "True", "reason": reason, "message": message}]))
 }

@@ -268,14 +268,11 @@ pub(super) static AUTOSCALER: Printer = Printer {
     cells: |object, now| {
         let target = &object["spec"]["scaleTargetRef"];
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let percent = |value: &Value| value.as_i64().map_or("<unknown>".to_owned(), |p| format!("{p}%"));
-        let current = percent(&object["status"]["currentCPUUtilizationPercentage"]);
-        let wanted = percent(&object["spec"]["targetCPUUtilizationPercentage"]);
         let least = object["spec"]["minReplicas"].as_i64();
         vec![
             object::name(object).into(),
             format!("{}/{}", word(&target["kind"]), word(&target["name"])).into(),
-            format!("cpu: {current}/{wanted}").into(),
+            metrics(object).into(),
             least.map_or(cell::UNSET.to_owned(), |least| least.to_string()).into(),
             cell::number(object, "/spec/maxReplicas").into(),
             cell::number(object, "/status/currentReplicas").into(),
@@ -283,6 +280,63 @@ pub(super) static AUTOSCALER: Printer = Printer {
         ]
     },
 };
+
+/// How many metrics are told before the rest is only counted.
+const METRICS: usize = 2;
+
+/// What an autoscaler measures, beside what it wants; of the kind's older version only processors are known.
+fn metrics(object: &Value) -> String {
+    let percent = |value: &Value| value.as_i64().map_or("<unknown>".to_owned(), |p| format!("{p}%"));
+    let first = &object["spec"]["targetCPUUtilizationPercentage"];
+    if first.is_number() {
+        let current = percent(&object["status"]["currentCPUUtilizationPercentage"]);
+        return format!("cpu: {current}/{}", percent(first));
+    }
+    let all: Vec<_> = cell::list(object, "/spec/metrics").collect();
+    let now: Vec<_> = cell::list(object, "/status/currentMetrics").collect();
+    let told = all
+        .iter()
+        .enumerate()
+        .take(METRICS)
+        .map(|(index, metric)| metric_cell(metric, now.get(index).copied().unwrap_or(&Value::Null)));
+    let told = told.collect::<Vec<_>>().join(", ");
+    match all.len() {
+        0 => "<none>".to_owned(),
+        count if count > METRICS => format!("{told} + {} more...", count - METRICS),
+        _ => told,
+    }
+}
+
+fn metric_cell(metric: &Value, now: &Value) -> String {
+    let kind = metric["type"].as_str().unwrap_or_default();
+    let field = match kind {
+        "ContainerResource" => "containerResource",
+        "External" => "external",
+        "Object" => "object",
+        "Pods" => "pods",
+        _ => "resource",
+    };
+    let (spec, now) = (&metric[field], &now[field]["current"]);
+    let target = &spec["target"];
+    let text = |value: &Value| value.as_str().unwrap_or("<unknown>").to_owned();
+    let percent = |value: &Value| value.as_i64().map_or("<unknown>".to_owned(), |p| format!("{p}%"));
+    let amounts = match (target["averageUtilization"].is_number(), target["averageValue"].is_string()) {
+        (true, _) => {
+            format!("{}/{}", percent(&now["averageUtilization"]), percent(&target["averageUtilization"]))
+        }
+        (_, true) => {
+            let average = if kind == "External" || kind == "Object" { " (avg)" } else { "" };
+            format!("{}/{}{average}", text(&now["averageValue"]), text(&target["averageValue"]))
+        }
+        _ => format!("{}/{}", text(&now["value"]), text(&target["value"])),
+    };
+    match kind {
+        "Resource" | "ContainerResource" => {
+            format!("{}: {amounts}", spec["name"].as_str().unwrap_or_default())
+        }
+        _ => amounts,
+    }
+}
 
 pub(super) static SCALE: Printer = Printer {
     columns: &[

@@ -99,6 +99,11 @@ pub fn note_absence(object: &mut Value) {
     }
 }
 
+/// Whether that was noted.
+pub fn is_noted_absent(object: &Value) -> bool {
+    object["spec"]["selector"] == serde_json::json!({"matchLabels": {}, "matchExpressions": []})
+}
+
 /// A selector, unless it was noted as absent.
 pub fn given(selector: &LabelSelector) -> Option<&LabelSelector> {
     let absent = selector.match_labels.as_ref().is_some_and(BTreeMap::is_empty)

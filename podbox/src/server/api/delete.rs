@@ -207,7 +207,7 @@ impl Api {
         }
     }
 
-    /// Deletes what a list would show; gives back what it was.
+    /// Deletes what a list would show; gives back what it showed.
     pub async fn delete_collection(
         &self,
         call: &Call,
@@ -221,7 +221,7 @@ impl Api {
         for entry in page.entries.iter().filter(|entry| filter.passes(entry)) {
             let one = call.at(&entry.key);
             match self.delete(&one, options).await {
-                Ok(removed) => gone.push(removed.object),
+                Ok(_) => gone.push(Rendered::Entry(Arc::clone(entry))),
                 // It went meanwhile.
                 Err(error) if error.code == 404 => {}
                 Err(error) => return Err(error),

@@ -227,7 +227,7 @@ impl WriteOptions {
             "Ignore" => FieldValidation::Ignore,
             other => {
                 let field = root.child("fieldValidation");
-                errors.not_supported(&field, other, &["Ignore", "Strict", "Warn"]);
+                errors.not_supported(&field, other, &["", "Ignore", "Strict", "Warn"]);
                 FieldValidation::Warn
             }
         };

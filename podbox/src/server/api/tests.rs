@@ -3,9 +3,11 @@
 mod access;
 mod compare;
 mod documents;
+mod known;
 mod memory;
 mod replay;
 mod watching;
+mod writes;
 
 use super::*;
 use crate::api::user::MASTERS;

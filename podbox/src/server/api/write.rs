@@ -14,7 +14,7 @@ use crate::api::field::Errors;
 use crate::api::kinds::Kind;
 use crate::api::lifecycle;
 use crate::api::object;
-use crate::api::rules::{Write, meta};
+use crate::api::rules::{Write, labels, meta};
 use crate::api::status::ApiError;
 use crate::clock;
 use crate::store::{Entry, Expected, Key, WriteError};
@@ -120,7 +120,13 @@ pub(super) fn refuse(kind: &Kind, name: &str, errors: &Errors) -> Result<(), Api
 
 /// Lists each owner once, and takes out what is empty and need not be there. Gives back what there is to warn of.
 fn tidied(kind: &Kind, object: &mut Value) -> Option<String> {
+    // A selector that is not there is noted as an empty one, which is not to be taken for one that asks for nothing.
+    let absent = labels::is_noted_absent(object);
     apply::prune(object, &Target::from(kind));
+    if absent {
+        object["spec"]["selector"] = Value::Null;
+        labels::note_absence(object);
+    }
     if !object["metadata"]["ownerReferences"].is_array() {
         return None;
     }
@@ -288,7 +294,10 @@ impl Api {
         }
         lifecycle::keep(&mut new, old);
         let mut new = kind.rules.default(new).map_err(|error| undecodable(kind, &error))?;
-        if !options.apply {
+        // What keeps a namespace has no owner.
+        if part == "finalize" {
+            object::take(&mut new, old, &["managedFields"]);
+        } else if !options.apply {
             owned(kind, old, &mut new, part, &options.manager);
         }
         let mut warnings: Vec<_> = tidied(kind, &mut new).into_iter().collect();

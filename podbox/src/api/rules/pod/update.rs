@@ -7,7 +7,7 @@
 use super::status::qos;
 use crate::api::field::{Errors, Path};
 use crate::api::rules::check::{changes, json, text};
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements, Toleration};
 use std::collections::{BTreeMap, BTreeSet};
 
 const MAY_CHANGE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
@@ -188,16 +188,21 @@ pub fn resize(new: &Pod, old: &Pod, errors: &mut Errors, path: &Path) {
     let class = qos(old);
     if qos(new) != class {
         let why = "Pod QOS Class may not change as a result of resizing";
-        errors.invalid(&at, class, why);
+        return errors.invalid(&at, class, why);
     }
     let (mut new, old) = (spec(new), spec(old));
-    for (new, old) in new.containers.iter_mut().zip(&old.containers) {
-        resizable(new, old);
+    let list = at.child("containers");
+    for (index, (new, old)) in new.containers.iter_mut().zip(&old.containers).enumerate() {
+        let at = list.index(index);
+        resizable(errors, &at.child("resources"), new, old);
     }
     let (init, before) = (new.init_containers.as_deref_mut(), old.init_containers.as_deref());
-    for (new, old) in init.unwrap_or_default().iter_mut().zip(before.unwrap_or_default()) {
+    let list = at.child("initContainers");
+    for (index, (new, old)) in init.unwrap_or_default().iter_mut().zip(before.unwrap_or_default()).enumerate()
+    {
         if text(&old.restart_policy) == "Always" {
-            resizable(new, old);
+            let at = list.index(index);
+            resizable(errors, &at.child("resources"), new, old);
         }
     }
     if new != old {
@@ -206,15 +211,32 @@ pub fn resize(new: &Pod, old: &Pod, errors: &mut Errors, path: &Path) {
     }
 }
 
-fn resizable(new: &mut Container, old: &Container) {
-    let (Some(new), Some(old)) = (&mut new.resources, &old.resources) else { return };
-    for (new, old) in [(&mut new.limits, &old.limits), (&mut new.requests, &old.requests)] {
-        let (Some(new), Some(old)) = (new, old) else { continue };
+/// Judges and puts back what may differ. What a container is given at most cannot be taken away again.
+fn resizable(errors: &mut Errors, path: &Path, new: &mut Container, old: &Container) {
+    let none = ResourceRequirements::default();
+    let before = old.resources.as_ref().unwrap_or(&none);
+    let after = new.resources.get_or_insert_default();
+    let lists =
+        [("requests", &mut after.requests, &before.requests), ("limits", &mut after.limits, &before.limits)];
+    for (word, after, before) in lists {
         for name in ["cpu", "memory"] {
-            if let (Some(amount), Some(before)) = (new.get_mut(name), old.get(name)) {
-                amount.clone_from(before);
+            let had = before.as_ref().and_then(|list| list.get(name)).cloned();
+            let has = after.as_ref().is_some_and(|list| list.contains_key(name));
+            if had.is_some() && !has {
+                errors.forbidden(&path.child(word), format!("resource {word} cannot be removed"));
+            }
+            let list = after.get_or_insert_default();
+            match had {
+                Some(amount) => drop(list.insert(name.to_owned(), amount)),
+                None => drop(list.remove(name)),
             }
         }
+        if before.is_none() && after.as_ref().is_some_and(BTreeMap::is_empty) {
+            *after = None;
+        }
+    }
+    if old.resources.is_none() && new.resources.as_ref() == Some(&none) {
+        new.resources = None;
     }
 }
 

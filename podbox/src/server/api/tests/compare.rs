@@ -43,9 +43,15 @@ fn compare(at: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
         (_, Value::String(text)) if is_placeholder(text) => {}
         (Value::String(ours), Value::String(theirs)) if alike(ours, theirs) => {}
         (Value::Object(one), Value::Object(other)) => {
-            let missing = other.keys().filter(|key| !one.contains_key(*key));
-            for key in one.keys().chain(missing) {
-                compare(&format!("{at}.{key}"), &ours[key.as_str()], &theirs[key.as_str()], found);
+            // A key may have a placeholder in it, too.
+            let named = |key: &String| other.keys().find(|theirs| alike(key, theirs));
+            let missing = other.keys().filter(|key| !one.keys().any(|ours| alike(ours, key)));
+            for key in one.keys() {
+                let expected = named(key).map_or(&Value::Null, |name| &theirs[name.as_str()]);
+                compare(&format!("{at}.{key}"), &ours[key.as_str()], expected, found);
+            }
+            for key in missing {
+                compare(&format!("{at}.{key}"), &Value::Null, &theirs[key.as_str()], found);
             }
         }
         (Value::Array(one), Value::Array(other)) if at.ends_with(".managedFields") => {
