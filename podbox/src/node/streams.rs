@@ -89,7 +89,8 @@ async fn feed(mut stdin: Option<impl Deref<Target = Line>>, tty: bool, mut input
         match (input, &stdin) {
             (Input::Stdin(bytes), Some(line)) => {
                 // Whoever closed its stdin reads no more; what comes is thrown away.
-                if line.write_all(&bytes).await.is_err() {
+                let written = line.write_all(&bytes).await;
+                if written.is_err() {
                     stdin = None;
                 }
             }

@@ -88,7 +88,8 @@ impl Api {
         let meant = match (port, ports.as_slice()) {
             ("", [only]) => Some(*only),
             _ => ports.iter().copied().find(|one| {
-                one["name"].as_str().unwrap_or_default() == port || one["port"].to_string() == port
+                one["name"].as_str().unwrap_or_default() == port
+                    || port.parse::<u64>().is_ok_and(|number| one["port"] == number)
             }),
         };
         let meant = meant

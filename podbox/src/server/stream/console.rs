@@ -223,10 +223,9 @@ async fn write_spdy(outputs: impl Future<Output = Outputs>, streams: [Option<Out
                 None => continue,
             },
         };
-        if let Some(stream) = stream {
-            if stream.send(bytes).await.is_err() {
-                return;
-            }
+        let Some(stream) = stream else { continue };
+        if stream.send(bytes).await.is_err() {
+            return;
         }
     }
     for stream in [stdout, stderr, error].into_iter().flatten() {
