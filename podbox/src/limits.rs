@@ -214,3 +214,7 @@ pub const SPDY_QUEUE: usize = 8;
 pub const PROXY_CONNECT: Duration = Duration::from_secs(10);
 /// Ports that one request may forward in WebSocket channels.
 pub const FORWARDED_PORTS: usize = 126;
+/// Comparisons that merging one list into another may take.
+pub const MERGE_STEPS: usize = 4_000_000;
+/// Levels that an object may nest, so that every reader of it can follow.
+pub const OBJECT_DEPTH: usize = 100;

@@ -4,7 +4,7 @@
 use super::set::Set;
 use crate::api::schema::{Field, ListType, Schema, Type};
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What is known of a value's place.
 #[derive(Clone, Copy)]
@@ -250,20 +250,26 @@ fn merge_lists(there: Vec<Value>, config: &[Value], at: Place<'_>) -> Vec<Value>
     let wanted: Vec<_> = config.iter().map(|item| at.step(item).unwrap_or_default()).collect();
     let mut there: Vec<_> =
         there.into_iter().map(|item| (at.step(&item).unwrap_or_default(), Some(item))).collect();
+    let both: HashSet<&str> = wanted.iter().map(|step| &**step).collect();
+    // Where each step's items are, the first of them last.
+    let mut places: HashMap<Box<str>, Vec<usize>> = HashMap::new();
+    for (index, (step, _)) in there.iter().enumerate().rev() {
+        places.entry(step.clone()).or_default().push(index);
+    }
     let mut merged = Vec::new();
     let mut next = 0;
     for (step, item) in wanted.iter().zip(config) {
         // What only the object has comes before the next that both have.
         while let Some((own, rest)) = there.get_mut(next) {
-            if wanted.contains(own) {
+            if both.contains(&**own) {
                 break;
             }
             merged.extend(rest.take());
             next += 1;
         }
-        match there.iter_mut().find(|(own, rest)| own == step && rest.is_some()) {
-            Some((_, rest)) => {
-                let mut own = rest.take().unwrap_or_default();
+        match places.get_mut(step).and_then(Vec::pop) {
+            Some(index) => {
+                let mut own = there[index].1.take().unwrap_or_default();
                 merge(&mut own, item, at.item());
                 merged.push(own);
             }

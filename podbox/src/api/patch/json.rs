@@ -100,16 +100,15 @@ impl Operation {
         let value = || self.value.clone().ok_or(Failed);
         match self.op.as_str() {
             "add" => add(target, &self.path, value()?),
-            "remove" => remove(target, &self.path),
+            "remove" => remove(target, &self.path).map(drop),
             "replace" => replace(target, &self.path, value()?),
             "move" => {
                 let from = self.from.as_deref().ok_or(Failed)?;
-                let moved = find(target, from).ok_or(Failed)?.clone();
                 // Into itself would be nowhere.
                 if self.path.len() > from.len() && self.path.starts_with(from) {
                     return Err(Failed);
                 }
-                remove(target, from)?;
+                let moved = remove(target, from)?;
                 add(target, &self.path, moved)
             }
             "copy" => {
@@ -210,18 +209,15 @@ fn add(target: &mut Value, path: &[String], value: Value) -> Result<(), Failed> 
     Ok(())
 }
 
-fn remove(target: &mut Value, path: &[String]) -> Result<(), Failed> {
+fn remove(target: &mut Value, path: &[String]) -> Result<Value, Failed> {
     match parent(target, path)?.ok_or(Failed)? {
-        (Value::Object(fields), key) => {
-            fields.remove(key).ok_or(Failed)?;
-        }
+        (Value::Object(fields), key) => fields.remove(key).ok_or(Failed),
         (Value::Array(items), part) => {
             let index = index(part, items.len()).filter(|index| *index < items.len()).ok_or(Failed)?;
-            items.remove(index);
+            Ok(items.remove(index))
         }
-        _ => return Err(Failed),
+        _ => Err(Failed),
     }
-    Ok(())
 }
 
 fn replace(target: &mut Value, path: &[String], value: Value) -> Result<(), Failed> {

@@ -6,7 +6,9 @@
 use super::shown;
 use crate::api::schema::{Field, Patch, Schema, Type};
 use crate::api::status::ApiError;
+use crate::limits;
 use serde_json::{Map, Value};
+use std::collections::{HashMap, HashSet};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
@@ -136,11 +138,10 @@ fn member(
             };
             match of.patch.and_then(|patch| patch.key.as_deref()) {
                 Some(key) => list(&mut items, patch, key, schema, item)?,
-                None => patch.into_iter().for_each(|value| {
-                    if !items.contains(&value) {
-                        items.push(value);
-                    }
-                }),
+                None => {
+                    let mut there: HashSet<Value> = items.iter().cloned().collect();
+                    items.extend(patch.into_iter().filter(|value| there.insert(value.clone())));
+                }
             }
             *there = Value::Array(items);
         }
@@ -175,6 +176,10 @@ fn list(
     if patch.iter().any(|item| replaces(item) && item.get(key).is_none()) {
         *target = patch.into_iter().filter(|item| !replaces(item)).map(stripped).collect();
         return Ok(());
+    }
+    if patch.len().saturating_mul(target.len() + patch.len()) > limits::MERGE_STEPS {
+        let why = format!("a list of {} items cannot be merged into one of {}", patch.len(), target.len());
+        return Err(ApiError::bad_request(format!("{why}: that is too many; replace it instead")));
     }
     for item in patch {
         let Some(name) = item.get(key).cloned() else {
@@ -232,17 +237,17 @@ impl Order {
     /// Those that the patch tells of come in its order. Another one comes before one of them if it did.
     fn apply(&self, target: &mut Map<String, Value>) {
         let Some(Value::Array(items)) = target.get_mut(&self.field) else { return };
-        let place = |item: &Value, among: &[Value]| {
-            let name = name_of(item, self.key.as_deref());
-            among.iter().position(|other| *other == name)
+        let (among_told, before) = (places(&self.told), places(&self.before));
+        let place = |item: &Value, among: &HashMap<&Value, usize>| {
+            among.get(&name_of(item, self.key.as_deref())).copied()
         };
         let (mut told, others): (Vec<_>, Vec<_>) =
-            std::mem::take(items).into_iter().partition(|item| place(item, &self.told).is_some());
-        told.sort_by_key(|item| place(item, &self.told));
+            std::mem::take(items).into_iter().partition(|item| place(item, &among_told).is_some());
+        told.sort_by_cached_key(|item| place(item, &among_told));
         let mut told = told.into_iter().peekable();
         for other in others {
-            let was = place(&other, &self.before);
-            while let Some(next) = told.next_if(|next| match (was, place(next, &self.before)) {
+            let was = place(&other, &before);
+            while let Some(next) = told.next_if(|next| match (was, place(next, &before)) {
                 (Some(was), Some(next)) => was > next,
                 _ => true,
             }) {
@@ -252,6 +257,11 @@ impl Order {
         }
         items.extend(told);
     }
+}
+
+/// Where each of these comes first.
+fn places(names: &[Value]) -> HashMap<&Value, usize> {
+    names.iter().enumerate().rev().map(|(index, name)| (name, index)).collect()
 }
 
 /// What tells an item from others.

@@ -137,7 +137,8 @@ fn owners(errors: &mut Errors, path: &Path, owners: &[OwnerReference]) {
                  and {}/{}",
                 other.kind, other.name, owner.kind, owner.name
             );
-            errors.add_shown(Reason::Invalid, path, format!("[{}]", list.join(",")), why);
+            // Once: it shows the whole list.
+            return errors.add_shown(Reason::Invalid, path, format!("[{}]", list.join(",")), why);
         }
         controller = Some(owner);
     }

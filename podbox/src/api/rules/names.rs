@@ -238,6 +238,8 @@ pub fn address(text: &str) -> Option<IpAddr> {
 /// An address that traffic can be sent to from elsewhere.
 pub fn endpoint(text: &str) -> Wrong {
     let Some(address) = address(text) else { return vec!["must be a valid IP address".to_owned()] };
+    // An IPv4 address in IPv6's clothes is still that one.
+    let address = address.to_canonical();
     let (local, multicast) = match address {
         IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == Ipv4Addr::new(224, 0, 0, 0).octets()[..3]),
         IpAddr::V6(v6) => (v6.segments()[0] & 0xffc0 == 0xfe80, is_link_local_multicast(v6)),

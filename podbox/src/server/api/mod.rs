@@ -244,12 +244,17 @@ impl Api {
             return Ok(meta::no_page());
         }
         let kind = kinds.resource(&info.group, &info.version, &info.resource).ok_or_else(unknown)?;
+        // Rights in a namespace must not reach what is in none. Only a namespace's own path has one in it.
+        let own = info.resource == "namespaces" && info.name == info.namespace;
+        if !kind.namespaced() && !info.namespace.is_empty() && !own {
+            return Err(unknown());
+        }
         // What is passed on, or becomes another protocol, is not written in any of our forms.
         let passed = ["attach", "exec", "portforward", "proxy"].contains(&&*info.subresource);
         let media = if passed { media.unwrap_or(Media::JSON) } else { media? };
         seen.about(kind, &info);
         let place = if seen.lasts() { None } else { Some(self.in_flight.enter(info.verb, &user)?) };
-        let _room = self.in_flight.room(&body.size_hint())?;
+        let _room = if passed { None } else { self.in_flight.room(&body.size_hint(), &user)? };
         let call = Call { kind: Arc::clone(kind), info, query, media, user, head };
         let answer = if call.info.subresource.is_empty() {
             self.main(call, body).await?

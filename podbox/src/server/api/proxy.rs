@@ -126,7 +126,7 @@ fn reachable(address: &Value, port: u16) -> Result<SocketAddr, ApiError> {
     let parsed: IpAddr = address
         .parse()
         .map_err(|_| ApiError::bad_request("address not allowed: it has no IP address yet"))?;
-    let own = match parsed {
+    let own = match parsed.to_canonical() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_link_local() || ip.is_multicast(),
         IpAddr::V6(ip) => {
             ip.is_loopback() || ip.is_unspecified() || ip.is_unicast_link_local() || ip.is_multicast()

@@ -5,7 +5,7 @@ use super::query::{ListOptions, Match, revision};
 use super::{Api, Call};
 use crate::api::kinds::Kind;
 use crate::api::print::Include;
-use crate::api::selector::{Fields, Labels};
+use crate::api::selector::{FieldTest, Fields, Labels};
 use crate::api::status::ApiError;
 use crate::limits;
 use crate::server::http::Body;
@@ -84,8 +84,13 @@ impl Filter {
                 false => format!("field label not supported: {field}"),
             }));
         }
-        let kind = Arc::clone(kind);
-        Ok(Filter { labels: options.labels.clone(), fields: options.fields.clone(), kind })
+        let mut fields = options.fields.clone();
+        // The one that the path names is all that was allowed.
+        if !call.info.name.is_empty() {
+            let (field, value) = ("metadata.name".to_owned(), call.info.name.clone());
+            fields.0.push(FieldTest { field, value, equal: true });
+        }
+        Ok(Filter { labels: options.labels.clone(), fields, kind: Arc::clone(kind) })
     }
 
     /// Whether everything passes.

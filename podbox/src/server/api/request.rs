@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::Method;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, IF_NONE_MATCH,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH,
     SEC_WEBSOCKET_PROTOCOL, UPGRADE, USER_AGENT,
 };
 use hyper::http::request::Parts;
@@ -90,11 +90,30 @@ impl Raw {
             let upgrade = parts.extensions.get::<OnUpgrade>().cloned();
             let mut headers = parts.headers.clone();
             headers.remove(AUTHORIZATION);
+            without_token(&mut headers);
             for (name, _) in claims(&parts.headers) {
                 headers.remove(name);
             }
             Arc::new(Raw { method: parts.method.clone(), headers, upgrade })
         })
+    }
+}
+
+/// Takes a bearer token out of the protocols that a web socket offers: whoever it is passed on to must not have it.
+fn without_token(headers: &mut HeaderMap) {
+    let offered: Vec<String> = headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|protocol| protocol.trim().to_owned())
+        .collect();
+    if offered.iter().any(|protocol| protocol.starts_with(WEBSOCKET_TOKEN)) {
+        let kept: Vec<_> = offered.into_iter().filter(|offer| !offer.starts_with(WEBSOCKET_TOKEN)).collect();
+        headers.remove(SEC_WEBSOCKET_PROTOCOL);
+        if let (false, Ok(value)) = (kept.is_empty(), HeaderValue::try_from(kept.join(", "))) {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, value);
+        }
     }
 }
 

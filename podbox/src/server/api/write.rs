@@ -16,7 +16,7 @@ use crate::api::lifecycle;
 use crate::api::object;
 use crate::api::rules::{Write, labels, meta};
 use crate::api::status::ApiError;
-use crate::clock;
+use crate::{clock, limits};
 use crate::store::{Entry, Expected, Key, WriteError};
 use bytes::Bytes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -107,6 +107,25 @@ pub(super) fn undecodable(kind: &Kind, error: &serde_json::Error) -> ApiError {
     ))
 }
 
+/// Refuses what nests so deep that it could not be read again: formats differ in what they take.
+fn readable(object: &Value) -> Result<(), ApiError> {
+    fn fits(value: &Value, left: usize) -> bool {
+        let mut below: Box<dyn Iterator<Item = &Value>> = match value {
+            Value::Array(items) => Box::new(items.iter()),
+            Value::Object(fields) => Box::new(fields.values()),
+            _ => return true,
+        };
+        left > 0 && below.all(|value| fits(value, left - 1))
+    }
+    match fits(object, limits::OBJECT_DEPTH) {
+        true => Ok(()),
+        false => Err(ApiError::bad_request(format!(
+            "the object nests more than {} levels deep",
+            limits::OBJECT_DEPTH
+        ))),
+    }
+}
+
 pub(super) fn refuse(kind: &Kind, name: &str, errors: &Errors) -> Result<(), ApiError> {
     match errors.is_empty() {
         true => Ok(()),
@@ -178,6 +197,7 @@ impl Api {
         options: &WriteOptions,
     ) -> Result<Written, ApiError> {
         let kind = &call.kind;
+        readable(&object)?;
         call.place(&mut object)?;
         if !object::text(&object, "resourceVersion").is_empty() {
             return Err(ApiError::internal("resourceVersion should not be set on objects to be created"));
@@ -288,6 +308,7 @@ impl Api {
         options: &WriteOptions,
     ) -> Result<Option<(Value, Vec<String>)>, ApiError> {
         let kind = &call.kind;
+        readable(&new)?;
         call.check_name(&new)?;
         if object::namespace(&new).is_empty() {
             object::take(&mut new, old, &["namespace"]);

@@ -94,6 +94,55 @@ async fn a_binding_counts_from_the_next_request_until_it_goes() {
     }
 }
 
+#[tokio::test]
+async fn rights_in_a_namespace_end_at_what_is_in_none() {
+    let mut client = Client::new().await;
+    let app = client.app().await;
+    client.bind("all", "cluster-admin").await;
+    let inside = "/namespaces/default";
+    let binding = json!({
+        "metadata": {"name": "x"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "app", "namespace": "default"}],
+    });
+    let path = format!("{RBAC}{inside}/clusterrolebindings");
+    assert_eq!(client.with(&app, "POST", &path, binding).await.0, 404);
+    for (group, plural) in [("/api/v1", "nodes"), ("/api/v1", "persistentvolumes"), (RBAC, "clusterroles")] {
+        for end in ["", "/edit"] {
+            let path = format!("{group}{inside}/{plural}{end}");
+            assert_eq!(client.with(&app, "GET", &path, Value::Null).await.0, 404, "{path}");
+        }
+    }
+    for path in ["/namespaces/default/namespaces", "/namespaces/default/namespaces/kube-system"] {
+        assert_eq!(client.with(&app, "GET", &format!("/api/v1{path}"), Value::Null).await.0, 404, "{path}");
+    }
+    assert_eq!(client.with(&app, "GET", "/api/v1/namespaces/default", Value::Null).await.0, 200);
+    assert_eq!(client.with(&app, "GET", "/api/v1/namespaces/kube-system", Value::Null).await.0, 403);
+}
+
+#[tokio::test]
+async fn who_may_watch_one_object_by_its_path_sees_that_one() {
+    let mut client = Client::new().await;
+    let app = client.app().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for name in ["seen", "unseen"] {
+        client.made(maps, named(name)).await;
+    }
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["watch"], "resourceNames": ["seen"]},
+    ]);
+    client.role("one", rules).await;
+    client.bind("one", "one").await;
+    let path = |name: &str| format!("/api/v1/watch/namespaces/default/configmaps/{name}?timeoutSeconds=1");
+    assert_eq!(client.with(&app, "GET", &path("unseen"), Value::Null).await.0, 403);
+    std::mem::swap(&mut client.sender, &mut client.stranger);
+    let headers = json!({"Authorization": app});
+    let (code, events) = client.send("GET", &path("seen"), &headers, Bytes::new()).await;
+    assert_eq!(code, 200);
+    let events = String::from_utf8_lossy(&events);
+    assert!(events.contains("\"seen\"") && !events.contains("unseen"), "{events}");
+}
+
 /// More is written than history remembers before anyone asks again.
 #[tokio::test]
 async fn roles_that_nobody_asked_about_for_long_are_read_anew() {
