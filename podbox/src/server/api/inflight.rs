@@ -146,7 +146,8 @@ mod tests {
         let all = InFlight::default();
         let (user, master) = (User::anonymous(), User::authenticated("root", [MASTERS.to_owned()]));
         let size = |bytes: usize| SizeHint::with_exact(bytes as u64);
-        let held: Vec<_> = std::iter::from_fn(|| all.room(&size(limits::REQUEST_BYTES), &user).ok()).collect();
+        let held: Vec<_> =
+            std::iter::from_fn(|| all.room(&size(limits::REQUEST_BYTES), &user).ok()).collect();
         assert_eq!(held.len(), limits::LARGE_BODIES_BYTES / limits::REQUEST_BYTES);
         assert!(all.room(&SizeHint::default(), &user).is_err(), "one of no stated length may be large");
         assert!(all.room(&size(1000), &user).unwrap().is_none(), "a small one goes on");
