@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podbox_tests::api::Access;
-use podbox_tests::host::{Host, IMAGE};
+use podbox_tests::host::{Host, IMAGE, entries};
 use podbox_tests::manifest;
 use podbox_tests::rounds::{self, Random};
 use podbox_tests::run::Run;
@@ -119,7 +119,8 @@ impl Node {
     }
 
     fn keeper(&self) -> Pid {
-        let procs = fs::read_to_string(self.host.cgroup.join("podbox.slice/keeper/cgroup.procs")).unwrap();
+        let procs = fs::read_to_string(self.host.cgroup.join("podbox.slice/keeper/cgroup.procs"))
+            .expect("the keeper has a cgroup");
         Pid::from_raw(procs.trim().parse().expect("one keeper"))
     }
 
@@ -131,8 +132,8 @@ impl Node {
         let mut stop = self.host.podbox();
         stop.args(["stop", "--grace-period", "1"]);
         Run::start(stop, &self.host.dir).end().expect(0);
-        for file in fs::read_dir(self.host.dir.join("run/memories")).unwrap().flatten() {
-            fs::remove_file(file.path()).unwrap();
+        for file in entries(&self.host.dir.join("run/memories")) {
+            fs::remove_file(file).expect("it is ours");
         }
         self.host.assert_clean();
     }
@@ -227,7 +228,7 @@ fn round(node: &mut Node, seed: u64) {
     let waits = |pod: &Value| container(pod)["state"]["waiting"]["reason"] == "CrashLoopBackOff";
     let pod = node.wait("crashes", "waits", waits);
     let runs = node.host.dir.join("state/pods").join(&crashes).join("volume-v/runs");
-    let runs = fs::read_to_string(runs).unwrap().lines().count();
+    let runs = fs::read_to_string(runs).expect("it has run").lines().count();
     assert_eq!(container(&pod)["restartCount"], runs - 1, "{}", container(&pod));
     assert_eq!(container(&pod)["lastState"]["terminated"]["exitCode"], 3);
     for name in ends.keys().map(String::as_str).chain(["steady", "crashes"]) {

@@ -75,8 +75,9 @@ pub async fn pass(target: Target, asked: Asked, body: Incoming) -> Result<Respon
         let host = HeaderValue::from_str(&target.address.to_string());
         request.headers_mut().extend(host.ok().map(|host| (HOST, host)));
     }
-    let uri = HeaderValue::from_str(&format!("{}{}", target.prefix, target.path)).ok();
-    request.headers_mut().extend(uri.map(|uri| (HeaderName::from_static("x-forwarded-uri"), uri)));
+    if let Ok(uri) = HeaderValue::from_str(&format!("{}{}", target.prefix, target.path)) {
+        request.headers_mut().insert(HeaderName::from_static("x-forwarded-uri"), uri);
+    }
     let mut response = sender.send_request(request).await.map_err(failed)?;
     match (response.status(), asked.upgrade) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => hand_over(client, &mut response),
@@ -114,9 +115,11 @@ fn hand_over(client: OnUpgrade, response: &mut Response<Incoming>) {
 /// A redirection within the server becomes one within the proxy.
 fn rewrite_location(prefix: &str, headers: &mut HeaderMap) {
     let Some(to) = headers.get(LOCATION).and_then(|value| value.to_str().ok()) else { return };
-    if to.starts_with('/') && !to.starts_with("//") {
-        let rewritten = HeaderValue::from_str(&format!("{prefix}{to}"));
-        headers.extend(rewritten.ok().map(|value| (LOCATION, value)));
+    if !to.starts_with('/') || to.starts_with("//") {
+        return;
+    }
+    if let Ok(rewritten) = HeaderValue::from_str(&format!("{prefix}{to}")) {
+        headers.insert(LOCATION, rewritten);
     }
 }
 

@@ -120,7 +120,7 @@ impl Kind {
     }
 
     fn inert(mut self, why: &'static str) -> Kind {
-        self.inert = Some(why.into());
+        self.inert = Some(format!("{} is stored, but {why}", self.kind).into());
         self
     }
 
@@ -182,8 +182,12 @@ const POD_FIELDS: &[&str] = &[
     "status.nominatedNodeName",
 ];
 
-const NOT_SCALED: &str =
-    "HorizontalPodAutoscaler is stored, but nothing acts on it: pods are not scaled automatically";
+const NOT_SCALED: &str = "nothing acts on it: pods are not scaled automatically";
+
+const NOT_ANSWERED: &str = "nothing forwards what is sent to its address yet";
+const NOT_BOUND: &str = "nothing binds volumes and claims yet: pods cannot use them";
+const NOT_MADE: &str = "no controller acts on it yet: no pods are made of it";
+const NOT_PROVIDED: &str = "nothing provides storage by it yet";
 
 fn cores() -> Vec<Kind> {
     vec![
@@ -203,8 +207,8 @@ fn cores() -> Vec<Kind> {
             .fields(&["spec.unschedulable"])
             .sub("proxy", "NodeProxyOptions", ANY)
             .status(),
-        row::<core::PersistentVolume>().short(&["pv"]).status(),
-        row::<core::PersistentVolumeClaim>().short(&["pvc"]).status(),
+        row::<core::PersistentVolume>().inert(NOT_BOUND).short(&["pv"]).status(),
+        row::<core::PersistentVolumeClaim>().inert(NOT_BOUND).short(&["pvc"]).status(),
         row::<core::Pod>()
             .short(&["po"])
             .in_all()
@@ -222,6 +226,7 @@ fn cores() -> Vec<Kind> {
             .status(),
         row::<core::PodTemplate>().counts(),
         row::<core::ReplicationController>()
+            .inert(NOT_MADE)
             .short(&["rc"])
             .in_all()
             .counts()
@@ -231,6 +236,7 @@ fn cores() -> Vec<Kind> {
         row::<core::ResourceQuota>().short(&["quota"]).upsert().status(),
         row::<core::Secret>().fields(&["type"]),
         row::<core::Service>()
+            .inert(NOT_ANSWERED)
             .short(&["svc"])
             .in_all()
             .fields(&["spec.clusterIP", "spec.type"])
@@ -247,18 +253,19 @@ fn cores() -> Vec<Kind> {
 fn workloads() -> Vec<Kind> {
     vec![
         row::<apps::ControllerRevision>(),
-        row::<apps::DaemonSet>().short(&["ds"]).in_all().counts().status(),
-        row::<apps::Deployment>().short(&["deploy"]).in_all().counts().scale().status(),
+        row::<apps::DaemonSet>().inert(NOT_MADE).short(&["ds"]).in_all().counts().status(),
+        row::<apps::Deployment>().inert(NOT_MADE).short(&["deploy"]).in_all().counts().scale().status(),
         row::<apps::ReplicaSet>()
+            .inert(NOT_MADE)
             .short(&["rs"])
             .in_all()
             .counts()
             .fields(&["status.replicas"])
             .scale()
             .status(),
-        row::<apps::StatefulSet>().short(&["sts"]).in_all().counts().scale().status(),
-        row::<batch::CronJob>().short(&["cj"]).in_all().counts().status(),
-        row::<batch::Job>().in_all().counts().fields(&["status.successful"]).status(),
+        row::<apps::StatefulSet>().inert(NOT_MADE).short(&["sts"]).in_all().counts().scale().status(),
+        row::<batch::CronJob>().inert(NOT_MADE).short(&["cj"]).in_all().counts().status(),
+        row::<batch::Job>().inert(NOT_MADE).in_all().counts().fields(&["status.successful"]).status(),
         row::<policy::PodDisruptionBudget>().short(&["pdb"]).counts().status(),
         row::<autoscaling::HorizontalPodAutoscaler>().short(&["hpa"]).in_all().inert(NOT_SCALED).status(),
         row::<autoscaling_v1::HorizontalPodAutoscaler>()
@@ -308,18 +315,18 @@ fn others() -> Vec<Kind> {
         row::<networking::Ingress>()
             .short(&["ing"])
             .counts()
-            .inert("Ingress is stored, but nothing acts on it: there is no ingress controller")
+            .inert("nothing acts on it: there is no ingress controller")
             .status(),
         row::<networking::IngressClass>().counts(),
         row::<networking::NetworkPolicy>()
             .short(&["netpol"])
             .counts()
-            .inert("NetworkPolicy is stored, but nothing enforces it: pods reach each other as before"),
+            .inert("nothing enforces it: pods reach each other as before"),
         row::<node::RuntimeClass>(),
         row::<scheduling::PriorityClass>().short(&["pc"]).counts(),
-        row::<storage::CSIDriver>(),
-        row::<storage::CSINode>(),
-        row::<storage::StorageClass>().short(&["sc"]),
-        row::<storage::VolumeAttachment>().status(),
+        row::<storage::CSIDriver>().inert(NOT_PROVIDED),
+        row::<storage::CSINode>().inert(NOT_PROVIDED),
+        row::<storage::StorageClass>().inert(NOT_PROVIDED).short(&["sc"]),
+        row::<storage::VolumeAttachment>().inert(NOT_PROVIDED).status(),
     ]
 }
