@@ -70,7 +70,11 @@ fn a_prometheus_finds_nodes_pods_and_services() {
     agent
         .arg(format!("-promscrape.config={}", config.display()))
         .arg(format!("-remoteWrite.tmpDataPath={}", node.host.dir.join("queue").display()))
-        .args(["-remoteWrite.url=http://127.0.0.1:1/", "-httpListenAddr=127.0.0.1:9090"]);
+        .args([
+            "-promscrape.kubernetesSDCheckInterval=1s",
+            "-remoteWrite.url=http://127.0.0.1:1/",
+            "-httpListenAddr=127.0.0.1:9090",
+        ]);
     let _agent = Run::start(agent, &node.host.dir);
     let targets = || {
         let url = "http://127.0.0.1:9090/api/v1/targets";
@@ -95,8 +99,8 @@ fn a_prometheus_finds_nodes_pods_and_services() {
     let slice = labels("endpointslice", "__meta_kubernetes_endpointslice_name", "web-1");
     assert_eq!(slice["__address__"], "10.1.2.3:8080");
     // What comes later is found too.
-    node.kubectl(&["label", "pod", "server", "found=late"]);
-    labels("pod", "__meta_kubernetes_pod_label_found", "late");
+    node.kubectl(&["create", "service", "clusterip", "late", "--tcp=80"]);
+    labels("service", "__meta_kubernetes_service_name", "late");
 }
 
 #[test]

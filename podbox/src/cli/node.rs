@@ -53,7 +53,7 @@ async fn serve(
     signals: [Signal; 2],
 ) -> anyhow::Result<()> {
     let objects = Local::new(Arc::clone(&cluster.api), MANAGER);
-    let identity = Identity::new(name.clone(), &daemon.node.facts);
+    let identity = Identity::new(name.clone(), &daemon.node.facts, daemon.node.config.metrics_addr.port());
     identity.register(&objects).await.context("putting this node into the API failed")?;
     let wanted = bound::wanted(&cluster.store, &name);
     let memories =

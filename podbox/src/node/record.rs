@@ -9,7 +9,7 @@ use crate::pod::observed::Observed;
 use crate::pod::plan::Shape;
 use crate::pod::status::{self, Facts};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -60,11 +60,11 @@ impl PodRecord {
         own.or_else(of_image).unwrap_or(STOP_SIGNAL)
     }
 
-    /// Its status as the API words it.
-    pub fn status(&self, seen: &Observed, ip: Option<Ipv4Addr>, now: Instant) -> PodStatus {
+    /// Its status as the API words it; `host` is the node's address, `ip` its own.
+    pub fn status(&self, seen: &Observed, host: IpAddr, ip: Option<Ipv4Addr>, now: Instant) -> PodStatus {
         let images =
             self.containers().map(|c| (c.name.clone(), c.image.clone().unwrap_or_default())).collect();
-        let facts = Facts { pod: self.pod.clone(), ip, accepted: self.accepted, images };
+        let facts = Facts { pod: self.pod.clone(), host, ip, accepted: self.accepted, images };
         status::status(&self.shape, seen, &facts, now)
     }
 

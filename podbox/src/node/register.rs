@@ -16,6 +16,8 @@ pub struct Identity {
     address: String,
     cpu_milli: u64,
     memory_bytes: u64,
+    /// Where a Prometheus finds this node's metrics: upstream has the kubelet's port there.
+    metrics_port: u16,
     info: Value,
 }
 
@@ -34,7 +36,7 @@ fn architecture() -> &'static str {
 
 impl Identity {
     /// From what is known of the host.
-    pub fn new(name: String, facts: &NodeFacts) -> Identity {
+    pub fn new(name: String, facts: &NodeFacts, metrics_port: u16) -> Identity {
         let os = read("/etc/os-release");
         let pretty = os.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
         let version = env!("CARGO_PKG_VERSION");
@@ -51,7 +53,14 @@ impl Identity {
             "architecture": architecture(),
         });
         let address = facts.host_ip.to_string();
-        Identity { name, address, cpu_milli: facts.cpu_milli, memory_bytes: facts.memory_bytes, info }
+        Identity {
+            name,
+            address,
+            cpu_milli: facts.cpu_milli,
+            memory_bytes: facts.memory_bytes,
+            metrics_port,
+            info,
+        }
     }
 
     fn object(&self) -> Value {
@@ -89,6 +98,7 @@ impl Identity {
             ],
             "capacity": capacity,
             "allocatable": capacity,
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": self.metrics_port}},
             "nodeInfo": self.info,
             "conditions": [condition("Ready", "True", "KubeletReady", "podbox runs pods on this node")],
         })

@@ -364,7 +364,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     }
 
     fn publish(&self, gone: bool) {
-        let status = self.pod.status(&self.seen, self.address, clock::instant());
+        let status = self.pod.status(&self.seen, self.node.facts.host_ip, self.address, clock::instant());
         self.node.views.update(&self.pod.pod, |view: &mut PodView| {
             view.status = status;
             view.gone = gone;

@@ -9,7 +9,7 @@ use crate::sandbox::runtime::ExitStatus;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Instant, SystemTime};
 
 /// What the node knows beside [`Observed`].
@@ -17,6 +17,8 @@ use std::time::{Instant, SystemTime};
 pub struct Facts {
     /// Whose status it is.
     pub pod: PodRef,
+    /// The node's address.
+    pub host: IpAddr,
     /// The pod's address, once it has one.
     pub ip: Option<Ipv4Addr>,
     /// When the pod was accepted.
@@ -44,6 +46,8 @@ pub fn status(pod: &Shape, seen: &Observed, facts: &Facts, now: Instant) -> core
         phase: Some(phase(pod, seen).to_owned()),
         conditions: Some(conditions(&seen.sandbox, initialized, ready)),
         start_time: Some(time(facts.accepted)),
+        host_ip: Some(facts.host.to_string()),
+        host_ips: Some(vec![core::HostIP { ip: facts.host.to_string() }]),
         pod_ips: ip.clone().map(|ip| vec![core::PodIP { ip }]),
         pod_ip: ip,
         init_container_statuses: (!init.is_empty()).then_some(init),
@@ -230,6 +234,7 @@ mod tests {
         let pod = PodRef { namespace: "default".into(), name: "p".into(), uid: "u".into() };
         let facts = Facts {
             pod,
+            host: [192, 0, 2, 1].into(),
             ip: Some([10, 85, 0, 2].into()),
             accepted: clock::wall(),
             images: vec![("hog".into(), "docker.io/library/hog:1".into())],

@@ -64,7 +64,7 @@ fn started() -> Started {
 }
 
 fn told(shape: &Shape, seen: &Observed, accepted: SystemTime, now: Moment) -> PodStatus {
-    let facts = Facts { pod: pod(), ip: None, accepted, images: Vec::new() };
+    let facts = Facts { pod: pod(), host: [192, 0, 2, 1].into(), ip: None, accepted, images: Vec::new() };
     status(shape, seen, &facts, now.instant)
 }
 

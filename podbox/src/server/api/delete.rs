@@ -201,8 +201,11 @@ impl Api {
                     .await?;
                 let expected = Expected::Revision(put.revision);
                 let make = move |revision| stored(last, revision);
-                self.store.delete(&collection, place, expected, make).await?;
-                Ok((Rendered::Entry(put), false))
+                match self.store.delete(&collection, place, expected, make).await {
+                    // Whoever saw it going may have been faster.
+                    Ok(_) | Err(WriteError::Conflict(None)) => Ok((Rendered::Entry(put), false)),
+                    Err(error) => Err(error),
+                }
             }
         }
     }
