@@ -44,6 +44,8 @@ pub struct Bound<R, I, O> {
     told: BTreeMap<PodRef, PodStatus>,
     /// Pods that will not be run, so that each is told once.
     refused: BTreeSet<String>,
+    /// Pods that have had their run here, while the API has them: what it says of them may be older than that.
+    ended: BTreeSet<String>,
     /// What pods of an earlier daemon go on from, until they do.
     memories: Memories,
 }
@@ -53,7 +55,8 @@ enum Event {
     /// History went on without us: look at everything again.
     Behind,
     Views,
-    Finished,
+    /// Nothing of the pod of this uid is left.
+    Finished(String),
 }
 
 impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
@@ -66,7 +69,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         memories: Memories,
     ) -> Self {
         let (views, told, refused) = (node.views.watch(), BTreeMap::new(), BTreeSet::new());
-        Bound { store, objects, name, agent, views, told, refused, memories }
+        Bound { store, objects, name, agent, views, told, refused, ended: BTreeSet::new(), memories }
     }
 
     /// Runs until it is dropped.
@@ -86,7 +89,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
                 }
                 Event::Behind => watch = self.begin().await,
                 Event::Views => self.tell().await,
-                Event::Finished => {}
+                Event::Finished(uid) => drop(self.ended.insert(uid)),
             }
         }
     }
@@ -97,7 +100,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
                 Ok(batch) => Event::Changes(batch.changes),
                 Err(_) => Event::Behind,
             },
-            Some(_) = self.agent.next_finished() => Event::Finished,
+            Some(uid) = self.agent.next_finished() => Event::Finished(uid),
             Ok(()) = self.views.changed() => Event::Views,
         }
     }
@@ -108,6 +111,9 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             let page = self.store.list(PODS, None, None, 0, None);
             let Ok(page) = page else { continue };
             let Ok(watch) = self.store.watch(PODS, None, page.revision) else { continue };
+            let there = page.entries.iter().filter_map(|entry| parsed(entry));
+            let there: BTreeSet<String> = there.map(|pod| object::uid(&pod).to_owned()).collect();
+            self.ended.retain(|uid| there.contains(uid));
             for entry in &page.entries {
                 self.look(entry).await;
             }
@@ -122,6 +128,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
                 let Some(pod) = parsed(&change.entry) else { return };
                 // Whoever took it out of the API did not wait for it.
                 self.agent.terminate_pod(object::uid(&pod), Duration::ZERO);
+                self.ended.remove(object::uid(&pod));
             }
         }
     }
@@ -141,7 +148,8 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             return;
         }
         let (deleting, grace) = (object::deleting(&pod), grace(&pod));
-        if !self.agent.has(&uid) && (self.memories.contains_key(&uid) || !deleting && !over(&pod)) {
+        let new = !self.agent.has(&uid) && !self.ended.contains(&uid);
+        if new && (self.memories.contains_key(&uid) || !deleting && !over(&pod)) {
             self.accept(&at, &uid, pod).await;
         }
         match (deleting, self.agent.has(&uid)) {

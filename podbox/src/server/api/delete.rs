@@ -138,13 +138,20 @@ impl Api {
                     .to_owned(),
             );
         }
+        // As it was when this deletion made it go. Whoever saw that may be faster to take it away.
+        let mut going: Option<(Arc<Entry>, String)> = None;
         loop {
-            let Some(entry) = self.store.get(&kind.collection(), &place) else {
+            let entry = self.store.get(&kind.collection(), &place);
+            let old = entry.as_deref().map(read).transpose()?;
+            let is = |uid: &str| old.as_ref().is_some_and(|old| object::uid(old) == uid);
+            if let Some((last, _)) = going.take().filter(|(_, uid)| !is(uid)) {
+                return Ok(Removed { object: Rendered::Entry(last), plain: false, warnings });
+            }
+            let (Some(entry), Some(old)) = (entry, old) else {
                 return Err(ApiError::not_found(&kind.group, &kind.plural, place.name()));
             };
-            let old = read(&entry)?;
             check(kind, &old, options)?;
-            match self.remove(kind, &place, &entry, &old, options).await {
+            match self.remove(kind, &place, &entry, &old, options, &mut going).await {
                 Ok((object, plain)) => {
                     let object = match object {
                         Rendered::Value(object) => Rendered::Value(kind.from_stored(object)),
@@ -166,6 +173,7 @@ impl Api {
         entry: &Arc<Entry>,
         old: &Value,
         options: &DeleteOptions,
+        going: &mut Option<(Arc<Entry>, String)>,
     ) -> Result<(Rendered, bool), WriteError> {
         let collection = kind.collection();
         let expected = Expected::Revision(entry.revision);
@@ -201,11 +209,9 @@ impl Api {
                     .await?;
                 let expected = Expected::Revision(put.revision);
                 let make = move |revision| stored(last, revision);
-                match self.store.delete(&collection, place, expected, make).await {
-                    // Whoever saw it going may have been faster.
-                    Ok(_) | Err(WriteError::Conflict(None)) => Ok((Rendered::Entry(put), false)),
-                    Err(error) => Err(error),
-                }
+                *going = Some((Arc::clone(&put), object::uid(old).to_owned()));
+                self.store.delete(&collection, place, expected, make).await?;
+                Ok((Rendered::Entry(put), false))
             }
         }
     }
