@@ -290,7 +290,9 @@ async fn node(
     };
     let leases = Mutex::new(leases);
     let views = Default::default();
-    let node = Arc::new(Node { config, runtime, images, attribution, leases, facts, views, checkpoints });
+    let notices = Default::default();
+    let node =
+        Arc::new(Node { config, runtime, images, attribution, leases, facts, views, checkpoints, notices });
     let agent = Agent::new(Arc::clone(&node));
     Ok((node, agent))
 }

@@ -218,3 +218,15 @@ pub const FORWARDED_PORTS: usize = 126;
 pub const MERGE_STEPS: usize = 4_000_000;
 /// Levels that an object may nest, so that every reader of it can follow.
 pub const OBJECT_DEPTH: usize = 100;
+/// Notices of pods that wait to be written as Events.
+pub const NOTICES: usize = 1024;
+/// Pods whose Events are counted.
+pub const RECORDED_PODS: usize = 512;
+/// Events that one pod may have written at once, as the kubelet has it.
+pub const EVENTS_AT_ONCE: u32 = 25;
+/// After this long it may have one more.
+pub const EVENT_AGAIN: Duration = Duration::from_secs(300);
+/// How long an Event is kept after it last happened, as upstream has it.
+pub const EVENT_LIFE: Duration = Duration::from_secs(3600);
+/// Between two looks for Events that are to go.
+pub const EVENT_CHECK: Duration = Duration::from_secs(60);

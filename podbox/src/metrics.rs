@@ -37,6 +37,7 @@ macro_rules! table {
 
 table! {
     PODS = Gauge "podbox_pods" ["phase"] "Pods on this node by phase.";
+    EVENTS_DROPPED = Counter "podbox_events_dropped_total" [] "Events of pods that were not written to the API.";
     CONTAINERS = Gauge "podbox_containers" ["state"] "Containers on this node by state.";
     CONTAINER_RESTARTS = Counter "podbox_container_restarts_total" ["namespace", "pod", "container"] "Restarts of a container.";
     SANDBOX_STEP_SECONDS = Histogram "podbox_sandbox_step_duration_seconds" ["step"] "Time of one step of building a sandbox or a container.";

@@ -9,15 +9,17 @@ use crate::image::for_people;
 use crate::limits;
 use crate::node::bound::{self, Bound};
 use crate::node::logs::NodeLogs;
+use crate::node::recorder::{self, Recorder};
 use crate::node::recover::recover;
 use crate::node::register::Identity;
 use crate::node::streams::NodeStreams;
+use crate::server::api::expire::expire_events;
 use crate::server::api::local::Local;
 use anyhow::{Context, bail};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// The name under which this node writes to the API.
 const MANAGER: &str = "podbox-node";
@@ -61,6 +63,13 @@ async fn serve(
     let node = Arc::clone(&daemon.node);
     cluster.api.set_logs(Arc::new(NodeLogs::new(node.config.log_dir.clone(), move || node.views.watch())));
     cluster.api.set_streams(Arc::new(NodeStreams::new(daemon.node.runtime.clone())));
+    let (notices, told) = recorder::channel();
+    // It is the first: the node was made without.
+    let _ = daemon.node.notices.set(notices);
+    let recorder = Recorder::new(objects.clone(), name.clone());
+    let mut loops = JoinSet::new();
+    loops.spawn(recorder.run(told));
+    loops.spawn(expire_events(cluster.store.clone(), objects.clone()));
     let agent = daemon.take_agent();
     let bound = Bound::new((cluster.store.clone(), objects.clone()), name, &daemon.node, agent, memories);
     let pods = tokio::spawn(bound.run());

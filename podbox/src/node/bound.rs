@@ -12,6 +12,7 @@
 
 use super::agent::Agent;
 use super::record::PodRecord;
+use super::recorder::Notices;
 use super::recover::{Memories, Wanted};
 use super::view::PodView;
 use super::{Node, sources};
@@ -20,6 +21,7 @@ use crate::api::images::Images;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
 use crate::api::support::{self, Tokens};
+use crate::pod::notice::Notice;
 use crate::sandbox::runtime::Runtime;
 use crate::store::{Change, Entry, Happened, Store, Watch};
 use crate::{clock, limits};
@@ -48,6 +50,7 @@ pub struct Bound<R, I, O> {
     ended: BTreeSet<String>,
     /// What pods of an earlier daemon go on from, until they do.
     memories: Memories,
+    notices: Option<Notices>,
 }
 
 enum Event {
@@ -69,7 +72,8 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         memories: Memories,
     ) -> Self {
         let (views, told, refused) = (node.views.watch(), BTreeMap::new(), BTreeSet::new());
-        Bound { store, objects, name, agent, views, told, refused, ended: BTreeSet::new(), memories }
+        let (ended, notices) = (BTreeSet::new(), node.notices.get().cloned());
+        Bound { store, objects, name, agent, views, told, refused, ended, memories, notices }
     }
 
     /// Runs until it is dropped.
@@ -170,6 +174,13 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         }
         if let Err(error) = self.objects.bind(at, uid, &self.name).await {
             tracing::warn!("binding pod {}/{} failed: {error}", at.namespace, at.name);
+            return;
+        }
+        if let Some(notices) = &self.notices {
+            let (namespace, name) = (at.namespace.clone(), at.name.clone());
+            let message = format!("Successfully assigned {namespace}/{name} to {}", self.name);
+            let notice = Notice { container: None, warning: false, reason: "Scheduled", message };
+            notices.tell(&PodRef { namespace, name, uid: uid.to_owned() }, notice);
         }
     }
 

@@ -10,6 +10,7 @@ pub mod facts;
 pub mod lock;
 pub mod logs;
 pub mod record;
+pub mod recorder;
 pub mod recover;
 pub mod register;
 mod sources;
@@ -29,8 +30,9 @@ use crate::sandbox::runtime::{Runtime, Started, Unenforced};
 use crate::sandbox::spec::Resources;
 use checkpoint::Checkpoints;
 use record::PodRecord;
+use recorder::Notices;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use view::Views;
 
 /// What the pods of a node share.
@@ -51,6 +53,8 @@ pub struct Node<R, I> {
     pub views: Views,
     /// Where pods are remembered for a later daemon; none where they end with this one.
     pub checkpoints: Option<Checkpoints>,
+    /// Who is told what happens to pods; nobody where there is no API.
+    pub notices: OnceLock<Notices>,
 }
 
 impl<R: Runtime, I> Node<R, I> {

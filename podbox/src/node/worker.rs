@@ -20,6 +20,7 @@ use crate::api::image::Image;
 use crate::api::images::{Images, PullFailure};
 use crate::clock;
 use crate::pod::memory::{Memory, Moment};
+use crate::pod::notice;
 use crate::pod::observed::{ContainerState, ImageState, Observed, SandboxState, StartFailure, Termination};
 use crate::pod::plan::{Plan, PodStep, plan};
 use crate::sandbox::runtime::{Exited, Runtime, Started};
@@ -59,6 +60,8 @@ pub struct Worker<R, I> {
     node: Arc<Node<R, I>>,
     pod: Arc<PodRecord>,
     seen: Observed,
+    /// What was told of it in notices.
+    told: Observed,
     images: BTreeMap<String, Arc<Image>>,
     address: Option<Ipv4Addr>,
     tasks: JoinSet<Report>,
@@ -87,6 +90,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             node,
             pod,
             seen: Observed::default(),
+            told: Observed::default(),
             images: BTreeMap::new(),
             address: None,
             tasks: JoinSet::new(),
@@ -104,6 +108,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     /// Goes on from what an earlier daemon remembered.
     fn recall(&mut self, memory: &Memory) {
         self.seen = memory.recall(&self.pod.shape, moment());
+        self.told = self.seen.clone();
         self.address = memory.address.filter(|_| memory.sandbox);
         self.timed = true;
         for (name, container) in &memory.containers {
@@ -126,6 +131,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             }
             self.save();
             self.steps.drain(..).for_each(|step| drop(self.tasks.spawn(step)));
+            self.tell();
             self.publish(finished);
             if finished {
                 return;
@@ -361,6 +367,16 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     fn run_of(&self, container: &str) -> ContainerRef {
         let attempt = self.seen.container(container).attempt;
         ContainerRef { pod: self.pod.pod.clone(), name: container.to_owned(), attempt }
+    }
+
+    /// Says what happened since the last time.
+    fn tell(&mut self) {
+        let Some(notices) = self.node.notices.get().filter(|_| self.told != self.seen) else { return };
+        let (pod, shape) = (&self.pod.pod, &self.pod.shape);
+        for notice in notice::notices(pod, shape, &self.told, &self.seen, |name| self.pod.image(name).0) {
+            notices.tell(pod, notice);
+        }
+        self.told = self.seen.clone();
     }
 
     fn publish(&self, gone: bool) {

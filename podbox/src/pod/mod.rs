@@ -4,6 +4,7 @@ pub mod compose;
 pub mod desired;
 pub mod environ;
 pub mod memory;
+pub mod notice;
 pub mod observed;
 pub mod plan;
 pub mod resolver;

@@ -15,6 +15,7 @@ mod content;
 mod delete;
 mod documents;
 mod eviction;
+pub mod expire;
 mod first;
 mod gate;
 mod inflight;
