@@ -230,3 +230,7 @@ pub const EVENT_AGAIN: Duration = Duration::from_secs(300);
 pub const EVENT_LIFE: Duration = Duration::from_secs(3600);
 /// Between two looks for Events that are to go.
 pub const EVENT_CHECK: Duration = Duration::from_secs(60);
+/// Streams of a forwarding connection that wait for their other half.
+pub const SPDY_HALVES: usize = 256;
+/// Bytes of an answer that counts as given once it is made.
+pub const SMALL_ANSWER: u64 = 64 << 10;

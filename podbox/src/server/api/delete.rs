@@ -31,6 +31,12 @@ impl DeleteOptions {
         DeleteOptions { deletion, uid: Some(uid.to_owned()), ..DeleteOptions::default() }
     }
 
+    /// Only the object of this uid, unless another is named already: a name may be another's by now.
+    pub fn only(self, uid: &str) -> DeleteOptions {
+        let uid = Some(self.uid.unwrap_or_else(|| uid.to_owned()));
+        DeleteOptions { uid, ..self }
+    }
+
     /// With the object's own grace; what it owns goes after it.
     pub fn background() -> DeleteOptions {
         let deletion = Deletion { grace_seconds: None, propagation: Some(Propagation::Background) };
@@ -229,10 +235,11 @@ impl Api {
         let mut gone = Vec::new();
         for entry in page.entries.iter().filter(|entry| filter.passes(entry)) {
             let one = call.at(&entry.key);
-            match self.delete(&one, options).await {
+            let listed = options.clone().only(object::uid(&read(entry)?));
+            match self.delete(&one, &listed).await {
                 Ok(_) => gone.push(Rendered::Entry(Arc::clone(entry))),
-                // It went meanwhile.
-                Err(error) if error.code == 404 => {}
+                // It went meanwhile, and perhaps another of its name came.
+                Err(error) if error.code == 404 || error.code == 409 && options.uid.is_none() => {}
                 Err(error) => return Err(error),
             }
         }

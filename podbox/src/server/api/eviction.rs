@@ -42,7 +42,7 @@ impl Api {
         if counts(&pod) {
             self.spend(call, &pod, options.is_dry()).await?;
         }
-        self.delete(call, &options).await?;
+        self.delete(call, &options.only(object::uid(&pod))).await?;
         let status =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         answer::plain(201, &status, call.media, &warnings)

@@ -262,7 +262,11 @@ impl Api {
         } else {
             self.part(call, body).await?
         };
-        Ok(inflight::held(answer, place))
+        // A small answer is there whole: whoever is slow to take it keeps nobody else from being answered.
+        match answer.body().size_hint().exact().is_some_and(|bytes| bytes <= limits::SMALL_ANSWER) {
+            true => Ok(answer),
+            false => Ok(inflight::held(answer, place)),
+        }
     }
 
     /// A request about objects themselves.

@@ -60,8 +60,10 @@ fn pair(stream: Stream, waiting: &mut Waiting) -> Option<(u16, Stream, Stream)> 
             Some((port, data, error))
         }
         _ => {
-            // One that never gets its other half is one of the connection's streams, which are counted.
-            waiting.insert(request, (is_data, stream));
+            // One that never gets its other half waits as long as its connection lasts, also after a reset.
+            if waiting.len() < limits::SPDY_HALVES {
+                waiting.insert(request, (is_data, stream));
+            }
             None
         }
     }
@@ -124,7 +126,8 @@ pub async fn serve_channels(socket: Socket, protocol: Protocol, ports: Vec<u16>,
     let mut connections = JoinSet::new();
     let mut to_ports = Vec::new();
     for (index, port) in (0u8..).zip(ports) {
-        let (sender, chunks) = mpsc::channel(limits::SPDY_QUEUE);
+        // A message may be large, and a pod may not read.
+        let (sender, chunks) = mpsc::channel(1);
         to_ports.push(sender);
         connections.spawn(channel(index * 2, port, chunks, frames.clone(), Arc::clone(&connect)));
     }
@@ -197,7 +200,12 @@ async fn channel(
                     }
                 }
             };
-            tokio::join!(send(chunks, to_pod), receive);
+            tokio::pin!(receive);
+            // A channel has no half end: the connection is over when the pod has said all it had to.
+            tokio::select! {
+                () = &mut receive => {}
+                () = send(chunks, to_pod) => receive.await,
+            }
         }
     }
 }
