@@ -285,13 +285,14 @@ impl Runtime for Engine {
     async fn remove(&self, container: &ContainerRef) -> Result<(), EngineError> {
         // One that is not there is removed.
         let Ok(tracked) = self.tracked(container) else { return Ok(()) };
+        // Another caller who takes it away holds this until all of it is gone: its pod's cgroup is not empty before.
+        let mut pump = tracked.pump.lock().await;
         match self.kill(container).await {
-            // Another caller was faster.
+            // That one was faster.
             Err(EngineError::NoContainer(_)) => return Ok(()),
             killed => killed?,
         }
         // What it wrote last may still be on its way to the log. A disk that stays full must not keep it.
-        let mut pump = tracked.pump.lock().await;
         if tokio::time::timeout(limits::LOG_REMOVE, pump.done()).await.is_err() {
             tracing::error!(%container, "its log could not be written to the end before it was removed");
         }

@@ -4,7 +4,7 @@
 use super::{EngineError, Options, Tracked, lock};
 use crate::api::attribution::Attribution;
 use crate::api::identity::{ContainerRef, PodRef, QosClass};
-use crate::sandbox::apply::Hands;
+use crate::sandbox::apply::{Hands, StepError};
 use crate::sandbox::cgroup::{self, CgroupError};
 use crate::sandbox::client::{Client, ClientError, Ending};
 use crate::sandbox::device::DevicePolicy;
@@ -13,7 +13,6 @@ use crate::sandbox::plan::{self, Facts};
 use crate::sandbox::record::{self, Label};
 use crate::sandbox::runtime::Started;
 use crate::sandbox::spec::{ContainerSpec, SandboxSpec};
-use crate::sandbox::step::Undo;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -85,7 +84,7 @@ impl Shared {
         let held = self.list()?;
         for label in held.iter().filter_map(|held| Label::parse(&held.label).ok()) {
             if label.container.pod == *pod {
-                left.extend(hands.undo(self.teardown(&label.container, label.qos)));
+                left.extend(self.teardown(&label.container, label.qos));
             }
         }
         left.extend(hands.undo(steps.iter().rev().filter_map(|step| step.inverse())));
@@ -97,9 +96,11 @@ impl Shared {
         Ok(())
     }
 
-    fn teardown(&self, container: &ContainerRef, qos: QosClass) -> Vec<Undo> {
+    /// Takes all of a container away, and forgets it only then; gives back what could not be done.
+    fn teardown(&self, container: &ContainerRef, qos: QosClass) -> Vec<StepError> {
+        let left = self.hands().undo(plan::container_teardown(container, qos, &self.facts));
         lock(&self.containers).remove(container);
-        plan::container_teardown(container, qos, &self.facts)
+        left
     }
 
     pub(super) fn launch(
@@ -128,7 +129,7 @@ impl Shared {
     }
 
     pub(super) fn take_away(&self, container: &ContainerRef, qos: QosClass) -> Result<(), EngineError> {
-        let left = self.hands().undo(self.teardown(container, qos));
+        let left = self.teardown(container, qos);
         if left.is_empty() {
             return Ok(());
         }
