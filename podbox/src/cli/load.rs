@@ -6,7 +6,7 @@ use crate::api::rules::{Rules, meta, names};
 use crate::api::{field, support};
 use crate::clock;
 use crate::node::record::PodRecord;
-use crate::pod::compose::Sources;
+use crate::pod::sources::Sources;
 use anyhow::{Context, anyhow, bail};
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;

@@ -3,10 +3,10 @@
 use crate::api::identity::PodRef;
 use crate::api::image::Image;
 use crate::api::images::PullPolicy;
-use crate::pod::compose::Sources;
 use crate::pod::desired;
 use crate::pod::observed::Observed;
 use crate::pod::plan::Shape;
+use crate::pod::sources::Sources;
 use crate::pod::status::{self, Facts};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,7 +1,7 @@
 //! The ConfigMaps and Secrets that a pod may refer to, out of the store.
 
 use crate::api::admission;
-use crate::pod::compose::Sources;
+use crate::pod::sources::Sources;
 use crate::store::Store;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use serde::de::DeserializeOwned;

@@ -3,15 +3,13 @@
 
 use super::observed::StartFailure;
 use super::resolver::{HostAlias, host_network_hosts, pod_hosts};
-use super::{environ, resources, volumes};
+use super::sources::{DEFAULT_NAMESPACE, Scope, Sources};
+use super::{environ, mounts, resources, volumes};
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::{Image, ImageConfig};
-use crate::sandbox::spec::{
-    ContainerSpec, Mount, MountSource, Network, SandboxSpec, Seccomp, Security, User,
-};
+use crate::sandbox::spec::{ContainerSpec, Network, SandboxSpec, Seccomp, Security, User};
 use ipnet::Ipv4Net;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret, VolumeMount};
-use std::collections::BTreeMap;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
@@ -34,104 +32,6 @@ pub struct NodeFacts {
     pub cpu_milli: u64,
     /// The node's memory in bytes.
     pub memory_bytes: u64,
-}
-
-/// What a ConfigMap or a Secret holds.
-#[derive(Clone, Default)]
-pub struct Entries {
-    /// Bytes by key.
-    pub entries: BTreeMap<String, Vec<u8>>,
-}
-
-impl std::fmt::Debug for Entries {
-    // The bytes may be a secret's.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.entries.keys()).finish()
-    }
-}
-
-/// The ConfigMaps and Secrets that pods may refer to, by namespace and name.
-#[derive(Clone, Debug, Default)]
-pub struct Sources {
-    config_maps: BTreeMap<(String, String), Entries>,
-    secrets: BTreeMap<(String, String), Entries>,
-    /// The pod's own token, under the key `token`.
-    token: Entries,
-}
-
-/// The namespace of an object that names none.
-pub const DEFAULT_NAMESPACE: &str = "default";
-
-type Metadata = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-fn key(metadata: &Metadata) -> (String, String) {
-    let namespace = metadata.namespace.as_deref().filter(|namespace| !namespace.is_empty());
-    (namespace.unwrap_or(DEFAULT_NAMESPACE).to_owned(), metadata.name.clone().unwrap_or_default())
-}
-
-impl Sources {
-    /// Adds a ConfigMap; one of the same name is replaced.
-    pub fn add_config_map(&mut self, map: &ConfigMap) {
-        let text = map.data.iter().flatten().map(|(key, text)| (key.clone(), text.clone().into_bytes()));
-        let binary = map.binary_data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
-        self.config_maps.insert(key(&map.metadata), Entries { entries: text.chain(binary).collect() });
-    }
-
-    /// Adds a Secret; one of the same name is replaced.
-    pub fn add_secret(&mut self, secret: &Secret) {
-        let data = secret.data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
-        let text = secret.string_data.iter().flatten();
-        let text = text.map(|(key, text)| (key.clone(), text.clone().into_bytes()));
-        self.secrets.insert(key(&secret.metadata), Entries { entries: data.chain(text).collect() });
-    }
-}
-
-const TOKEN: &str = "token";
-
-impl Sources {
-    /// Sets the token of the pod's service account.
-    pub fn set_token(&mut self, token: String) {
-        self.token.entries.insert(TOKEN.to_owned(), token.into_bytes());
-    }
-}
-
-/// The sources as a pod sees them: those of its namespace.
-#[derive(Clone, Copy, Debug)]
-pub struct Scope<'a> {
-    sources: &'a Sources,
-    /// The pod's namespace.
-    pub namespace: &'a str,
-}
-
-impl<'a> Scope<'a> {
-    /// A ConfigMap's entries; `None` if it is optional and not there.
-    pub fn config_map(&self, name: &str, optional: Option<bool>) -> Result<Option<&'a Entries>, String> {
-        found(&self.sources.config_maps, "configmap", self.namespace, name, optional)
-    }
-
-    /// The token of the pod's service account.
-    pub fn token(&self) -> Result<&'a [u8], String> {
-        let token = self.sources.token.entries.get(TOKEN).map(Vec::as_slice);
-        token.ok_or_else(|| "failed to fetch token: the API issued none".to_owned())
-    }
-
-    /// A Secret's entries; `None` if it is optional and not there.
-    pub fn secret(&self, name: &str, optional: Option<bool>) -> Result<Option<&'a Entries>, String> {
-        found(&self.sources.secrets, "secret", self.namespace, name, optional)
-    }
-}
-
-fn found<'a>(
-    all: &'a BTreeMap<(String, String), Entries>,
-    kind: &str,
-    namespace: &str,
-    name: &str,
-    optional: Option<bool>,
-) -> Result<Option<&'a Entries>, String> {
-    match all.get(&(namespace.to_owned(), name.to_owned())) {
-        None if optional != Some(true) => Err(format!("{kind} \"{name}\" not found")),
-        other => Ok(other),
-    }
 }
 
 /// What references are resolved against.
@@ -159,7 +59,7 @@ impl<'a> Context<'a> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
         let uid = pod.metadata.uid.as_deref().filter(|uid| !uid.is_empty());
         let uid = uid.ok_or_else(|| failure("CreateContainerError", "the pod has no uid"))?;
-        Ok(Context { pod, uid, scope: Scope { sources, namespace }, facts, address })
+        Ok(Context { pod, uid, scope: Scope::new(sources, namespace), facts, address })
     }
 
     fn spec(&self) -> Result<&'a PodSpec, StartFailure> {
@@ -177,7 +77,8 @@ fn failure(reason: &str, message: impl Into<String>) -> StartFailure {
     StartFailure { reason: reason.to_owned(), message: message.into() }
 }
 
-fn config_error(message: String) -> StartFailure {
+/// The configuration names what is not there.
+pub(super) fn config_error(message: String) -> StartFailure {
     failure("CreateContainerConfigError", message)
 }
 
@@ -265,7 +166,7 @@ pub fn container(
         env: environment(&image.config, &own, &hostname(spec, &run.pod.name)),
         cwd: own_dir.or(image_dir).unwrap_or("/").to_owned(),
         user: user(spec, container, &image.config)?,
-        mounts: mounts(spec, container, &own)?,
+        mounts: mounts::of_container(spec, container, &own)?,
         resources: resources::of_container(container),
         security: security(spec, container),
         oom_score_adj: resources::oom_score_adj(qos, container, facts.memory_bytes),
@@ -352,40 +253,4 @@ fn security(spec: &PodSpec, container: &Container) -> Security {
             _ => Seccomp::RuntimeDefault,
         },
     }
-}
-
-fn mounts(
-    spec: &PodSpec,
-    container: &Container,
-    own: &environ::Environment,
-) -> Result<Vec<Mount>, StartFailure> {
-    container.volume_mounts.iter().flatten().map(|mount| one_mount(spec, mount, own)).collect()
-}
-
-fn one_mount(spec: &PodSpec, mount: &VolumeMount, own: &environ::Environment) -> Result<Mount, StartFailure> {
-    let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name);
-    let volume = volume.ok_or_else(|| config_error(format!("volume {} not found", mount.name)))?;
-    let sub_path = match mount.sub_path_expr.as_deref().filter(|expr| !expr.is_empty()) {
-        Some(expr) => own.expand(expr),
-        None => mount.sub_path.clone().unwrap_or_default(),
-    };
-    // What a variable expands to was not seen by validation.
-    if sub_path.starts_with('/') || sub_path.split('/').any(|part| part == "..") {
-        return Err(config_error(format!("subPath {sub_path:?} of volume {} leaves it", mount.name)));
-    }
-    let source = match &volume.host_path {
-        Some(host) => MountSource::Host(PathBuf::from(&host.path)),
-        None => MountSource::Volume(volume.name.clone()),
-    };
-    let is_files = volume.config_map.is_some()
-        || volume.secret.is_some()
-        || volume.downward_api.is_some()
-        || volume.projected.is_some();
-    Ok(Mount {
-        source,
-        target: mount.mount_path.clone(),
-        sub_path,
-        // Upstream mounts volumes of files read-only, whatever the manifest says.
-        read_only: is_files || mount.read_only.unwrap_or(false),
-    })
 }

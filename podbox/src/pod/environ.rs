@@ -1,8 +1,9 @@
 //! A container's environment: the image's, envFrom, env, with `$(NAME)` expanded as Kubernetes does it.
 //! Pure; what a reference does not find is an error in upstream's words.
 
-use super::compose::{Context, Scope};
+use super::compose::Context;
 use super::resources;
+use super::sources::Scope;
 use crate::api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{
     Container, EnvFromSource, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,

@@ -1,8 +1,9 @@
 //! A pod's volumes: emptyDirs, and the files of configMap, secret, downwardAPI and projected volumes with
 //! their bytes. Pure; which volumes podbox has at all is `api::support`'s to say.
 
-use super::compose::{Context, Entries};
+use super::compose::Context;
 use super::environ;
+use super::sources::Entries;
 use crate::api::quantity::Quantity;
 use crate::sandbox::spec::{EmptyDir, FileVolume, VolumeFile};
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume, VolumeProjection};
@@ -143,7 +144,8 @@ fn file(path: &str, bytes: Vec<u8>, mode: i32) -> VolumeFile {
 mod tests {
     use super::*;
     use crate::api::admission;
-    use crate::pod::compose::{NodeFacts, Sources, sandbox};
+    use crate::pod::compose::{NodeFacts, sandbox};
+    use crate::pod::sources::Sources;
     use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
     use serde_json::json;
 
