@@ -7,7 +7,7 @@ use super::sources::{DEFAULT_NAMESPACE, Scope, Sources};
 use super::{environ, mounts, resources, volumes};
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::{Image, ImageConfig};
-use crate::sandbox::spec::{ContainerSpec, Network, SandboxSpec, Seccomp, Security, User};
+use crate::sandbox::spec::{ContainerSpec, Network, PidNamespace, SandboxSpec, Seccomp, Security, User};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use std::net::{IpAddr, Ipv4Addr};
@@ -169,6 +169,7 @@ pub fn container(
         mounts: mounts::of_container(spec, container, &own)?,
         resources: resources::of_container(container),
         security: security(spec, container),
+        pid: PidNamespace::Own,
         oom_score_adj: resources::oom_score_adj(qos, container, facts.memory_bytes),
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),

@@ -261,7 +261,9 @@ impl Runtime for Engine {
         let mut ending = tracked.ending.clone();
         let ended = ending.wait_for(Option::is_some).await.map(|end| *end);
         let Ok(Some(End { status, at })) = ended else { return Err(ClientError::Gone.into()) };
-        // Its pid namespace died with it, so nobody is left who could hold the pipes open.
+        // Where its pid namespace died with it nobody is left who could hold the pipes open; elsewhere others of its
+        // processes may go on, and a container ends as a whole.
+        cgroup::kill(&self.0.facts.container_cgroup(container, tracked.label.qos))?;
         tracked.pump.lock().await.done().await;
         Ok(Exited { status, at })
     }

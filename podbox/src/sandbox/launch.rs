@@ -18,6 +18,18 @@ pub enum Stdio {
     Terminal,
 }
 
+/// Where a container's processes have their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pids {
+    /// In a new namespace.
+    #[default]
+    New,
+    /// In the keeper's, which is the host's.
+    Host,
+    /// In that of something the keeper holds, by its key.
+    Of(String),
+}
+
 /// A container for the keeper to clone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Launch {
@@ -29,6 +41,8 @@ pub struct Launch {
     pub cgroup: PathBuf,
     /// Pinned namespaces it joins.
     pub join: Vec<PathBuf>,
+    /// Its PID namespace.
+    pub pids: Pids,
     /// Its root file system.
     pub root: Root,
     /// Bind mounts, in this order.

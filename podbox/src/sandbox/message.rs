@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 /// Of this protocol. A daemon talks only to a keeper of its own version.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// From the daemon.
 #[derive(Debug, Serialize, Deserialize)]

@@ -5,9 +5,9 @@
 //! enforce is in [`unenforced`].
 
 use super::caps::{CapSet, UnknownCapability};
-use super::launch::{Bind, Launch, Process, Root, Stdio};
+use super::launch::{Bind, Launch, Pids, Process, Root, Stdio};
 use super::runtime::Unenforced;
-use super::spec::{ContainerSpec, MountSource, Network, Resources, SandboxSpec, Seccomp};
+use super::spec::{ContainerSpec, MountSource, Network, PidNamespace, Resources, SandboxSpec, Seccomp};
 use super::step::{Setting, Step, Undo};
 use crate::api::identity::{ContainerRef, PodRef, QosClass};
 use std::collections::BTreeSet;
@@ -74,6 +74,12 @@ pub enum PlanError {
         /// Which.
         #[source]
         source: UnknownCapability,
+    },
+    /// The container whose processes it is to see does not run.
+    #[error("unable to find target container {target:?}: it does not run")]
+    Target {
+        /// That container.
+        target: String,
     },
     /// Without a command or layers there is nothing to run.
     #[error("container {0:?} has no command, and its image names none")]
@@ -142,6 +148,12 @@ impl Facts {
 /// The keeper's key of a container.
 pub fn launch_id(container: &ContainerRef) -> String {
     format!("{}/{}", container.pod.uid, container.key())
+}
+
+/// The keeper's key of the process that holds the PID namespace which a pod's containers share.
+pub fn shared_pids_id(pod: &PodRef) -> String {
+    // No container's: those end in the number of a run.
+    format!("{}/pids", pod.uid)
 }
 
 /// Steps that build a sandbox.
@@ -222,17 +234,19 @@ fn volumes<'a>(spec: &'a SandboxSpec, facts: &Facts) -> Result<Vec<Volume<'a>>, 
     Ok(all)
 }
 
-/// Steps that build and start a container of that sandbox; `label` is what the keeper hands back later.
+/// Steps that build and start a container of that sandbox; `label` is what the keeper hands back later, and `running`
+/// says which run of another container of the pod runs now.
 pub fn container(
     spec: &ContainerSpec,
     sandbox: &SandboxSpec,
     facts: &Facts,
     label: String,
+    running: impl Fn(&str) -> Option<ContainerRef>,
 ) -> Result<Vec<Step>, PlanError> {
     check_container(spec)?;
     let state = container_state(&spec.container, facts);
     let cgroup = facts.container_cgroup(&spec.container, spec.qos);
-    let launch = launch(spec, sandbox, facts, label)?;
+    let launch = Launch { pids: pids(spec, running)?, ..launch(spec, sandbox, facts, label)? };
     let mut steps = vec![
         Step::MakeDirectory { path: state.clone(), mode: 0o700 },
         Step::MakeDirectory { path: state.join("upper"), mode: 0o755 },
@@ -264,6 +278,18 @@ pub fn container_teardown(container: &ContainerRef, qos: QosClass, facts: &Facts
     ]
 }
 
+fn pids(spec: &ContainerSpec, running: impl Fn(&str) -> Option<ContainerRef>) -> Result<Pids, PlanError> {
+    Ok(match &spec.pid {
+        PidNamespace::Own => Pids::New,
+        PidNamespace::Host => Pids::Host,
+        PidNamespace::OfPod => Pids::Of(shared_pids_id(&spec.container.pod)),
+        PidNamespace::OfContainer(target) => {
+            let run = running(target).ok_or_else(|| PlanError::Target { target: target.clone() })?;
+            Pids::Of(launch_id(&run))
+        }
+    })
+}
+
 fn container_state(container: &ContainerRef, facts: &Facts) -> PathBuf {
     facts.pod_state(&container.pod).join(container.key())
 }
@@ -283,6 +309,7 @@ fn launch(
         label,
         cgroup: facts.container_cgroup(&spec.container, spec.qos),
         join: own_network.into_iter().chain(["ipc", "uts"]).map(|name| namespaces.join(name)).collect(),
+        pids: Pids::default(),
         root: Root {
             target: facts.root_target(),
             layers: spec.layers.clone(),

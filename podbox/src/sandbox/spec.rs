@@ -134,6 +134,8 @@ pub struct ContainerSpec {
     pub resources: Resources,
     /// What it may do.
     pub security: Security,
+    /// Whose processes it sees.
+    pub pid: PidNamespace,
     /// oom_score_adj, by QoS as the kubelet sets it.
     pub oom_score_adj: i32,
     /// Keep stdin open; otherwise it is /dev/null.
@@ -144,6 +146,20 @@ pub struct ContainerSpec {
     pub tty: bool,
     /// Where its log file goes (CRI format): `…/NAMESPACE_POD_UID/CONTAINER/ATTEMPT.log`.
     pub log_path: PathBuf,
+}
+
+/// Which PID namespace a container runs in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PidNamespace {
+    /// One of its own: its program is PID 1 there, and everything in it ends with that.
+    #[default]
+    Own,
+    /// The host's.
+    Host,
+    /// That of the pod's container of this name, which has to run.
+    OfContainer(String),
+    /// The one that the pod's containers share.
+    OfPod,
 }
 
 /// Who a container runs as.

@@ -2,7 +2,9 @@
 
 use crate::host::{ask, exec, isolated};
 use podbox::sandbox::runtime::{ExecSpec, ExitStatus, Runtime};
-use podbox::sandbox::spec::{EmptyDir, FileVolume, Mount, MountSource, Security, User, VolumeFile};
+use podbox::sandbox::spec::{
+    ContainerSpec, EmptyDir, FileVolume, Mount, MountSource, PidNamespace, Security, User, VolumeFile,
+};
 use std::time::Duration;
 
 #[test]
@@ -20,6 +22,38 @@ fn a_container_runs_and_its_exit_code_and_output_are_had() {
             assert!(log.contains(line), "{line:?} is not in {log:?}");
         }
         engine.remove(&spec.container).await.unwrap();
+        engine.remove_sandbox(&pod.pod).await.unwrap();
+        assert_eq!(host.left(), Vec::<String>::new());
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_container_in_anothers_pid_namespace_sees_its_processes_and_leaves_none_behind() {
+    isolated("a_container_in_anothers_pid_namespace", |host| async move {
+        let engine = host.engine().await;
+        let pod = host.pod("debugged");
+        engine.create_sandbox(&pod).await.unwrap();
+        let app = host.script(&pod, "app", "trap 'exit 3' USR1; while :; do sleep 1; done");
+        let beside = |name: &str, script: &str| {
+            let pid = PidNamespace::OfContainer("app".into());
+            ContainerSpec { pid, ..host.script(&pod, name, script) }
+        };
+        let early = engine.start(&beside("early", "true")).await.unwrap_err();
+        let reason = std::error::Error::source(&early).unwrap().to_string();
+        assert_eq!(reason, "unable to find target container \"app\": it does not run");
+        engine.start(&app).await.unwrap();
+        // What it leaves running holds its output open, and ends with it nevertheless.
+        let look = beside("look", "tr '\\0' ' ' < /proc/1/cmdline; ls -d /proc/$$; sleep 1000 & exit 5");
+        engine.start(&look).await.unwrap();
+        assert_eq!(engine.wait(&look.container).await.unwrap().status, ExitStatus::Code(5));
+        assert!(host.log(&look).contains("trap 'exit 3'"), "{}", host.log(&look));
+        assert!(!ask(&engine, &app, "ps").await.contains("sleep 1000"));
+        // It ends with the one whose namespace it is in.
+        let debugger = beside("debugger", "kill -USR1 1; sleep 1000");
+        engine.start(&debugger).await.unwrap();
+        assert_eq!(engine.wait(&app.container).await.unwrap().status, ExitStatus::Code(3));
+        assert_eq!(engine.wait(&debugger.container).await.unwrap().status, ExitStatus::Signal(9));
         engine.remove_sandbox(&pod.pod).await.unwrap();
         assert_eq!(host.left(), Vec::<String>::new());
         engine.close().await.unwrap();

@@ -7,7 +7,7 @@ use podbox::api::identity::{ContainerRef, PodRef, QosClass};
 use podbox::config::Config;
 use podbox::sandbox::engine::{Engine, Options};
 use podbox::sandbox::runtime::{ExecResult, ExecSpec, Runtime};
-use podbox::sandbox::spec::{ContainerSpec, Network, Resources, SandboxSpec, Security, User};
+use podbox::sandbox::spec::{ContainerSpec, Network, PidNamespace, Resources, SandboxSpec, Security, User};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -165,6 +165,7 @@ impl Host {
             mounts: vec![],
             resources: Resources::default(),
             security: Security::default(),
+            pid: PidNamespace::Own,
             oom_score_adj: 900,
             stdin: false,
             stdin_once: false,

@@ -103,6 +103,15 @@ impl Shared {
         left
     }
 
+    /// The run of a container that runs now.
+    pub(super) fn running(&self, pod: &PodRef, name: &str) -> Option<ContainerRef> {
+        let containers = lock(&self.containers);
+        let mut runs = containers.iter().filter(|(container, tracked)| {
+            container.pod == *pod && container.name == name && tracked.ending.borrow().is_none()
+        });
+        runs.next_back().map(|(container, _)| container.clone())
+    }
+
     pub(super) fn launch(
         &self,
         spec: &ContainerSpec,
@@ -111,8 +120,9 @@ impl Shared {
         let sandbox = lock(&self.sandboxes).get(&container.pod).cloned();
         let sandbox = sandbox.ok_or_else(|| EngineError::NoSandbox(container.pod.clone()))?;
         let label = Label::of(spec).text();
-        let steps = plan::container(spec, &sandbox, &self.facts, label)
-            .map_err(|source| EngineError::Plan { subject: container.to_string(), source })?;
+        let steps =
+            plan::container(spec, &sandbox, &self.facts, label, |name| self.running(&container.pod, name))
+                .map_err(|source| EngineError::Plan { subject: container.to_string(), source })?;
         let id = plan::launch_id(container);
         let ending = self.keeper.watch(&id);
         let applied = self.hands().apply(&steps);

@@ -23,11 +23,7 @@ impl Engine {
 
     /// The run of a container that runs now.
     pub fn running(&self, pod: &PodRef, name: &str) -> Option<ContainerRef> {
-        let containers = lock(&self.0.containers);
-        let mut runs = containers.iter().filter(|(container, tracked)| {
-            container.pod == *pod && container.name == name && tracked.ending.borrow().is_none()
-        });
-        runs.next_back().map(|(container, _)| container.clone())
+        self.0.running(pod, name)
     }
 
     /// Starts a command with streams; returns once its program runs.

@@ -4,7 +4,7 @@ use super::KeeperError;
 use super::connection::Connection;
 use super::process::{Child, Kind, Phase};
 use super::spawn::{SpawnError, Spawner};
-use crate::sandbox::launch::{ExecLaunch, Launch};
+use crate::sandbox::launch::{ExecLaunch, Launch, Pids};
 use crate::sandbox::message::{Answer, Body, Failure, FromKeeper, Held, Request, VERSION};
 use crate::sandbox::sys;
 use crate::sandbox::wire::WireError;
@@ -183,7 +183,11 @@ impl Keeper {
     fn start(&mut self, launch: Launch, asked: (u64, u64)) -> Outcome {
         self.admit(&launch.id)?;
         let id = launch.id.clone();
-        let child = self.spawner.container(launch, asked)?;
+        let beside = match &launch.pids {
+            Pids::Of(other) => Some(self.children.get(other).ok_or_else(|| unknown(other))?),
+            Pids::New | Pids::Host => None,
+        };
+        let child = self.spawner.container(launch, beside, asked)?;
         self.hold(id, child);
         Ok(None)
     }

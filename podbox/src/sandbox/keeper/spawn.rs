@@ -6,7 +6,7 @@ use super::stdio;
 use crate::clock;
 use crate::sandbox::caps::CapSet;
 use crate::sandbox::init::{self, Inherited};
-use crate::sandbox::launch::{ExecLaunch, Launch, Process, Stdio};
+use crate::sandbox::launch::{ExecLaunch, Launch, Pids, Process, Stdio};
 use crate::sandbox::message::{Context, Failure};
 use crate::sandbox::{seccomp, sys};
 use nix::fcntl::OFlag;
@@ -58,15 +58,23 @@ impl Spawner {
         Ok(Spawner { null, own_pids, last_cap, nofile, filters: BTreeMap::new() })
     }
 
-    /// Clones a container's first process.
-    pub fn container(&mut self, launch: Launch, asked: (u64, u64)) -> Result<Child, SpawnError> {
+    /// Clones a container's first process; `beside` is the one whose PID namespace it shares.
+    pub fn container(
+        &mut self,
+        launch: Launch,
+        beside: Option<&Child>,
+        asked: (u64, u64),
+    ) -> Result<Child, SpawnError> {
         let (ours, theirs) = stdio::make(launch.stdio)?;
         let filter = self.filter(&launch.process)?;
         let cgroup = open_cgroup(&launch.cgroup)?;
         let (report, told) = report_pipe()?;
-        let flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
-        // SAFETY: the keeper has one thread.
-        match unsafe { sys::clone3(flags, cgroup.as_fd()) }.at("clone", launch.id.clone())? {
+        let flags = match launch.pids {
+            Pids::New => libc::CLONE_NEWPID | libc::CLONE_NEWNS,
+            Pids::Host | Pids::Of(_) => libc::CLONE_NEWNS,
+        };
+        let beside = beside.map(|child| child.pidfd.as_fd());
+        match self.clone(&launch.id, beside, flags, cgroup.as_fd())? {
             sys::Cloned::Child => {
                 let stdin = theirs.stdin.as_ref().map_or(self.null.as_fd(), AsFd::as_fd);
                 let stdio = [stdin, theirs.stdout.as_fd(), theirs.stderr.as_fd()];
@@ -107,24 +115,38 @@ impl Spawner {
         };
         let cgroup = open_cgroup(&launch.cgroup)?;
         let (report, told) = report_pipe()?;
-        // A pid namespace is entered by children only, so the keeper steps in, clones, and steps out: this
-        // saves the second clone that every other way of joining costs.
-        setns(&container.pidfd, CloneFlags::CLONE_NEWPID).at("join", "the container's pid namespace")?;
-        // SAFETY: the keeper has one thread.
-        let cloned = unsafe { sys::clone3(0, cgroup.as_fd()) };
-        if let Ok(sys::Cloned::Child) = cloned {
-            let inherited = self.inherited(stdio, console, filter.as_deref());
-            let failure = init::exec(container.pidfd.as_fd(), process, &launch.args, cwd, &inherited);
-            init::report(&failure, told)
-        }
-        let home = setns(&self.own_pids, CloneFlags::CLONE_NEWPID);
-        home.map_err(|error| SpawnError::Fatal(KeeperError::Astray(error)))?;
-        match cloned.at("clone", launch.id.clone())? {
+        match self.clone(&launch.id, Some(container.pidfd.as_fd()), 0, cgroup.as_fd())? {
+            sys::Cloned::Child => {
+                let inherited = self.inherited(stdio, console, filter.as_deref());
+                let failure = init::exec(container.pidfd.as_fd(), process, &launch.args, cwd, &inherited);
+                init::report(&failure, told)
+            }
             sys::Cloned::Parent(pid, pidfd) => {
                 Ok(starting(pid, pidfd, String::new(), Kind::Command, report, asked))
             }
-            sys::Cloned::Child => sys::exit_now(127),
         }
+    }
+
+    /// Clones, into the PID namespace of the process `beside` if there is one.
+    fn clone(
+        &self,
+        id: &str,
+        beside: Option<BorrowedFd<'_>>,
+        flags: i32,
+        cgroup: BorrowedFd<'_>,
+    ) -> Result<sys::Cloned, SpawnError> {
+        if let Some(process) = beside {
+            // Such a namespace is entered by children only, so the keeper steps in, clones, and steps out: this saves
+            // the second clone that every other way of joining costs.
+            setns(process, CloneFlags::CLONE_NEWPID).at("join", "the container's pid namespace")?;
+        }
+        // SAFETY: the keeper has one thread.
+        let cloned = unsafe { sys::clone3(flags, cgroup) };
+        if beside.is_some() && !matches!(cloned, Ok(sys::Cloned::Child)) {
+            let home = setns(&self.own_pids, CloneFlags::CLONE_NEWPID);
+            home.map_err(|error| SpawnError::Fatal(KeeperError::Astray(error)))?;
+        }
+        Ok(cloned.at("clone", id)?)
     }
 
     fn inherited<'a>(

@@ -57,6 +57,7 @@ fn app(mounts: Vec<Mount>) -> ContainerSpec {
         mounts,
         resources: Resources::default(),
         security: Security::default(),
+        pid: PidNamespace::Own,
         oom_score_adj: 0,
         stdin: false,
         stdin_once: false,
@@ -100,7 +101,7 @@ fn a_sandbox_is_these_steps() {
 fn a_container_is_these_steps_and_its_teardown_their_inverses() {
     let facts = facts(&[]);
     let spec = app(vec![]);
-    let steps = container(&spec, &pod(), &facts, String::new()).unwrap();
+    let steps = container(&spec, &pod(), &facts, String::new(), |_| None).unwrap();
     let expected = [
         "make-directory /state/pods/u1/app-2",
         "make-directory /state/pods/u1/app-2/upper",
@@ -141,7 +142,7 @@ fn limits_are_written_where_the_host_can_and_named_where_it_cannot() {
 #[test]
 fn mounts_come_outermost_first_and_may_replace_the_pods_own() {
     let mounts = vec![volume("key", "/data/deep/key"), volume("data", "/data"), volume("data", "/etc/hosts")];
-    let steps = container(&app(mounts), &pod(), &facts(&[]), String::new()).unwrap();
+    let steps = container(&app(mounts), &pod(), &facts(&[]), String::new(), |_| None).unwrap();
     let Some(Step::Launch(launch)) = steps.last() else { panic!("no launch in {steps:?}") };
     let targets: Vec<_> = launch.binds.iter().map(|bind| bind.target.as_str()).collect();
     assert_eq!(
@@ -163,8 +164,9 @@ fn specs_that_would_leave_their_place_are_refused() {
         let text = refused(&|s| s.file_volumes[0].files[0].path = path.into());
         assert_eq!(text, format!("volume \"key\": {path:?} leads out of the volume"));
     }
-    let container_error =
-        |spec: ContainerSpec| container(&spec, &pod(), &facts(&[]), String::new()).unwrap_err().to_string();
+    let container_error = |spec: ContainerSpec| {
+        container(&spec, &pod(), &facts(&[]), String::new(), |_| None).unwrap_err().to_string()
+    };
     assert_eq!(
         container_error(app(vec![volume("none", "/x")])),
         "container \"app\" mounts volume \"none\", which its pod does not have"
@@ -173,4 +175,22 @@ fn specs_that_would_leave_their_place_are_refused() {
         container_error(app(vec![volume("data", "x")])),
         "container \"app\": \"x\" is not an absolute path"
     );
+}
+
+#[test]
+fn a_container_joins_the_pid_namespace_of_the_run_that_there_is() {
+    let pids = |pid: PidNamespace| {
+        let spec = ContainerSpec { pid, ..app(vec![]) };
+        let run = |name: &str| {
+            (name == "web").then(|| ContainerRef { pod: pod().pod, name: name.into(), attempt: 3 })
+        };
+        let steps = container(&spec, &pod(), &facts(&[]), String::new(), run)?;
+        let Some(Step::Launch(launch)) = steps.last() else { panic!("no launch in {steps:?}") };
+        Ok::<_, PlanError>(launch.pids.clone())
+    };
+    assert_eq!(pids(PidNamespace::Own), Ok(Pids::New));
+    assert_eq!(pids(PidNamespace::OfContainer("web".into())), Ok(Pids::Of("u1/web-3".into())));
+    assert_eq!(pids(PidNamespace::OfPod), Ok(Pids::Of("u1/pids".into())));
+    let error = pids(PidNamespace::OfContainer("gone".into())).unwrap_err().to_string();
+    assert_eq!(error, "unable to find target container \"gone\": it does not run");
 }
