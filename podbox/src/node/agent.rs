@@ -3,12 +3,14 @@
 //! It knows no pod's state; whoever wants it watches [`Node::views`](super::Node::views).
 
 use super::Node;
+use super::change::{Publisher, Versions};
 use super::record::PodRecord;
 use super::worker::Worker;
 use crate::api::identity::PodRef;
 use crate::api::images::Images;
 use crate::pod::memory::Memory;
 use crate::sandbox::runtime::Runtime;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +21,16 @@ use tokio::task::JoinSet;
 pub struct Agent<R, I> {
     node: Arc<Node<R, I>>,
     workers: JoinSet<String>,
-    /// The end of each pod, by uid: none, or the grace period to use (`None` inside: the pod's own).
-    orders: BTreeMap<String, watch::Sender<Option<Duration>>>,
+    /// What each pod's worker is told, by the pod's uid.
+    orders: BTreeMap<String, Orders>,
+}
+
+/// What a worker is told.
+struct Orders {
+    /// The pod's end: none, or the grace period to use (`None` inside: the pod's own).
+    end: watch::Sender<Option<Duration>>,
+    /// What the pod has become.
+    versions: Publisher,
 }
 
 impl<R: Runtime, I: Images> Agent<R, I> {
@@ -40,13 +50,26 @@ impl<R: Runtime, I: Images> Agent<R, I> {
         if self.orders.contains_key(&uid) {
             return;
         }
-        let order = watch::Sender::new(None);
-        let worker = Worker::new(Arc::clone(&self.node), Arc::new(pod), order.subscribe(), memory);
-        self.orders.insert(uid.clone(), order);
+        let orders = Orders { end: watch::Sender::new(None), versions: Publisher::new(pod) };
+        let (versions, end) = (orders.versions.watch(), orders.end.subscribe());
+        let worker = Worker::new(Arc::clone(&self.node), versions, end, memory);
+        self.orders.insert(uid.clone(), orders);
         self.workers.spawn(async move {
             worker.run().await;
             uid
         });
+    }
+
+    /// Tells a pod's worker of what the API has of it now.
+    pub fn change(&self, uid: &str, stored: &Value) {
+        if let Some(orders) = self.orders.get(uid) {
+            orders.versions.offer(stored);
+        }
+    }
+
+    /// What a pod that runs here becomes.
+    pub fn versions(&self, uid: &str) -> Option<Versions> {
+        self.orders.get(uid).map(|orders| orders.versions.watch())
     }
 
     /// Whether a pod runs here.
@@ -74,15 +97,15 @@ impl<R: Runtime, I: Images> Agent<R, I> {
 
     /// Ends every pod: each within its own grace period, or within `grace` if that is given.
     pub fn terminate(&self, grace: Option<Duration>) {
-        self.orders.values().for_each(|order| {
-            order.send_replace(grace);
+        self.orders.values().for_each(|orders| {
+            orders.end.send_replace(grace);
         });
     }
 
     /// Ends one pod within `grace`. A later order can only hasten it.
     pub fn terminate_pod(&self, uid: &str, grace: Duration) {
-        if let Some(order) = self.orders.get(uid) {
-            order.send_replace(Some(grace));
+        if let Some(orders) = self.orders.get(uid) {
+            orders.end.send_replace(Some(grace));
         }
     }
 

@@ -155,6 +155,8 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         let new = !self.agent.has(&uid) && !self.ended.contains(&uid);
         if new && (self.memories.contains_key(&uid) || !deleting && !over(&pod)) {
             self.accept(&at, &uid, pod).await;
+        } else {
+            self.agent.change(&uid, &pod);
         }
         match (deleting, self.agent.has(&uid)) {
             (true, true) => self.agent.terminate_pod(&uid, grace),
@@ -229,6 +231,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         let set = |pod: &mut Value| {
             if object::uid(pod) == uid {
                 merge_status(pod, &status, now);
+                pod["status"]["observedGeneration"] = object::generation(pod).into();
             }
         };
         if let Err(error) = self.objects.update_status(at, set).await {

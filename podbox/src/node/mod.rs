@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod bound;
+pub mod change;
 pub mod checkpoint;
 pub mod events;
 pub mod facts;

@@ -38,6 +38,11 @@ impl PodRecord {
         PodRecord { pod, manifest, sources, shape, accepted }
     }
 
+    /// The same pod, as a later version of its manifest has it.
+    pub fn next(&self, manifest: Pod) -> PodRecord {
+        PodRecord::new(self.pod.clone(), manifest, Arc::clone(&self.sources), self.accepted)
+    }
+
     /// It shares the host's network namespace.
     pub fn host_network(&self) -> bool {
         self.manifest.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
@@ -65,7 +70,13 @@ impl PodRecord {
         let images =
             self.containers().map(|c| (c.name.clone(), c.image.clone().unwrap_or_default())).collect();
         let facts = Facts { pod: self.pod.clone(), host, ip, accepted: self.accepted, images };
-        status::status(&self.shape, seen, &facts, now)
+        let mut status = status::status(&self.shape, seen, &facts, now);
+        // What was derived from this version says so.
+        status.observed_generation = self.manifest.metadata.generation;
+        for condition in status.conditions.iter_mut().flatten() {
+            condition.observed_generation = status.observed_generation;
+        }
+        status
     }
 
     /// Every container, init containers first.

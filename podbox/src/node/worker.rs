@@ -12,6 +12,7 @@
 //! pod's [`Memory`] on file, so that a later daemon does not either.
 
 use super::Node;
+use super::change::Versions;
 use super::record::PodRecord;
 use super::view::PodView;
 use crate::api::error::chain;
@@ -52,6 +53,7 @@ type Step = Pin<Box<dyn Future<Output = Report> + Send>>;
 enum Event {
     Report(Box<Report>),
     Terminate(Duration),
+    Changed,
     Due,
 }
 
@@ -71,6 +73,8 @@ pub struct Worker<R, I> {
     saved: Option<Memory>,
     /// Runs that an earlier daemon started: for a while nobody watched them.
     adopted: BTreeSet<ContainerRef>,
+    /// What the pod has become.
+    versions: Versions,
     /// Set once to the grace period when the pod is to end.
     orders: watch::Receiver<Option<Duration>>,
     accepted: Instant,
@@ -82,13 +86,15 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     /// A worker for a pod that is not on the node yet, or that goes on from what an earlier daemon remembered.
     pub fn new(
         node: Arc<Node<R, I>>,
-        pod: Arc<PodRecord>,
+        mut versions: Versions,
         orders: watch::Receiver<Option<Duration>>,
         memory: Option<Memory>,
     ) -> Self {
+        let pod = Arc::clone(&versions.borrow_and_update());
         let mut worker = Worker {
             node,
             pod,
+            versions,
             seen: Observed::default(),
             told: Observed::default(),
             images: BTreeMap::new(),
@@ -154,6 +160,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
                 let grace = self.orders.borrow_and_update().unwrap_or(self.pod.shape.grace);
                 Event::Terminate(grace)
             }
+            Ok(()) = self.versions.changed() => Event::Changed,
             Some(done) = self.tasks.join_next() => {
                 Event::Report(Box::new(done.expect("a step's task neither panics nor is aborted")))
             }
@@ -166,6 +173,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         match event {
             Event::Due => {}
             Event::Terminate(grace) => self.terminate(grace, now),
+            Event::Changed => self.pod = Arc::clone(&self.versions.borrow_and_update()),
             Event::Report(report) => self.note(*report, now),
         }
     }
