@@ -42,9 +42,12 @@ pub fn program(test: &str, name: &str) -> Option<()> {
 }
 
 /// The host itself, for tests of what no kernel changes: a virtual machine without hardware support takes many times
-/// as long for them.
+/// as long for them. The tool learns it on the host, by a line, and does not start them in a machine at all.
 pub fn host(test: &str) -> Option<()> {
     let in_machine = std::env::var("PODBOX_TEST_LEVEL").is_ok_and(|level| level == "vm");
+    if !in_machine {
+        writeln!(std::io::stderr(), "HOST ONLY {test}").ok();
+    }
     when(!in_machine, test, "it asks nothing of the kernel, and ran on the host")
 }
 

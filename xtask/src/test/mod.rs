@@ -1,20 +1,30 @@
-//! `cargo xtask test`: everything that must hold. Ends with a table of what ran, what was skipped and why, and one plain
-//! line with the sums; its status tells whether all is well.
+//! `cargo xtask test`: everything that must hold. Tells each test's outcome and time as it comes, and ends with tables of
+//! what ran, what was slowest, what was skipped and why, and one plain line with the sums; its status tells whether all is
+//! well.
 //!
-//! A step that fails doesn't keep the others from running, except that nothing is run that doesn't build.
+//! A step that fails doesn't keep the others from running, except that nothing is run that doesn't build. The host's
+//! tests run before the machines', and the two machines beside each other where they fit: without KVM each is one busy
+//! thread.
 
+mod isolated;
+mod line;
+mod machine;
 mod report;
 mod stages;
 mod suite;
+mod took;
 
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, Result};
 
 use crate::setup::{self, Need};
 use crate::{image, tidy, vm, workspace};
 use report::{Outcome, Report};
-use stages::Binary;
+use stages::Built;
+use suite::{HOST, Test};
+use took::Took;
 
 /// `cargo xtask test`.
 #[derive(clap::Args, Debug)]
@@ -36,64 +46,104 @@ pub struct Args {
 /// Runs the verb; returns its exit status.
 pub fn main(args: &Args) -> Result<i32> {
     if let Some(list) = &args.inside {
-        return suite::inside(list);
+        return machine::inside(list);
     }
-    let mut report = Report::default();
-    prepare(&mut report)?;
+    let report = Report::default();
+    prepare(&report)?;
     if !args.privileged {
-        checks(&mut report);
+        checks(&report);
     }
-    match stages::build() {
-        Ok(binaries) => {
-            privileged(&binaries, args, &mut report);
+    let mut built = None;
+    report.step("build", "programs and tests", || stages::build().map(|all| built = Some(all)));
+    if let Some(built) = built {
+        if !args.privileged {
+            units(&built, &report);
         }
-        Err(error) => report.add("build", "tests", Outcome::failed(&error)),
+        privileged(&built, args, &report);
     }
     Ok(report.close())
 }
 
 /// What must be there before anything can run.
-fn prepare(report: &mut Report) -> Result<()> {
+fn prepare(report: &Report) -> Result<()> {
     let mut needs = vec![Need::Build, Need::Image, Need::Peers];
     needs.extend(vm::SERIES.iter().map(|series| Need::Vm(series)));
     setup::ensure(&needs)?;
-    report.step("image", "built", || image::ensure().map(drop));
+    report.step("image", "the test image", || image::ensure().map(drop));
     Ok(())
 }
 
-/// Format, lints, the house rules, and the unit tests.
-fn checks(report: &mut Report) {
+/// Format, the house rules, and lints.
+fn checks(report: &Report) {
     let cargo = |words: &[&str]| {
         let mut cargo = workspace::cargo();
         cargo.args(words);
         cargo
     };
     report.step("fmt", "format", || workspace::run(&mut cargo(&["fmt", "--all", "--check"])));
-    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-    report.step("clippy", "lints", || workspace::run(&mut cargo(&clippy)));
     report.step("tidy", "house rules", tidy::main);
-    stages::cargo_test("unit", &["--workspace", "--lib", "--bins"], report);
-    stages::cargo_test(
-        "vm-tool",
-        &["--package", "xtask", "--bins", "--", "--ignored", "--test-threads=1"],
-        report,
-    );
+    let clippy = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    report.step("clippy", "lints", || workspace::run(&mut cargo(&clippy)));
+}
+
+/// The unit tests, and those of the machines that boot some.
+fn units(built: &Built, report: &Report) {
+    let run = |stage: &str, only: Option<&str>, words: &[&str]| {
+        let wanted = built.unit.iter().filter(|(binary, _)| only.is_none_or(|name| binary.name == name));
+        report.stage(stage, || {
+            wanted.for_each(|(binary, package)| stages::unit(stage, binary, package, words, report));
+        });
+    };
+    run("unit", None, &[]);
+    run("vm-tool", Some("xtask"), &["--ignored", "--test-threads=1"]);
 }
 
 /// The privileged tests on this kernel and in the machines.
-fn privileged(binaries: &[Binary], args: &Args, report: &mut Report) {
+fn privileged(built: &Built, args: &Args, report: &Report) {
+    let mut tests = match suite::find(&built.privileged, &args.filter) {
+        Ok(tests) => tests,
+        Err(error) => return report.add(HOST, "tests", Outcome::failed(&error), Took::default()),
+    };
+    let mut host_only = Vec::new();
     if workspace::is_root() {
-        suite::run("host", binaries, &args.filter, report);
+        host_only = report.stage(HOST, || suite::run(HOST, &tests, 1, report));
     } else {
-        report.add("host", "privileged tests", Outcome::Skipped("they need root".to_owned()));
+        report.skip(HOST, &names(&tests), "they need root");
+    }
+    if args.no_vm {
+        return vm::SERIES.iter().for_each(|series| report.skip(series, &names(&tests), "--no-vm"));
     }
     for series in vm::SERIES {
-        if args.no_vm {
-            report.add(series, "privileged tests", Outcome::Skipped("--no-vm".to_owned()));
-        } else if let Err(error) = suite::in_vm(series, binaries, &args.filter, report) {
-            report.add(series, "machine", Outcome::failed(&error));
-        }
+        report.skip(series, &host_only, "they ask nothing of the kernel, and ran on the host");
     }
+    tests.retain(|test| !host_only.contains(&test.full_name()));
+    if !tests.is_empty() {
+        machines(&tests, report);
+    }
+}
+
+fn names(tests: &[Test]) -> Vec<String> {
+    tests.iter().map(Test::full_name).collect()
+}
+
+/// The tests in a machine of each series, at once where that fits.
+fn machines(tests: &[Test], report: &Report) {
+    let run = |series: &str| {
+        if let Err(error) = report.stage(series, || machine::run(series, tests, report)) {
+            report.add(series, "machine", Outcome::failed(&error), Took::default());
+        }
+    };
+    if !machine::two_fit() {
+        return vm::SERIES.iter().for_each(|series| run(series));
+    }
+    if let Err(error) = vm::heed_signals() {
+        return report.add("machines", "signals", Outcome::failed(&error), Took::default());
+    }
+    thread::scope(|scope| {
+        for series in vm::SERIES {
+            scope.spawn(|| run(series));
+        }
+    });
 }
 
 /// The kernel that `host` stands for.

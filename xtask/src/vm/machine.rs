@@ -47,16 +47,19 @@ pub struct Boot<'a> {
     pub console: &'a Path,
     /// How the processor is had.
     pub accel: Accel,
-    /// What gets a copy of the command's standard output.
-    pub copy: Option<&'a File>,
+    /// Where the command's standard output goes, if not to ours.
+    pub output: Option<&'a File>,
 }
 
 /// Boots a machine, runs the job, and returns how that ended; nothing of the machine is left.
 pub fn run(request: &Request, boot: &Boot<'_>, job: &Job) -> Result<End> {
     super::signals::block()?;
     let (sender, events) = channel();
-    let copy = boot.copy.map(File::try_clone).transpose().context("cannot copy the output")?;
-    stream::copy(&job.socket("stdout"), &job.mark, Both(io::stdout(), copy), sender.clone())?;
+    let output: Box<dyn io::Write + Send> = match boot.output {
+        Some(file) => Box::new(file.try_clone().context("cannot hand on the output")?),
+        None => Box::new(io::stdout()),
+    };
+    stream::copy(&job.socket("stdout"), &job.mark, output, sender.clone())?;
     stream::copy(&job.socket("stderr"), &job.mark, io::stderr(), sender.clone())?;
     stream::control(&job.socket("control"), sender.clone())?;
     super::signals::forward(sender);
@@ -76,7 +79,7 @@ pub fn run(request: &Request, boot: &Boot<'_>, job: &Job) -> Result<End> {
         run_limit: request.timeout,
     };
     let end = watch.until_end(&events);
-    super::signals::stop();
+    drop(events);
     watch.qemu.kill().ok();
     watch.qemu.wait().context("cannot wait for qemu")?;
     Ok(end)
@@ -125,24 +128,6 @@ fn qemu(request: &Request, boot: &Boot<'_>, job: &Job) -> Result<Command> {
 /// `path` inside one of qemu's comma-separated options.
 fn comma(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
-}
-
-/// Standard output, and a file that gets a copy.
-struct Both(io::Stdout, Option<File>);
-
-impl io::Write for Both {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(copy) = &mut self.1 {
-            copy.write_all(bytes)?;
-        }
-        // Nobody may be reading ours; the copy still counts.
-        self.0.write_all(bytes).ok();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
 }
 
 /// The state of the loop.

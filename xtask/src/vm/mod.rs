@@ -130,18 +130,24 @@ pub fn run(request: &Request) -> Result<i32> {
     boot(request, None)
 }
 
-/// As [`run`], with a copy of the command's standard output in `copy`.
-pub fn run_into(request: &Request, copy: File) -> Result<i32> {
-    boot(request, Some(&copy))
+/// As [`run`], with the command's standard output in `output` instead of ours; several machines may run at once so, if
+/// [`heed_signals`] was called first.
+pub fn run_into(request: &Request, output: File) -> Result<i32> {
+    boot(request, Some(&output))
 }
 
-fn boot(request: &Request, copy: Option<&File>) -> Result<i32> {
+/// Makes interrupt and terminate signals wait for the machines that will run; to be called before there are threads.
+pub fn heed_signals() -> Result<()> {
+    signals::block()
+}
+
+fn boot(request: &Request, output: Option<&File>) -> Result<i32> {
     setup::ensure(&[setup::Need::Vm(&request.series)])?;
     let dir = workspace::vm().join(&request.series);
     let (vmlinuz, modules) = installed(&dir)?;
     let initrd = initramfs::ensure(&modules, &dir)?;
     let kernel = Kernel { dir, vmlinuz, initrd };
-    let attempt = |accel| attempt(request, &kernel, accel, copy);
+    let attempt = |accel| attempt(request, &kernel, accel, output);
     if kvm_is_worth_a_try() {
         match attempt(Accel::Kvm)? {
             End::NeverBooted(why) if why != "interrupted" => {
@@ -155,10 +161,10 @@ fn boot(request: &Request, copy: Option<&File>) -> Result<i32> {
 }
 
 /// One boot. What the console said is shown and kept only if the machine failed.
-fn attempt(request: &Request, kernel: &Kernel, accel: Accel, copy: Option<&File>) -> Result<End> {
+fn attempt(request: &Request, kernel: &Kernel, accel: Accel, output: Option<&File>) -> Result<End> {
     let job = Job::new(&request.command, &request.bin, &kernel.dir)?;
     let console = machine::console(&job);
-    let end = machine::run(request, &Boot { kernel, console: &console, accel, copy }, &job)?;
+    let end = machine::run(request, &Boot { kernel, console: &console, accel, output }, &job)?;
     let said = std::fs::read(&console).unwrap_or_default();
     let said = String::from_utf8_lossy(&said);
     let complaint = std::fs::read_to_string(job.dir.join("qemu")).unwrap_or_default();
