@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
 const TARGET: &str = "bpfel-unknown-none";
-const SCHEMA: &str = "src/api/schema/v1_36.schema";
+/// The API's own, which `cargo xtask schema` generates; and kinds that upstream serves from beside it.
+const SCHEMAS: [&str; 2] = ["src/api/schema/v1_36.schema", "src/api/schema/metrics_v1beta1.schema"];
 const REMEDY: &str = "run `cargo xtask setup`, which installs what the BPF programs are built with";
 
 fn main() {
@@ -23,7 +24,9 @@ fn main() {
         println!("cargo::rerun-if-env-changed={name}");
     }
     println!("cargo::rustc-check-cfg=cfg(bpf_log)");
-    println!("cargo::rerun-if-changed={SCHEMA}");
+    for schema in SCHEMAS {
+        println!("cargo::rerun-if-changed={schema}");
+    }
     if let Err(message) = compress().and_then(|()| build()) {
         println!("cargo::error={message}");
         exit(1);
@@ -32,7 +35,9 @@ fn main() {
 
 /// Parts the schema's lines from their descriptions, which are most of its bytes and seldom wanted.
 fn compress() -> Result<(), String> {
-    let text = std::fs::read_to_string(SCHEMA).map_err(|error| format!("cannot read {SCHEMA}: {error}"))?;
+    let read =
+        |path: &str| std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"));
+    let text = SCHEMAS.into_iter().map(read).collect::<Result<String, String>>()?;
     let mut shapes = String::new();
     let mut descriptions: Vec<&str> = Vec::new();
     for line in text.lines() {

@@ -160,6 +160,10 @@ pub const HEARTBEAT: Duration = Duration::from_secs(300);
 pub const LEASE: Duration = Duration::from_secs(40);
 /// Between two renewals of it.
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(10);
+/// Between two looks at what pods use.
+pub const STATS_PERIOD: Duration = Duration::from_secs(10);
+/// Between the first two looks; and how long a container must have run for a rate.
+pub const STATS_FIRST: Duration = Duration::from_secs(1);
 /// Bytes of a log that a reader takes at once.
 pub const LOG_CHUNK: usize = 64 << 10;
 /// Tickets for resuming a TLS session that a client gets at once.

@@ -22,7 +22,7 @@ macro_rules! transcripts {
     };
 }
 
-transcripts!(apply change create_and_get describe discover events helm nodes pods rollout who);
+transcripts!(apply change create_and_get describe discover events helm nodes pods rollout top who);
 
 #[test]
 fn every_transcript_is_played() {

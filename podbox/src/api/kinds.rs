@@ -134,6 +134,8 @@ pub struct Kind {
     pub needs_version: bool,
     /// Whether `metadata.generation` counts changes of what is not metadata or status.
     pub generation: bool,
+    /// Set where nothing is stored: objects are made of what the node measures, when they are asked for.
+    pub measured: bool,
     /// Set where another kind's row has the same objects, which are stored in that kind's words.
     pub twin: Option<Twin>,
 }
@@ -158,9 +160,9 @@ impl Kind {
         self.scope == Scope::Namespaced
     }
 
-    /// Whether it has objects, rather than only answers.
+    /// Whether it has objects in the store, rather than only answers.
     pub fn stored(&self) -> bool {
-        self.verbs.contains(&Verb::Get)
+        self.verbs.contains(&Verb::Get) && !self.measured
     }
 
     /// Whether creating one asks about rights or identities.

@@ -28,6 +28,7 @@ pub mod recorded;
 pub mod rules;
 pub mod schema;
 pub mod selector;
+pub mod stats;
 pub mod status;
 pub mod streams;
 pub mod support;

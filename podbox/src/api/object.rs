@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A field of `metadata`, as a text; empty if it is not there.
 pub fn text<'a>(object: &'a Value, field: &str) -> &'a str {
@@ -99,6 +99,19 @@ pub fn micro_time(at: SystemTime) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
+/// A span as the API writes it: `10.5s`, `1m0s`, `2h0m30s`.
+pub fn duration(span: Duration) -> String {
+    let (minutes, seconds) = (span.as_secs() / 60, span.as_secs() % 60);
+    let fraction = format!("{:09}", span.subsec_nanos());
+    let seconds = format!("{seconds}.{fraction}");
+    let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m{seconds}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
 /// Reads such a time.
 pub fn read_time(text: &str) -> Option<SystemTime> {
     text.parse::<Timestamp>().ok().map(SystemTime::from)
@@ -121,8 +134,18 @@ mod tests {
 
     #[test]
     fn times_are_whole_seconds() {
-        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_500);
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
         assert_eq!(time(at), "1970-01-01T00:00:01Z");
         assert!(read_time(&time(at)).is_some_and(|read| read < at));
+    }
+
+    #[test]
+    fn spans_are_written_as_go_writes_them() {
+        let check = |millis, expected| assert_eq!(duration(Duration::from_millis(millis)), expected);
+        check(0, "0s");
+        check(10_500, "10.5s");
+        check(10, "0.01s");
+        check(60_000, "1m0s");
+        check(7_230_001, "2h0m30.001s");
     }
 }

@@ -9,6 +9,7 @@ mod cluster;
 mod network;
 mod pod;
 mod storage;
+mod usage;
 mod workload;
 
 #[cfg(test)]
@@ -87,6 +88,8 @@ pub fn printer(kind: &Kind) -> &'static Printer {
         "CSINode" => &storage::NODE,
         "VolumeAttachment" => &storage::ATTACHMENT,
         "ServiceAccount" => &access::SERVICE_ACCOUNT,
+        "NodeMetrics" if group == "metrics.k8s.io" => &usage::NODE,
+        "PodMetrics" if group == "metrics.k8s.io" => &usage::POD,
         "RoleBinding" | "ClusterRoleBinding" if group == "rbac.authorization.k8s.io" => &access::BINDING,
         _ => &PLAIN,
     }

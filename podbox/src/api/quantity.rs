@@ -30,6 +30,16 @@ impl Quantity {
     /// Zero.
     pub const ZERO: Quantity = Quantity { nanos: 0, format: Format::Decimal };
 
+    /// So many billionths.
+    pub fn nanos(nanos: u64) -> Quantity {
+        Quantity { nanos: nanos.into(), format: Format::Decimal }
+    }
+
+    /// So many bytes.
+    pub fn bytes(bytes: u64) -> Quantity {
+        Quantity { nanos: (i128::from(bytes) * NANO).min(MOST), format: Format::Binary }
+    }
+
     /// Reads a quantity.
     pub fn parse(text: &str) -> Result<Quantity, QuantityError> {
         let (negative, unsigned) = match text.as_bytes().first() {

@@ -1,6 +1,7 @@
 //! The shape of every kind: fields, types, and how they merge. Pure.
 //!
-//! It comes from `schema/v1_36.schema`, which `cargo xtask schema` generates. In that file a line `: NAME` opens a definition
+//! It comes from `schema/v1_36.schema`, which `cargo xtask schema` generates, and from `schema/metrics_v1beta1.schema`, whose three
+//! types no crate has: they were written down from upstream's. In these files a line `: NAME` opens a definition
 //! (`= quantity`: it is one value; `atomic`: it is owned as a whole), a line `field TYPE marks` is a field of it (`field!`: it
 //! must be there), and a line that begins with `"` describes what is above it. `[]T` is a list, `{}T` a map. The marks:
 //! `list=set`, `list=map:KEYS` and `map=atomic|granular` say how server-side apply merges, `patch=…` how a strategic merge

@@ -12,6 +12,7 @@ use crate::node::logs::NodeLogs;
 use crate::node::recorder::{self, Recorder};
 use crate::node::recover::recover;
 use crate::node::register::Identity;
+use crate::node::stats::Gauges;
 use crate::node::streams::NodeStreams;
 use crate::server::api::expire::expire_events;
 use crate::server::api::local::Local;
@@ -63,12 +64,15 @@ async fn serve(
     let node = Arc::clone(&daemon.node);
     cluster.api.set_logs(Arc::new(NodeLogs::new(node.config.log_dir.clone(), move || node.views.watch())));
     cluster.api.set_streams(Arc::new(NodeStreams::new(daemon.node.runtime.clone())));
+    let gauges = Gauges::default();
+    cluster.api.set_stats(Arc::new(gauges.clone()));
     let (notices, told) = recorder::channel();
     // It is the first: the node was made without.
     let _ = daemon.node.notices.set(notices);
     let recorder = Recorder::new(objects.clone(), name.clone());
     let mut loops = JoinSet::new();
     loops.spawn(recorder.run(told));
+    loops.spawn(gauges.run(Arc::clone(&daemon.node)));
     loops.spawn(expire_events(cluster.store.clone(), objects.clone()));
     let agent = daemon.take_agent();
     let bound = Bound::new((cluster.store.clone(), objects.clone()), name, &daemon.node, agent, memories);

@@ -15,6 +15,7 @@ pub mod recorder;
 pub mod recover;
 pub mod register;
 mod sources;
+pub mod stats;
 pub mod streams;
 pub mod view;
 pub mod worker;

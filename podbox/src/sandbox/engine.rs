@@ -8,6 +8,7 @@
 
 mod adopt;
 mod error;
+mod measure;
 mod shared;
 mod streams;
 
@@ -24,14 +25,16 @@ use super::message::{Body, End, Held};
 use super::netns;
 use super::plan::{self, Facts};
 use super::record::{self, Label};
-use super::runtime::{ContainerStatus, ExecResult, ExecSpec, Exited, Runtime, Started, Unenforced};
+use super::runtime::{
+    ContainerStatus, ExecResult, ExecSpec, Exited, PodReading, Runtime, Started, Unenforced,
+};
 use super::spec::{ContainerSpec, Resources, SandboxSpec};
 use crate::api::attribution::Attribution;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::config::Config;
 use crate::limits;
 use shared::{Shared, prepare_cgroups};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -308,6 +311,10 @@ impl Runtime for Engine {
         exec::run(self.clone(), target, spec)
             .await
             .map_err(|source| EngineError::Exec { name: container.name.clone(), source })
+    }
+
+    async fn measure(&self) -> Result<BTreeMap<PodRef, PodReading>, EngineError> {
+        self.readings().await
     }
 
     async fn list(&self) -> Result<Vec<ContainerStatus>, EngineError> {

@@ -26,6 +26,7 @@ mod exec;
 pub mod line;
 pub mod link;
 pub mod log;
+mod measure;
 pub mod netlink;
 pub mod netns;
 mod record;

@@ -3,7 +3,9 @@
 
 use super::spec::{ContainerSpec, Resources, SandboxSpec};
 use crate::api::identity::{ContainerRef, PodRef};
+use crate::api::stats::Sample;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, SystemTime};
 
@@ -81,6 +83,26 @@ pub struct ExecResult {
     pub stderr: Vec<u8>,
 }
 
+/// What a container that runs uses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerReading {
+    /// Which.
+    pub container: ContainerRef,
+    /// When it was started.
+    pub started: SystemTime,
+    /// What it uses.
+    pub sample: Sample,
+}
+
+/// What a pod uses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodReading {
+    /// What all of it uses.
+    pub sample: Sample,
+    /// Its containers that run.
+    pub containers: Vec<ContainerReading>,
+}
+
 /// A limit that was asked for and that this host cannot enforce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unenforced {
@@ -124,6 +146,8 @@ pub trait Runtime: Send + Sync + 'static {
         container: &ContainerRef,
         spec: &ExecSpec,
     ) -> impl Future<Output = Result<ExecResult, Self::Error>> + Send;
+    /// What the pods of which something runs use now.
+    fn measure(&self) -> impl Future<Output = Result<BTreeMap<PodRef, PodReading>, Self::Error>> + Send;
     /// Every container the keeper holds, also those of an earlier daemon.
     fn list(&self) -> impl Future<Output = Result<Vec<ContainerStatus>, Self::Error>> + Send;
 }

@@ -56,7 +56,26 @@ where
         create_on_update: false,
         needs_version: false,
         generation: false,
+        measured: false,
         twin: None,
+    }
+}
+
+/// A row of what nodes or pods use, for which `k8s-openapi` has no type.
+fn measured(kind: &'static str, plural: &'static str, scope: Scope) -> Kind {
+    Kind {
+        group: "metrics.k8s.io".into(),
+        version: "v1beta1".into(),
+        kind: kind.into(),
+        plural: plural.into(),
+        singular: "".into(),
+        scope,
+        verbs: &[Verb::Get, Verb::List],
+        schema: format!("io.k8s.metrics.pkg.apis.metrics.v1beta1.{kind}").into(),
+        rules: Arc::new(Of::<Value>::new()),
+        measured: true,
+        short_names: Vec::new(),
+        ..row::<core::Node>()
     }
 }
 
@@ -312,6 +331,8 @@ fn others() -> Vec<Kind> {
                 "type",
             ])
             .twin_of("", "events", event::to_stored, event::from_stored),
+        measured("NodeMetrics", "nodes", Scope::Cluster),
+        measured("PodMetrics", "pods", Scope::Namespaced),
         row::<networking::Ingress>()
             .short(&["ing"])
             .counts()

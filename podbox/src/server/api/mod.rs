@@ -36,6 +36,7 @@ mod stream;
 mod telemetry;
 mod token;
 mod unsupported;
+mod usage;
 mod watch;
 mod write;
 
@@ -49,6 +50,7 @@ use crate::api::kinds::{Kind, Kinds, Verb};
 use crate::api::logs::Logs;
 use crate::api::object;
 use crate::api::selector::Fields;
+use crate::api::stats::Stats;
 use crate::api::status::ApiError;
 use crate::api::streams::Streams;
 use crate::api::user::User;
@@ -87,6 +89,8 @@ pub struct Api {
     turns: tokio::sync::Mutex<()>,
     /// The containers of this node, once it runs.
     streams: OnceLock<Arc<dyn Streams>>,
+    /// What this node and its pods use, once it runs.
+    stats: OnceLock<Arc<dyn Stats>>,
     in_flight: InFlight,
     telemetry: Telemetry,
 }
@@ -203,6 +207,7 @@ impl Api {
             logs: OnceLock::new(),
             turns: tokio::sync::Mutex::new(()),
             streams: OnceLock::new(),
+            stats: OnceLock::new(),
             in_flight: InFlight::default(),
             telemetry: Telemetry::default(),
         }
@@ -216,6 +221,11 @@ impl Api {
     /// Gives it the containers of this node. Only the first time counts.
     pub fn set_streams(&self, streams: Arc<dyn Streams>) {
         let _ = self.streams.set(streams);
+    }
+
+    /// Gives it what this node measures. Only the first time counts.
+    pub fn set_stats(&self, stats: Arc<dyn Stats>) {
+        let _ = self.stats.set(stats);
     }
 
     /// The kinds there are now.
@@ -282,11 +292,15 @@ impl Api {
             }
             "get" => {
                 allowed(Verb::Get)?;
-                self.get(&call)
+                if call.kind.measured { self.measured(&call) } else { self.get(&call) }
             }
             "list" => {
                 allowed(Verb::List)?;
-                self.list(&call, &ListOptions::read(&call.query, false)?).await
+                let options = ListOptions::read(&call.query, false)?;
+                if call.kind.measured {
+                    return self.list_measured(&call, &options);
+                }
+                self.list(&call, &options).await
             }
             "watch" => {
                 allowed(Verb::Watch)?;

@@ -4,6 +4,7 @@ use super::answer::{self, Rendered};
 use super::query::{ListOptions, Match, revision};
 use super::{Api, Call};
 use crate::api::kinds::Kind;
+use crate::api::object;
 use crate::api::print::Include;
 use crate::api::selector::{FieldTest, Fields, Labels};
 use crate::api::status::ApiError;
@@ -111,6 +112,11 @@ impl Filter {
                 .is_ok_and(|object| self.fields.matches(&self.kind.from_stored(object)))
         };
         (self.labels.is_empty() || labels()) && (self.fields.is_empty() || fields())
+    }
+
+    /// The same of an object that is not stored.
+    pub fn passes_value(&self, object: &Value) -> bool {
+        self.labels.matches(|key| object::label(object, key)) && self.fields.matches(object)
     }
 }
 

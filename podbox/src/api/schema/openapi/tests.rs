@@ -61,7 +61,9 @@ fn the_index_names_groups_as_recorded() {
         }
         let theirs = line["response"]["paths"].as_object().unwrap();
         for (path, entry) in ours["paths"].as_object().unwrap() {
-            assert!(theirs.contains_key(path), "{path}");
+            // Upstream has this one from a server of its own, which was not recorded.
+            let elsewhere = path == "apis/metrics.k8s.io/v1beta1";
+            assert!(elsewhere || theirs.contains_key(path), "{path}");
             let url = entry["serverRelativeURL"].as_str().unwrap();
             assert!(url.starts_with(&format!("/openapi/v3/{path}?hash=")), "{url}");
         }
