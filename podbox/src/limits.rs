@@ -162,6 +162,8 @@ pub const LEASE: Duration = Duration::from_secs(40);
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(10);
 /// Between two looks at what pods use.
 pub const STATS_PERIOD: Duration = Duration::from_secs(10);
+/// How old what is told of the disks may be.
+pub const DISK_LOOK: Duration = Duration::from_secs(10);
 /// Between the first two looks; and how long a container must have run for a rate.
 pub const STATS_FIRST: Duration = Duration::from_secs(1);
 /// Bytes of a log that a reader takes at once.

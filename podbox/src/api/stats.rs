@@ -3,6 +3,7 @@
 //! A rate is always of two samples of the same thing; what has been looked at only once has none.
 
 use super::identity::PodRef;
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -133,10 +134,97 @@ pub struct Snapshot {
     pub pods: BTreeMap<PodRef, PodUsage>,
 }
 
+/// Room on a disk that something takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// In bytes.
+    pub bytes: u64,
+    /// In files and directories.
+    pub inodes: u64,
+}
+
+impl Space {
+    /// This and another one.
+    pub fn and(self, other: Space) -> Space {
+        Space {
+            bytes: self.bytes.saturating_add(other.bytes),
+            inodes: self.inodes.saturating_add(other.inodes),
+        }
+    }
+}
+
+/// How full a file system is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filesystem {
+    /// Bytes that it has room for.
+    pub capacity_bytes: u64,
+    /// Bytes that can still be written.
+    pub available_bytes: u64,
+    /// The same, with those that are kept for root.
+    pub free_bytes: u64,
+    /// Files that it has room for; 0 where it does not count them.
+    pub inodes: u64,
+    /// Files that can still be made.
+    pub inodes_free: u64,
+}
+
+impl Filesystem {
+    /// What is taken of it.
+    pub fn used(&self) -> Space {
+        Space {
+            bytes: self.capacity_bytes.saturating_sub(self.free_bytes),
+            inodes: self.inodes.saturating_sub(self.inodes_free),
+        }
+    }
+}
+
+/// What a container takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContainerDisk {
+    /// What it wrote into its root.
+    pub root: Space,
+    /// Its logs.
+    pub logs: Space,
+}
+
+/// What a pod takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodDisk {
+    /// Its containers, by name.
+    pub containers: BTreeMap<String, ContainerDisk>,
+    /// Its volumes on the node's disk, by name.
+    pub volumes: BTreeMap<String, Space>,
+}
+
+impl PodDisk {
+    /// All of it.
+    pub fn total(&self) -> Space {
+        let containers = self.containers.values().map(|one| one.root.and(one.logs));
+        containers.chain(self.volumes.values().copied()).fold(Space::default(), Space::and)
+    }
+}
+
+/// What is on the node's disks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// When it was looked at.
+    pub at: SystemTime,
+    /// Where pods are.
+    pub node: Filesystem,
+    /// Where images are.
+    pub images: Filesystem,
+    /// Bytes that images take.
+    pub image_bytes: u64,
+    /// Pods, by uid.
+    pub pods: BTreeMap<String, PodDisk>,
+}
+
 /// Has the numbers of a node.
 pub trait Stats: Send + Sync {
     /// The newest; none right after the start.
     fn latest(&self) -> Option<Arc<Snapshot>>;
+    /// What is on the disks, looked at lately; why it could not be, for people.
+    fn disk(&self) -> BoxFuture<'static, Result<Arc<Disk>, String>>;
 }
 
 #[cfg(test)]

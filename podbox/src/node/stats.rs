@@ -3,20 +3,24 @@
 //! Two samples make a rate. A container that has just been started had used nothing then, which is as good as a first
 //! sample; one of an earlier daemon has to be looked at twice. Nothing is decided here.
 
+mod disk;
 mod host;
 
 use super::Node;
 use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::stats::{
-    ContainerUsage, HostUsage, Memory, PodUsage, Sample, Snapshot, Stats, Traffic, Usage, rate,
+    ContainerUsage, Disk, HostUsage, Memory, PodUsage, Sample, Snapshot, Stats, Traffic, Usage, rate,
 };
+use crate::config::Config;
 use crate::sandbox::runtime::{ContainerReading, PodReading, Runtime};
 use crate::{clock, limits};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-use tokio::sync::watch;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{Mutex, watch};
 
 /// The samples of a moment, before they are compared with those before.
 struct Readings {
@@ -29,21 +33,44 @@ struct Readings {
 #[derive(Clone, Debug)]
 pub struct Gauges {
     latest: watch::Sender<Option<Arc<Snapshot>>>,
-}
-
-impl Default for Gauges {
-    fn default() -> Self {
-        Gauges { latest: watch::Sender::new(None) }
-    }
+    config: Arc<Config>,
+    /// The disks as they were looked at last. Held while they are: those who ask meanwhile get the same answer.
+    disk: Arc<Mutex<Option<(Instant, Arc<Disk>)>>>,
 }
 
 impl Stats for Gauges {
     fn latest(&self) -> Option<Arc<Snapshot>> {
         self.latest.borrow().clone()
     }
+
+    fn disk(&self) -> BoxFuture<'static, Result<Arc<Disk>, String>> {
+        let gauges = self.clone();
+        async move { gauges.look_at_disk(limits::DISK_LOOK).await }.boxed()
+    }
 }
 
 impl Gauges {
+    /// Of a node, before the first look.
+    pub fn new(config: Config) -> Gauges {
+        Gauges { latest: watch::Sender::new(None), config: Arc::new(config), disk: Arc::default() }
+    }
+
+    /// What is on the disks, by a look that is no older than this.
+    pub async fn look_at_disk(&self, oldest: Duration) -> Result<Arc<Disk>, String> {
+        let mut last = self.disk.lock().await;
+        if let Some((at, disk)) = &*last
+            && clock::instant().saturating_duration_since(*at) < oldest
+        {
+            return Ok(Arc::clone(disk));
+        }
+        let config = Arc::clone(&self.config);
+        let looked = tokio::task::spawn_blocking(move || disk::read(&config, clock::wall())).await;
+        let disk = looked.map_err(|error| error.to_string())?;
+        let disk = Arc::new(disk.map_err(|error| format!("looking at the node's disks failed: {error}"))?);
+        *last = Some((clock::instant(), Arc::clone(&disk)));
+        Ok(disk)
+    }
+
     /// Wakes at each new look.
     pub fn watch(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
         self.latest.subscribe()

@@ -104,7 +104,9 @@ const PARTS: [(&str, &str, &str); 4] = [
 fn every_kind_is_read_as_another_implementation_writes_it() {
     let schema = schema::builtin();
     let builtin = kinds::builtin();
-    let all = builtin.iter().map(|kind| (&*kind.group, &*kind.version, &*kind.kind)).chain(PARTS);
+    // Nobody sends what is measured.
+    let sent = builtin.iter().filter(|kind| !kind.measured);
+    let all = sent.map(|kind| (&*kind.group, &*kind.version, &*kind.kind)).chain(PARTS);
     let mut unknown = Vec::new();
     for (group, version, kind) in all {
         let Some(through) = other_implementation(group, version, kind) else {

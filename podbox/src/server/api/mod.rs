@@ -19,6 +19,7 @@ pub mod expire;
 mod first;
 mod gate;
 mod inflight;
+mod kubelet;
 mod listing;
 pub mod local;
 mod log;
@@ -30,9 +31,11 @@ mod query;
 mod quotas;
 mod read;
 mod request;
+mod resource_metrics;
 mod review;
 mod scale;
 mod stream;
+mod summary;
 mod telemetry;
 mod token;
 mod unsupported;
@@ -387,7 +390,8 @@ impl Api {
             ("token", "create") => self.token(&call, body).await,
             ("exec" | "attach", _) => self.console(&call),
             ("portforward", _) => self.forward(&call),
-            ("proxy", _) if *call.kind.plural != *"nodes" => self.proxy(&call, body).await,
+            ("proxy", _) if *call.kind.plural == *"nodes" => self.kubelet(&call).await,
+            ("proxy", _) => self.proxy(&call, body).await,
             ("binding", "create") => self.binding(&call, body).await,
             ("eviction", "create") => self.evict(&call, body).await,
             (name, _) => {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 
 /// A name as proxies take it: `NAME`, `NAME:PORT` or `SCHEME:NAME:PORT`.
-fn split(text: &str) -> Option<(&str, &str, &str)> {
+pub(super) fn split(text: &str) -> Option<(&str, &str, &str)> {
     let (scheme, name, port) = match text.split(':').collect::<Vec<_>>().as_slice() {
         [name] => ("", *name, ""),
         [name, port] => ("", *name, *port),

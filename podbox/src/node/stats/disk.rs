@@ -1,0 +1,121 @@
+//! What is on the node's disks: how full they are, and what of it pods' containers, logs and volumes take.
+//!
+//! Directories are walked, which takes as long as there are files: on a thread that may wait, and not at every question.
+
+use crate::api::stats::{Disk, Filesystem, PodDisk, Space};
+use crate::config::Config;
+use nix::sys::statvfs::statvfs;
+use std::collections::BTreeMap;
+use std::fs::{self, DirEntry};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// What volumes' directories begin with.
+const VOLUME: &str = "volume-";
+
+/// Looks at everything.
+pub(super) fn read(config: &Config, at: SystemTime) -> io::Result<Disk> {
+    let images = config.state_dir.join("images");
+    let mut pods: BTreeMap<String, PodDisk> = BTreeMap::new();
+    for pod in entries(&config.state_dir.join("pods")) {
+        let disk = pods.entry(name(&pod)).or_default();
+        for part in entries(&pod.path()) {
+            let (found, name) = (part.path(), name(&part));
+            match name.strip_prefix(VOLUME) {
+                Some(volume) => drop(disk.volumes.insert(volume.to_owned(), space(&found))),
+                // `NAME-ATTEMPT`, and in it what the container wrote.
+                None => {
+                    let (name, _) = name.rsplit_once('-').unwrap_or((&name, ""));
+                    let root = &mut disk.containers.entry(name.to_owned()).or_default().root;
+                    *root = root.and(space(&found.join("upper")));
+                }
+            }
+        }
+    }
+    for pod in entries(&config.log_dir) {
+        // `NAMESPACE_NAME_UID`
+        let uid = name(&pod).rsplit_once('_').map(|(_, uid)| uid.to_owned());
+        let Some(disk) = uid.and_then(|uid| pods.get_mut(&uid)) else { continue };
+        for container in entries(&pod.path()) {
+            disk.containers.entry(name(&container)).or_default().logs = space(&container.path());
+        }
+    }
+    Ok(Disk {
+        at,
+        node: filesystem(&config.state_dir)?,
+        images: filesystem(&images)?,
+        image_bytes: space(&images).bytes,
+        pods,
+    })
+}
+
+/// How full the file system is that has this directory.
+pub(super) fn filesystem(path: &Path) -> io::Result<Filesystem> {
+    let stat = statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.fragment_size());
+    Ok(Filesystem {
+        capacity_bytes: bytes(stat.blocks()),
+        // What is kept for root is nobody else's.
+        available_bytes: bytes(stat.blocks_available()),
+        free_bytes: bytes(stat.blocks_free()),
+        inodes: stat.files(),
+        inodes_free: stat.files_free(),
+    })
+}
+
+/// What a tree takes. Files that vanish meanwhile take nothing; one with several names in it counts for each.
+fn space(path: &Path) -> Space {
+    let mut sum = Space::default();
+    let mut trees = vec![path.to_owned()];
+    while let Some(tree) = trees.pop() {
+        let Ok(metadata) = fs::symlink_metadata(&tree) else { continue };
+        sum = sum.and(Space { bytes: metadata.blocks().saturating_mul(512), inodes: 1 });
+        if metadata.is_dir() {
+            trees.extend(entries(&tree).map(|entry| entry.path()));
+        }
+    }
+    sum
+}
+
+fn entries(path: &Path) -> impl Iterator<Item = DirEntry> + use<> {
+    fs::read_dir(path).into_iter().flatten().flatten()
+}
+
+fn name(entry: &DirEntry) -> String {
+    entry.file_name().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_pods_have_on_disk_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            state_dir: dir.path().join("state"),
+            log_dir: dir.path().join("log"),
+            ..Config::default()
+        };
+        let write = |path: &str, bytes: usize| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, vec![1; bytes]).unwrap();
+        };
+        write("state/images/layers/a/fs/x", 5 << 20);
+        write("state/pods/u/c-0/upper/tmp/x", 1 << 20);
+        write("state/pods/u/c-1/upper/y", 2 << 20);
+        write("state/pods/u/volume-data/z", 3 << 20);
+        write("log/n_p_u/c/0.log", 4 << 20);
+        write("log/n_gone_v/c/0.log", 1);
+        let disk = read(&config, SystemTime::UNIX_EPOCH).unwrap();
+        let mib = |space: Space| space.bytes >> 20;
+        let pod = &disk.pods["u"];
+        assert_eq!((mib(pod.containers["c"].root), mib(pod.containers["c"].logs)), (3, 4));
+        assert_eq!((mib(pod.volumes["data"]), mib(pod.total())), (3, 10));
+        assert_eq!((disk.pods.len(), disk.image_bytes >> 20), (1, 5));
+        assert!(disk.node.capacity_bytes > disk.node.available_bytes && disk.node.inodes > 0);
+    }
+}
