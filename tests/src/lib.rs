@@ -12,6 +12,7 @@ pub mod log;
 pub mod manifest;
 pub mod needs;
 pub mod node;
+pub mod registry;
 pub mod remains;
 pub mod rounds;
 pub mod run;

@@ -1,7 +1,9 @@
 //! The seam between a pod that needs an image and the store that has or gets it.
 
 use super::image::Image;
+use super::keyring::Keyring;
 use std::future::Future;
+use std::time::Duration;
 
 /// When an image is asked for at its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +14,17 @@ pub enum PullPolicy {
     IfNotPresent,
     /// Never: it has to be here.
     Never,
+}
+
+/// An image that was got from its registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulled {
+    /// The image.
+    pub image: Image,
+    /// How long the registry took.
+    pub took: Duration,
+    /// Bytes of its unpacked layers.
+    pub bytes: u64,
 }
 
 /// Why an image is not to be had, in upstream's terms.
@@ -25,10 +38,13 @@ pub struct PullFailure {
 
 /// Has images, or gets them.
 pub trait Images: Send + Sync + 'static {
-    /// The image, unpacked on this node.
-    fn ensure(
+    /// The image, unpacked on this node; `None` where its registry is to be asked.
+    fn here(&self, reference: &str, policy: PullPolicy) -> Result<Option<Image>, PullFailure>;
+
+    /// Gets the image from its registry, by whichever login lets it.
+    fn pull(
         &self,
         reference: &str,
-        policy: PullPolicy,
-    ) -> impl Future<Output = Result<Image, PullFailure>> + Send;
+        keyring: &Keyring,
+    ) -> impl Future<Output = Result<Pulled, PullFailure>> + Send;
 }

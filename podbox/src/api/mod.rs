@@ -13,6 +13,7 @@ mod hostile;
 pub mod identity;
 pub mod image;
 pub mod images;
+pub mod keyring;
 pub mod kinds;
 pub mod lifecycle;
 pub mod logs;

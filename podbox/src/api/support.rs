@@ -73,11 +73,6 @@ impl Found {
             "spec.dnsPolicy",
             "pods get the host's name servers",
         );
-        self.add(
-            spec.image_pull_secrets.as_ref().is_some_and(|secrets| !secrets.is_empty()),
-            "spec.imagePullSecrets",
-            "images are pulled without credentials",
-        );
         self.add(spec.os.as_ref().is_some_and(|os| os.name != "linux"), "spec.os.name", "this is Linux");
         self.add(spec.resources.is_some(), "spec.resources", "limits are set on containers");
         self.add(spec.resource_claims.is_some(), "spec.resourceClaims", "no devices are allocated");

@@ -1,8 +1,9 @@
 //! `podbox image`: works on the store's files directly, beside a podbox that runs or without one.
 
 use super::table;
+use crate::api::keyring::Login;
 use crate::config::Config;
-use crate::image::{Credentials, Record, Secret, Store, for_people};
+use crate::image::{Record, Store, for_people};
 use crate::sandbox::usage;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
@@ -69,7 +70,7 @@ pub fn run(args: ImageArgs, config: &Config) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Pull { reference, username, .. } => {
             let credentials = credentials(username)?;
-            let pull = store.pull(&reference, &credentials, for_people().into());
+            let pull = store.pull(&reference, credentials.as_ref(), for_people().into());
             let image = super::runtime()?.block_on(pull)?;
             say(&format!("{}  {}\n", image.reference, image.id))?;
         }
@@ -92,14 +93,14 @@ pub fn run(args: ImageArgs, config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 /// A password comes by standard input: arguments are for all to see.
-fn credentials(username: Option<String>) -> anyhow::Result<Credentials> {
-    let Some(username) = username else { return Ok(Credentials::Anonymous) };
+fn credentials(username: Option<String>) -> anyhow::Result<Option<Login>> {
+    let Some(username) = username else { return Ok(None) };
     let mut password = String::new();
     let read = io::stdin().lock().take(PASSWORD_BYTES).read_to_string(&mut password);
     read.context("reading the password from standard input failed")?;
     let password = password.trim_end_matches(['\r', '\n']);
     anyhow::ensure!(!password.is_empty(), "--password-stdin: there is no password on standard input");
-    Ok(Credentials::Basic { username, password: Secret(password.to_owned()) })
+    Ok(Some(Login { username, password: password.to_owned() }))
 }
 
 /// Prints; a reader that went away (`| head`) is none of our failures.

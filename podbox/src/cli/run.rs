@@ -7,11 +7,13 @@
 use super::live::Screen;
 use super::{load, summary};
 use crate::api::identity::PodRef;
-use crate::api::images::{Images, PullPolicy};
+use crate::api::images::{Images, PullFailure, PullPolicy};
+use crate::api::keyring::Keyring;
 use crate::config::Config;
 use crate::daemon::{Daemon, RealNode, Role};
 use crate::image::for_people;
 use crate::limits;
+use crate::node::pull;
 use crate::node::record::PodRecord;
 use crate::node::view::PodView;
 use anyhow::{Context, bail};
@@ -87,17 +89,24 @@ async fn foreground(mut daemon: Daemon, pods: Vec<PodRecord>, stop: &mut Stop) -
 
 /// Has every image; false if asked to stop meanwhile.
 async fn images(node: &Arc<RealNode>, pods: &[PodRecord], stop: &mut Stop) -> anyhow::Result<bool> {
-    let mut wanted: BTreeMap<&str, (PullPolicy, String)> = BTreeMap::new();
+    let mut wanted: BTreeMap<&str, (PullPolicy, Keyring, String)> = BTreeMap::new();
     for pod in pods {
         for container in pod.containers() {
             let (reference, policy) = pod.image(&container.name);
             let user = format!("pod {}, container {}", pod.pod, container.name);
-            wanted.entry(reference).or_insert((policy, user));
+            wanted.entry(reference).or_insert_with(|| (policy, pull::keyring(node, pod), user));
         }
     }
-    for (reference, (policy, user)) in wanted {
+    for (reference, (policy, keyring, user)) in wanted {
+        let have = async {
+            let had: Result<(), PullFailure> = match node.images.here(reference, policy)? {
+                Some(_) => Ok(()),
+                None => node.images.pull(reference, &keyring).await.map(drop),
+            };
+            had
+        };
         let had = tokio::select! {
-            had = node.images.ensure(reference, policy) => had,
+            had = have => had,
             () = stop.asked() => return Ok(false),
         };
         if let Err(failure) = had {

@@ -1,39 +1,38 @@
 //! Has an image here when a pod needs it: by policy from this node or from its registry, and once for all that
-//! ask for it at the same time.
+//! ask for it at the same time, as the same user.
 
 use super::error::ImageError;
 use super::progress::Progress;
 use super::reference;
-use super::registry::Credentials;
 use super::store::Store;
 use crate::api::error::chain;
 use crate::api::image::Image;
-use crate::api::images::PullPolicy;
+use crate::api::images::{PullPolicy, Pulled};
+use crate::api::keyring::{Keyring, Login};
 use crate::{clock, metrics as names};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 
-type Shared = Arc<OnceCell<Result<Image, (&'static str, String)>>>;
+/// What is asked for, and as whom: what one user gets is not another's.
+type Key = (String, Vec<Login>);
 
-/// Pulls under way, by reference. An entry goes when its pull has ended, however that was.
+type Shared = Arc<OnceCell<Result<Pulled, (&'static str, String)>>>;
+
+/// Pulls under way. An entry goes when its pull has ended, however that was.
 #[derive(Debug, Default)]
 pub(super) struct Pulls {
-    by_reference: Mutex<HashMap<String, Shared>>,
+    by_key: Mutex<HashMap<Key, Shared>>,
 }
 
 impl Pulls {
-    fn join(&self, key: &str) -> Shared {
-        self.by_reference
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(key.to_owned())
-            .or_default()
-            .clone()
+    fn join(&self, key: &Key) -> Shared {
+        let mut pulls = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        pulls.entry(key.clone()).or_default().clone()
     }
 
-    fn leave(&self, key: &str, pull: &Shared) {
-        let mut pulls = self.by_reference.lock().unwrap_or_else(PoisonError::into_inner);
+    fn leave(&self, key: &Key, pull: &Shared) {
+        let mut pulls = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         // Those who come later start anew, as a tag may have moved; who is in, stays in.
         if pulls.get(key).is_some_and(|current| Arc::ptr_eq(current, pull)) {
             pulls.remove(key);
@@ -42,35 +41,73 @@ impl Pulls {
 }
 
 impl Store {
-    /// The image, as the policy says. Callers that ask for one reference at the same time share one pull.
-    pub async fn ensure(
+    /// The image, if it is on this node and the policy does not want its registry asked.
+    pub fn here(&self, reference: &str, policy: PullPolicy) -> Result<Option<Image>, ImageError> {
+        if policy == PullPolicy::Always {
+            return Ok(None);
+        }
+        match self.resolve(reference)? {
+            None if policy == PullPolicy::Never => {
+                Err(ImageError::NotPresent { reference: reference.to_owned() })
+            }
+            image => Ok(image),
+        }
+    }
+
+    /// Gets the image from its registry, by the first of the keyring's logins that lets it, or by none if there is none.
+    /// Callers that ask at the same time as the same user share one pull.
+    pub async fn get(
         &self,
         reference: &str,
-        policy: PullPolicy,
-        credentials: &Credentials,
+        keyring: &Keyring,
         progress: Arc<dyn Progress>,
-    ) -> Result<Image, ImageError> {
-        if policy != PullPolicy::Always {
-            if let Some(image) = self.resolve(reference)? {
-                return Ok(image);
-            }
-            if policy == PullPolicy::Never {
-                return Err(ImageError::NotPresent { reference: reference.to_owned() });
-            }
-        }
-        let key = reference::key(&reference::parse(reference)?);
+    ) -> Result<Pulled, ImageError> {
+        let parsed = reference::parse(reference)?;
+        let name = reference::key(&parsed);
+        let key = (name, keyring.logins(&reference::repository(&parsed)));
         let pull = self.pulls().join(&key);
         let run = || async {
             let started = clock::instant();
-            let done = self.pull(&key, credentials, progress).await;
-            metrics::histogram!(names::IMAGE_PULL_SECONDS).record(started.elapsed());
-            let result = done.as_ref().map_or_else(ImageError::reason, |_| "pulled");
+            let done = self.try_each(&key, progress).await;
+            let took = started.elapsed();
+            metrics::histogram!(names::IMAGE_PULL_SECONDS).record(took);
+            let result = done.as_ref().map_or_else(|(reason, _)| *reason, |_| "pulled");
             metrics::counter!(names::IMAGE_PULLS, "result" => result).increment(1);
-            done.map_err(|error| (error.reason(), chain(&error)))
+            let image = done?;
+            let bytes = self.size(&image.reference);
+            Ok(Pulled { image, took, bytes })
         };
         // If the one who pulls is cancelled, another of those who wait goes on with it.
         let done = pull.get_or_init(run).await.clone();
         self.pulls().leave(&key, &pull);
-        done.map_err(|(reason, message)| ImageError::Shared { reference: key, reason, message })
+        done.map_err(|(reason, message)| ImageError::Shared { reference: key.0, reason, message })
+    }
+
+    /// Why each login failed, if they all did.
+    async fn try_each(
+        &self,
+        (name, logins): &Key,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Image, (&'static str, String)> {
+        let nobody = logins.is_empty().then_some(None);
+        let mut reason = "ErrImagePull";
+        let mut messages: Vec<String> = Vec::new();
+        for login in nobody.into_iter().chain(logins.iter().map(Some)) {
+            match self.pull(name, login, Arc::clone(&progress)).await {
+                Ok(image) => return Ok(image),
+                Err(error) => {
+                    reason = error.reason();
+                    messages.push(chain(&error));
+                }
+            }
+        }
+        messages.dedup();
+        Err((reason, messages.join("; ")))
+    }
+
+    /// Bytes of an image's unpacked layers.
+    fn size(&self, reference: &str) -> u64 {
+        let records = self.list().unwrap_or_default();
+        records.iter().find(|record| record.reference == reference).map_or(0, |record| record.size)
     }
 }

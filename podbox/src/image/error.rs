@@ -115,7 +115,6 @@ impl ImageError {
         match self {
             ImageError::Reference { .. } => "InvalidImageName",
             ImageError::NotPresent { .. } => "ErrImageNeverPull",
-            ImageError::Registry { .. } | ImageError::Tls { .. } => "RegistryUnavailable",
             ImageError::Shared { reason, .. } => reason,
             _ => "ErrImagePull",
         }

@@ -34,5 +34,4 @@ pub use index::Record;
 pub use node::NodeImages;
 pub use path::PathError;
 pub use progress::{Progress, Silent, for_people};
-pub use registry::{Credentials, Secret};
 pub use store::Store;

@@ -1,11 +1,11 @@
 //! The image store as pods see it: [`Images`] over a [`Store`], with errors in upstream's terms.
 
 use super::progress::Progress;
-use super::registry::Credentials;
 use super::{ImageError, Store};
 use crate::api::error::chain;
 use crate::api::image::Image;
-use crate::api::images::{Images, PullFailure, PullPolicy};
+use crate::api::images::{Images, PullFailure, PullPolicy, Pulled};
+use crate::api::keyring::Keyring;
 use std::fmt;
 use std::sync::Arc;
 
@@ -29,16 +29,21 @@ impl NodeImages {
 }
 
 impl Images for NodeImages {
-    async fn ensure(&self, reference: &str, policy: PullPolicy) -> Result<Image, PullFailure> {
-        let progress = Arc::clone(&self.progress);
-        let had = self.store.ensure(reference, policy, &Credentials::Anonymous, progress).await;
-        had.map_err(|error| {
-            let message = match &error {
-                // Already in one line: it was told to all who waited for the same pull.
-                ImageError::Shared { message, .. } => message.clone(),
-                other => chain(other),
-            };
-            PullFailure { reason: error.reason(), message }
-        })
+    fn here(&self, reference: &str, policy: PullPolicy) -> Result<Option<Image>, PullFailure> {
+        self.store.here(reference, policy).map_err(|error| failure(&error))
     }
+
+    async fn pull(&self, reference: &str, keyring: &Keyring) -> Result<Pulled, PullFailure> {
+        let pulled = self.store.get(reference, keyring, Arc::clone(&self.progress)).await;
+        pulled.map_err(|error| failure(&error))
+    }
+}
+
+fn failure(error: &ImageError) -> PullFailure {
+    let message = match error {
+        // Already in one line: it was told to all who waited for the same pull.
+        ImageError::Shared { message, .. } => message.clone(),
+        other => chain(other),
+    };
+    PullFailure { reason: error.reason(), message }
 }

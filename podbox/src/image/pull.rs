@@ -8,10 +8,11 @@ use super::layer::{self, Name};
 use super::load::{COMMIT_TRIES, layer_dir, record};
 use super::progress::Progress;
 use super::reference;
-use super::registry::{Credentials, Registry};
+use super::registry::Registry;
 use super::stage::Stage;
 use super::store::{Built, Store};
 use crate::api::image::Image;
+use crate::api::keyring::Login;
 use crate::limits;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -20,16 +21,16 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 impl Store {
-    /// Pulls an image from its registry, whether or not it is here; layers that are here are not fetched again.
+    /// Pulls an image from its registry, as this user or nobody in particular, whether or not it is here; layers that are here are not fetched again.
     pub async fn pull(
         &self,
         reference: &str,
-        credentials: &Credentials,
+        login: Option<&Login>,
         progress: Arc<dyn Progress>,
     ) -> Result<Image, ImageError> {
         let reference = reference::parse(reference)?;
         let name = reference::key(&reference);
-        let registry = Arc::new(Registry::new(&reference, credentials)?);
+        let registry = Arc::new(Registry::new(&reference, login)?);
         let (manifest, digests) = choose(&registry, &name).await?;
         let config = registry.document("its configuration", &manifest.config).await?;
         let described = document::describe(&name, &config)?;

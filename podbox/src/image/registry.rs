@@ -13,6 +13,7 @@ use super::document::Blob;
 use super::error::ImageError;
 use super::progress::Progress;
 use super::reference::{is_loopback, key};
+use crate::api::keyring::Login;
 use crate::limits;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
@@ -36,30 +37,6 @@ const MANIFESTS: [&str; 4] = [
     IMAGE_MANIFEST_MEDIA_TYPE,
 ];
 
-/// Who asks.
-#[derive(Clone, Debug)]
-pub enum Credentials {
-    /// Nobody in particular.
-    Anonymous,
-    /// A user of the registry.
-    Basic {
-        /// Name.
-        username: String,
-        /// Password or token; never printed.
-        password: Secret,
-    },
-}
-
-/// A password that Debug does not show.
-#[derive(Clone)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
 /// A registry, spoken to for one image.
 pub(super) struct Registry {
     client: Client,
@@ -68,7 +45,7 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    pub(super) fn new(reference: &Reference, credentials: &Credentials) -> Result<Registry, ImageError> {
+    pub(super) fn new(reference: &Reference, login: Option<&Login>) -> Result<Registry, ImageError> {
         provide_crypto();
         let loopback = is_loopback(reference.resolve_registry());
         let config = ClientConfig {
@@ -83,11 +60,9 @@ impl Registry {
         };
         let client =
             Client::try_from(config).map_err(|source| ImageError::Tls { source: Box::new(source) })?;
-        let auth = match credentials {
-            Credentials::Anonymous => RegistryAuth::Anonymous,
-            Credentials::Basic { username, password } => {
-                RegistryAuth::Basic(username.clone(), password.0.clone())
-            }
+        let auth = match login {
+            None => RegistryAuth::Anonymous,
+            Some(Login { username, password }) => RegistryAuth::Basic(username.clone(), password.clone()),
         };
         Ok(Registry { client, auth, reference: reference.clone() })
     }

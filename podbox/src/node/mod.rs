@@ -10,6 +10,7 @@ pub mod events;
 pub mod facts;
 pub mod lock;
 pub mod logs;
+pub mod pull;
 pub mod record;
 pub mod recorder;
 pub mod recover;

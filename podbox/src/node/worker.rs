@@ -11,10 +11,10 @@
 //! to [`Observed`] before its task is spawned, so no step is issued twice; and where pods outlive the daemon, to the
 //! pod's [`Memory`] on file, so that a later daemon does not either.
 
-use super::Node;
 use super::change::Versions;
 use super::record::PodRecord;
 use super::view::PodView;
+use super::{Node, pull};
 use crate::api::error::chain;
 use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
@@ -318,8 +318,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         seen.image = ImageState::Pulling;
         seen.pull_backoff.tried(now);
         self.spawn(move |node, pod| async move {
-            let (reference, policy) = pod.image(&container);
-            let result = node.images.ensure(reference, policy).await;
+            let result = pull::image(&node, &pod, &container).await;
             Report::Image { container, result }
         });
     }

@@ -57,15 +57,15 @@ fn of_image(before: &ImageState, after: &ImageState, reference: &str, all: &mut 
         return;
     }
     match after {
-        ImageState::Ready { .. } => {
-            all.push(normal("Pulled", format!("Container image {reference:?} is on this node")));
-        }
-        ImageState::Failed { reason, message, .. } => {
-            all.push(warning("Failed", format!("Failed to pull image {reference:?}: {message}")));
+        // What was tried is told by whoever tries it.
+        ImageState::Failed { reason, .. } => {
             all.push(warning("Failed", format!("Error: {reason}")));
-            all.push(normal("BackOff", format!("Back-off pulling image {reference:?}")));
+            if reason == "ErrImagePull" {
+                all.push(normal("BackOff", format!("Back-off pulling image {reference:?}")));
+                all.push(warning("Failed", "Error: ImagePullBackOff".to_owned()));
+            }
         }
-        ImageState::Absent | ImageState::Pulling => {}
+        ImageState::Ready { .. } | ImageState::Absent | ImageState::Pulling => {}
     }
 }
 
@@ -149,7 +149,6 @@ mod tests {
         };
         let stop = |seen: &mut Observed| seen.container_mut("web").stopping();
         let expected = [
-            "Pulled Container image \"web:1\" is on this node",
             "Created Created container: web",
             "Started Started container web",
             "Killing Stopping container web",
@@ -176,9 +175,9 @@ mod tests {
             seen.sandbox = SandboxState::Failed { message: "no veth".into(), at: clock::instant() };
         };
         let expected = [
-            "Failed Failed to pull image \"web:1\": no such image",
             "Failed Error: ErrImagePull",
             "BackOff Back-off pulling image \"web:1\"",
+            "Failed Error: ImagePullBackOff",
             "FailedCreatePodSandBox Failed to create pod sandbox: no veth",
         ];
         assert_eq!(told(RestartPolicy::Always, &[&fail, &sandbox]), expected);

@@ -2,8 +2,8 @@
 
 use super::ground::{Ground, count, image, succeeded, text};
 use super::saved::Saved;
-use podbox::api::images::PullPolicy;
-use podbox::image::{Credentials, Digest, Progress, Store};
+use podbox::api::keyring::Keyring;
+use podbox::image::{Digest, Progress, Store};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,12 +31,10 @@ fn pods_that_ask_for_an_image_together_have_it_by_one_download() {
     let name = ground.name("shared:1");
     // On this thread, as it has the registry's network.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let asked = (0..8).map(|number| {
-        let policy = if number % 2 == 0 { PullPolicy::IfNotPresent } else { PullPolicy::Always };
-        store.ensure(&name, policy, &Credentials::Anonymous, fetched.clone())
-    });
+    let nobody = Keyring::default();
+    let asked = (0..8).map(|_| store.get(&name, &nobody, fetched.clone()));
     let images = runtime.block_on(futures_util::future::join_all(asked));
-    let images: Vec<_> = images.into_iter().map(|image| image.unwrap()).collect();
+    let images: Vec<_> = images.into_iter().map(|pulled| pulled.unwrap().image).collect();
     assert!(images.iter().all(|image| *image.layers == *images[0].layers && image.layers[0].is_dir()));
     assert_eq!(fetched.0.load(Ordering::Relaxed), 1, "layers fetched");
 }
@@ -48,17 +46,15 @@ fn an_image_goes_on_arriving_when_who_asked_first_gives_up() {
     let store = Store::open(&ground.path("state")).unwrap();
     let name = ground.name("shared:1");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let ask = || {
-        let fetched = Arc::new(Fetched::default());
-        Box::pin(store.ensure(&name, PullPolicy::Always, &Credentials::Anonymous, fetched))
-    };
+    let nobody = Keyring::default();
+    let ask = || Box::pin(store.get(&name, &nobody, Arc::new(Fetched::default())));
     runtime.block_on(async {
         let (mut first, mut second) = (ask(), ask());
         // The first has begun, and the second waits for it.
         assert!(futures_util::poll!(&mut first).is_pending());
         assert!(futures_util::poll!(&mut second).is_pending());
         drop(first);
-        assert!(second.await.unwrap().layers[0].is_dir());
+        assert!(second.await.unwrap().image.layers[0].is_dir());
     });
     assert_eq!(count(&ground.path("state"), "tmp"), 0);
 }
