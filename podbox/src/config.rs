@@ -3,6 +3,7 @@
 use ipnet::Ipv4Net;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A node's directories and addresses.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Config {
     pub metrics_addr: SocketAddr,
     /// Where the Kubernetes API is served.
     pub api_addr: SocketAddr,
+    /// The longest wait before a container that keeps ending is started again.
+    pub restart_backoff_max: Duration,
 }
 
 impl Config {
@@ -43,6 +46,7 @@ impl Default for Config {
             bridge: "podbox0".into(),
             metrics_addr: SocketAddr::from(([127, 0, 0, 1], 9810)),
             api_addr: SocketAddr::from(([127, 0, 0, 1], 6443)),
+            restart_backoff_max: Duration::from_secs(300),
         }
     }
 }

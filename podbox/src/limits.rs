@@ -240,3 +240,13 @@ pub const EVENT_CHECK: Duration = Duration::from_secs(60);
 pub const SPDY_HALVES: usize = 256;
 /// Bytes of an answer that counts as given once it is made.
 pub const SMALL_ANSWER: u64 = 64 << 10;
+/// Bytes that a container may leave as its termination message, as the kubelet has it.
+pub const TERMINATION_MESSAGE: usize = 4096;
+/// Lines at the end of a log that stand for a termination message, as the kubelet has it.
+pub const TERMINATION_LOG_LINES: usize = 80;
+/// Bytes at the end of a log that stand for a termination message, as the kubelet has it.
+pub const TERMINATION_LOG: usize = 2048;
+/// Bytes of a hook's output that are told when it fails.
+pub const HOOK_OUTPUT: usize = 2048;
+/// How long a server may take to accept a hook's connection.
+pub const HOOK_CONNECT: Duration = Duration::from_secs(30);

@@ -53,11 +53,6 @@ impl Found {
 
     fn pod(&mut self, spec: &PodSpec) {
         let on = |flag: Option<bool>| flag == Some(true);
-        self.add(
-            spec.active_deadline_seconds.is_some(),
-            "spec.activeDeadlineSeconds",
-            "it would not end the pod",
-        );
         self.add(spec.ephemeral_containers.is_some(), "spec.ephemeralContainers", "they cannot be run");
         self.add(on(spec.host_ipc), "spec.hostIPC", "each pod has an IPC namespace of its own");
         self.add(on(spec.host_pid), "spec.hostPID", "each container has a PID namespace of its own");
@@ -78,7 +73,11 @@ impl Found {
         self.add(spec.resource_claims.is_some(), "spec.resourceClaims", "no devices are allocated");
         self.add(spec.runtime_class_name.is_some(), "spec.runtimeClassName", "there is one runtime");
         self.add(spec.scheduling_gates.is_some(), "spec.schedulingGates", "nothing would open them");
-        self.add(spec.readiness_gates.is_some(), "spec.readinessGates", "nothing would set their conditions");
+        self.add(
+            spec.readiness_gates.is_some() && self.tokens == Tokens::None,
+            "spec.readinessGates",
+            "there is no API in which somebody would set their conditions",
+        );
         self.add(on(spec.set_hostname_as_fqdn), "spec.setHostnameAsFQDN", "pods have no domain");
         self.add(spec.subdomain.is_some(), "spec.subdomain", "pods have no domain");
         self.add(spec.hostname_override.is_some(), "spec.hostnameOverride", "use spec.hostname");
@@ -97,18 +96,10 @@ impl Found {
         }
         for (index, container) in spec.init_containers.iter().flatten().enumerate() {
             let path = format!("spec.initContainers[{index}]");
-            let own = container.restart_policy.as_deref().is_some_and(|policy| policy != "Always");
-            self.add(own, format!("{path}.restartPolicy"), "only Always, which makes a sidecar");
             self.container(container, &path);
         }
         for (index, container) in spec.containers.iter().enumerate() {
             let path = format!("spec.containers[{index}]");
-            let own = container.restart_policy.is_some();
-            self.add(
-                own,
-                format!("{path}.restartPolicy"),
-                "the pod's restartPolicy applies to all containers",
-            );
             self.container(container, &path);
         }
     }
@@ -119,16 +110,10 @@ impl Found {
         add(container.liveness_probe.is_some(), "livenessProbe", PROBES);
         add(container.readiness_probe.is_some(), "readinessProbe", PROBES);
         add(container.startup_probe.is_some(), "startupProbe", PROBES);
-        let lifecycle = container.lifecycle.as_ref();
-        add(lifecycle.is_some_and(|l| l.post_start.is_some()), "lifecycle.postStart", "hooks are not run");
-        add(lifecycle.is_some_and(|l| l.pre_stop.is_some()), "lifecycle.preStop", "hooks are not run");
-        add(container.restart_policy_rules.is_some(), "restartPolicyRules", "restartPolicy alone decides");
+        let mut rules = container.restart_policy_rules.iter().flatten();
+        let all = rules.any(|rule| rule.action != "Restart");
+        add(all, "restartPolicyRules", "only the action Restart, which is about the container itself");
         add(container.volume_devices.is_some(), "volumeDevices", "there are no block volumes");
-        add(
-            container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError"),
-            "terminationMessagePolicy",
-            "termination messages are not read",
-        );
         let host_port = container.ports.iter().flatten().position(|port| {
             port.host_port.is_some_and(|host_port| host_port != 0 && host_port != port.container_port)
         });
@@ -277,12 +262,12 @@ mod tests {
     #[test]
     fn what_is_not_honoured_is_named() {
         check(
-            "{activeDeadlineSeconds: 3, shareProcessNamespace: true, securityContext: {fsGroup: 5, sysctls: []}, \
+            "{hostIPC: true, shareProcessNamespace: true, securityContext: {fsGroup: 5, sysctls: []}, \
              volumes: [{name: v, persistentVolumeClaim: {claimName: p}}], \
              containers: [{name: c, image: i, livenessProbe: {exec: {command: [a]}}, ports: [{containerPort: 1, hostPort: 2}], \
              securityContext: {procMount: Unmasked}}]}",
             &[
-                "spec.activeDeadlineSeconds",
+                "spec.hostIPC",
                 "spec.shareProcessNamespace",
                 "spec.securityContext.fsGroup",
                 "spec.securityContext.sysctls",

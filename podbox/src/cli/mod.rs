@@ -20,6 +20,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 /// Runs Kubernetes pods on this node and lets the kernel say what happens to them.
@@ -59,6 +60,10 @@ struct NodeArgs {
     /// Where the Kubernetes API is served [default: 127.0.0.1:6443]
     #[arg(long, global = true, env = "PODBOX_API_ADDR", value_name = "ADDRESS", hide_env = true)]
     api_addr: Option<SocketAddr>,
+    /// The longest wait, in seconds, before a container that keeps ending is started again [default: 300]
+    #[arg(long, global = true, env = "PODBOX_RESTART_BACKOFF_MAX", value_name = "SECONDS", hide_env = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=300))]
+    restart_backoff_max: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -99,6 +104,9 @@ impl NodeArgs {
             bridge: self.bridge.unwrap_or(default.bridge),
             metrics_addr: self.metrics_addr.unwrap_or(default.metrics_addr),
             api_addr: self.api_addr.unwrap_or(default.api_addr),
+            restart_backoff_max: self
+                .restart_backoff_max
+                .map_or(default.restart_backoff_max, Duration::from_secs),
         }
     }
 }

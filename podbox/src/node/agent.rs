@@ -5,10 +5,11 @@
 use super::Node;
 use super::change::{Publisher, Versions};
 use super::record::PodRecord;
-use super::worker::Worker;
+use super::worker::{Ending, Grace, Worker};
 use crate::api::identity::PodRef;
 use crate::api::images::Images;
 use crate::pod::memory::Memory;
+use crate::pod::observed::Verdict;
 use crate::sandbox::runtime::Runtime;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -27,8 +28,8 @@ pub struct Agent<R, I> {
 
 /// What a worker is told.
 struct Orders {
-    /// The pod's end: none, or the grace period to use (`None` inside: the pod's own).
-    end: watch::Sender<Option<Duration>>,
+    /// The pod's end.
+    end: watch::Sender<Ending>,
     /// What the pod has become.
     versions: Publisher,
 }
@@ -50,7 +51,7 @@ impl<R: Runtime, I: Images> Agent<R, I> {
         if self.orders.contains_key(&uid) {
             return;
         }
-        let orders = Orders { end: watch::Sender::new(None), versions: Publisher::new(pod) };
+        let orders = Orders { end: watch::Sender::default(), versions: Publisher::new(pod) };
         let (versions, end) = (orders.versions.watch(), orders.end.subscribe());
         let worker = Worker::new(Arc::clone(&self.node), versions, end, memory);
         self.orders.insert(uid.clone(), orders);
@@ -95,17 +96,33 @@ impl<R: Runtime, I: Images> Agent<R, I> {
         });
     }
 
-    /// Ends every pod: each within its own grace period, or within `grace` if that is given.
+    /// Ends every pod: each within its own grace period, or within `grace` if that is given; in no time at all, nobody is
+    /// asked.
     pub fn terminate(&self, grace: Option<Duration>) {
+        let grace = match grace {
+            None => Grace::Own,
+            Some(Duration::ZERO) => Grace::AtOnce,
+            Some(grace) => Grace::Within(grace),
+        };
         self.orders.values().for_each(|orders| {
-            orders.end.send_replace(grace);
+            orders.end.send_modify(|end| end.grace = Some(grace));
         });
     }
 
     /// Ends one pod within `grace`. A later order can only hasten it.
     pub fn terminate_pod(&self, uid: &str, grace: Duration) {
         if let Some(orders) = self.orders.get(uid) {
-            orders.end.send_replace(Some(grace));
+            orders.end.send_modify(|end| end.grace = Some(Grace::Within(grace)));
+        }
+    }
+
+    /// Fails one pod, whatever its containers do, and ends it within `grace`, or else within its own.
+    pub fn fail(&self, uid: &str, verdict: Verdict, grace: Option<Duration>) {
+        if let Some(orders) = self.orders.get(uid) {
+            orders.end.send_modify(|end| {
+                end.verdict.get_or_insert(verdict);
+                end.grace = grace.map(Grace::Within).or(end.grace);
+            });
         }
     }
 

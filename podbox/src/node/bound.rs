@@ -11,6 +11,7 @@
 //! It decides nothing about containers. Invariant: a pod leaves the API only when nothing of it is left here.
 
 use super::agent::Agent;
+use super::merge::merge_status;
 use super::record::PodRecord;
 use super::recorder::Notices;
 use super::recover::{Memories, Wanted};
@@ -29,7 +30,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Where pods are in the store.
@@ -157,6 +158,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             self.accept(&at, &uid, pod).await;
         } else {
             self.agent.change(&uid, &pod);
+            self.judge_gates(&at, &pod).await;
         }
         match (deleting, self.agent.has(&uid)) {
             (true, true) => self.agent.terminate_pod(&uid, grace),
@@ -181,7 +183,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         if let Some(notices) = &self.notices {
             let (namespace, name) = (at.namespace.clone(), at.name.clone());
             let message = format!("Successfully assigned {namespace}/{name} to {}", self.name);
-            let notice = Notice { container: None, warning: false, reason: "Scheduled", message };
+            let notice = Notice { container: None, warning: false, reason: "Scheduled".into(), message };
             notices.tell(&PodRef { namespace, name, uid: uid.to_owned() }, notice);
         }
     }
@@ -281,6 +283,21 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         }
     }
 
+    /// Others may have said what one of its readiness gates waits for.
+    async fn judge_gates(&mut self, at: &ObjectRef, pod: &Value) {
+        if pod["spec"]["readinessGates"].is_null() {
+            return;
+        }
+        let uid = object::uid(pod).to_owned();
+        let own = PodRef { namespace: at.namespace.clone(), name: at.name.clone(), uid };
+        let Some(status) = self.told.get(&own).cloned() else { return };
+        let mut judged = pod.clone();
+        merge_status(&mut judged, &serde_json::to_value(&status).unwrap_or_default(), clock::wall());
+        if judged != *pod {
+            self.write(at, &own, &status).await;
+        }
+    }
+
     /// Nothing of it is here any more.
     async fn forget(&mut self, at: &ObjectRef, uid: &str) {
         self.refused.remove(uid);
@@ -322,36 +339,4 @@ fn parsed(entry: &Entry) -> Option<Value> {
 fn grace(pod: &Value) -> Duration {
     let seconds = pod["metadata"]["deletionGracePeriodSeconds"].as_u64();
     Duration::from_secs(seconds.unwrap_or(limits::GRACE_SECONDS))
-}
-
-/// Puts the node's word into a pod's status; what others said there stays.
-fn merge_status(pod: &mut Value, status: &Value, now: SystemTime) {
-    let before = pod["status"].take();
-    let mut merged = match before {
-        Value::Object(fields) => fields,
-        _ => Default::default(),
-    };
-    for (field, value) in status.as_object().into_iter().flatten() {
-        let value = match field.as_str() {
-            "conditions" => conditions(merged.get("conditions"), value, now),
-            _ => value.clone(),
-        };
-        merged.insert(field.clone(), value);
-    }
-    pod["status"] = Value::Object(merged);
-}
-
-/// The node's conditions, after those of others that it knows nothing of. One that was so before has been since then.
-fn conditions(before: Option<&Value>, own: &Value, now: SystemTime) -> Value {
-    let mut own: Vec<Value> = own.as_array().cloned().unwrap_or_default();
-    let so = |one: &Value, other: &Value| one["type"] == other["type"] && one["status"] == other["status"];
-    for condition in &mut own {
-        let same = before.and_then(Value::as_array).into_iter().flatten().find(|old| so(old, condition));
-        let since = same.map(|old| old["lastTransitionTime"].clone()).filter(Value::is_string);
-        condition["lastTransitionTime"] = since.unwrap_or_else(|| object::time(now).into());
-    }
-    let known = |condition: &&Value| own.iter().any(|one| one["type"] == condition["type"]);
-    let before = before.and_then(Value::as_array).into_iter().flatten();
-    let others: Vec<Value> = before.filter(|condition| !known(condition)).cloned().collect();
-    others.into_iter().chain(own).collect()
 }

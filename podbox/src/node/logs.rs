@@ -10,7 +10,7 @@ use crate::api::logs::{LogOptions, Logs};
 use crate::api::object;
 use crate::api::status::ApiError;
 use crate::limits;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -106,6 +106,25 @@ fn seek_tail(file: &mut File, lines: usize) -> io::Result<()> {
         end = start;
     }
     file.rewind()
+}
+
+/// The content of the last `lines` entries of a log file, of that the last `bytes` bytes.
+pub fn tail(path: &Path, lines: usize, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    seek_tail(&mut file, lines)?;
+    let mut text = BytesMut::new();
+    for entry in BufReader::new(file).split(b'\n') {
+        let entry = entry?;
+        let mut parts = entry.splitn(4, |byte| *byte == b' ').skip(2);
+        let (Some(tag), Some(content)) = (parts.next(), parts.next()) else { continue };
+        text.put_slice(content);
+        if tag == b"F" {
+            text.put_u8(b'\n');
+        }
+        let more = text.len().saturating_sub(bytes);
+        text.advance(more);
+    }
+    Ok(text.to_vec())
 }
 
 /// Wakes when a file grows or is rotated.
@@ -289,6 +308,17 @@ mod tests {
     #[test]
     fn entries_are_the_lines_that_were_written() {
         assert_eq!(read(LOG, LogOptions::default()), "one\ntwo\n\nthree and more\n");
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_cut_by_lines_and_then_by_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.log");
+        File::create(&path).unwrap().write_all(LOG.as_bytes()).unwrap();
+        let tail = |lines, bytes| String::from_utf8(tail(&path, lines, bytes).unwrap()).unwrap();
+        assert_eq!(tail(80, 2048), "one\ntwo\n\nthree and more\n");
+        assert_eq!(tail(2, 2048), "\nthree and more\n");
+        assert_eq!(tail(80, 5), "more\n");
     }
 
     #[test]

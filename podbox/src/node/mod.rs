@@ -8,8 +8,10 @@ pub mod change;
 pub mod checkpoint;
 pub mod events;
 pub mod facts;
+mod hook;
 pub mod lock;
 pub mod logs;
+mod merge;
 pub mod pull;
 pub mod record;
 pub mod recorder;
@@ -19,6 +21,7 @@ mod sources;
 pub mod stats;
 pub mod streams;
 pub mod view;
+mod words;
 pub mod worker;
 
 use crate::api::attribution::Attribution;

@@ -23,7 +23,9 @@ pub(super) async fn image<R, I: Images>(
     let tell = |warning: bool, reason: &'static str, message: String| {
         let container = Some(container.to_owned());
         let notices = node.notices.get();
-        notices.inspect(|notices| notices.tell(&pod.pod, Notice { container, warning, reason, message }));
+        notices.inspect(|notices| {
+            notices.tell(&pod.pod, Notice { container, warning, reason: reason.into(), message })
+        });
     };
     match node.images.here(reference, policy) {
         Ok(None) => {}
@@ -81,7 +83,7 @@ pub fn keyring<R, I>(node: &Node<R, I>, pod: &PodRecord) -> Keyring {
             "Unable to retrieve some image pull secrets ({names}); attempting to pull the image may not succeed."
         );
         let reason = "FailedToRetrieveImagePullSecret";
-        notices.tell(&pod.pod, Notice { container: None, warning: true, reason, message });
+        notices.tell(&pod.pod, Notice { container: None, warning: true, reason: reason.into(), message });
     }
     keyring
 }

@@ -5,7 +5,7 @@ use crate::api::image::Image;
 use crate::api::images::PullPolicy;
 use crate::pod::desired;
 use crate::pod::observed::Observed;
-use crate::pod::plan::Shape;
+use crate::pod::shape::Shape;
 use crate::pod::sources::Sources;
 use crate::pod::status::{self, Facts};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
@@ -65,6 +65,12 @@ impl PodRecord {
         own.or_else(of_image).unwrap_or(STOP_SIGNAL)
     }
 
+    /// Whether the end of its log stands for the last words that a container that failed did not leave.
+    pub fn falls_back_to_logs(&self, container: &str) -> bool {
+        let policy = self.container(container).and_then(|c| c.termination_message_policy.as_deref());
+        policy == Some("FallbackToLogsOnError")
+    }
+
     /// Its status as the API words it; `host` is the node's address, `ip` its own.
     pub fn status(&self, seen: &Observed, host: IpAddr, ip: Option<Ipv4Addr>, now: Instant) -> PodStatus {
         let images =
@@ -85,7 +91,8 @@ impl PodRecord {
         spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
     }
 
-    fn container(&self, name: &str) -> Option<&Container> {
+    /// A container by its name.
+    pub fn container(&self, name: &str) -> Option<&Container> {
         self.containers().find(|container| container.name == name)
     }
 }

@@ -9,6 +9,7 @@ use crate::api::objects::{ObjectRef, Objects};
 use crate::pod::notice::Notice;
 use crate::{chance, clock, limits, metrics};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Instant;
@@ -47,7 +48,7 @@ struct Told {
     at: Instant,
 }
 
-type Key = (Option<String>, &'static str, String);
+type Key = (Option<String>, Cow<'static, str>, String);
 
 /// Writes notices as Events.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ impl<O: Objects> Recorder<O> {
             return;
         }
         told.left -= 1;
-        let key = (notice.container.clone(), notice.reason, notice.message.clone());
+        let key = (notice.container.clone(), notice.reason.clone(), notice.message.clone());
         let time = object::time(clock::wall());
         let written = match told.events.entry(key) {
             Entry::Occupied(mut known) => {
@@ -143,7 +144,7 @@ fn event(pod: &PodRef, notice: &Notice, name: &str, node: &str, time: &str) -> V
         "metadata": {"name": name, "namespace": pod.namespace},
         "involvedObject": about,
         "type": if notice.warning { "Warning" } else { "Normal" },
-        "reason": notice.reason,
+        "reason": &*notice.reason,
         "message": notice.message,
         "source": {"component": COMPONENT, "host": node},
         "reportingComponent": COMPONENT,
@@ -206,7 +207,7 @@ mod tests {
 
     fn started(name: &str) -> Notice {
         let message = format!("Started container {name}");
-        Notice { container: Some(name.to_owned()), warning: false, reason: "Started", message }
+        Notice { container: Some(name.to_owned()), warning: false, reason: "Started".into(), message }
     }
 
     fn all(kept: &Kept) -> Vec<(String, u64)> {

@@ -3,29 +3,33 @@
 //! ```text
 //!   ┌──▶ plan(shape, seen, now) ──steps──▶ tasks ──reports──┐
 //!   │                                                       ▼
-//!   └────── apply ◀── select: report | termination | due ◀──┘
+//!   └────── apply ◀── select: report | ending | version | due
 //! ```
 //!
-//! The loop itself never waits for the kernel: each step is a task of its own, and its report is an event like
-//! any other. It does not decide anything; `pod::plan` does. Invariant: what is in flight is written
+//! The loop itself never waits for the kernel: each step is a task of its own ([`step`]), and its report is an event like
+//! any other ([`report`]). It does not decide anything; `pod::plan` does. Invariant: what is in flight is written
 //! to [`Observed`] before its task is spawned, so no step is issued twice; and where pods outlive the daemon, to the
 //! pod's [`Memory`] on file, so that a later daemon does not either.
 
+mod report;
+mod step;
+
+use super::Node;
 use super::change::Versions;
 use super::record::PodRecord;
 use super::view::PodView;
-use super::{Node, pull};
 use crate::api::error::chain;
 use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
-use crate::api::images::{Images, PullFailure};
+use crate::api::images::Images;
 use crate::clock;
 use crate::pod::memory::{Memory, Moment};
 use crate::pod::notice;
-use crate::pod::observed::{ContainerState, ImageState, Observed, SandboxState, StartFailure, Termination};
-use crate::pod::plan::{Plan, PodStep, plan};
-use crate::sandbox::runtime::{Exited, Runtime, Started};
-use crate::{limits, metrics};
+use crate::pod::observed::{Observed, Termination, Verdict};
+use crate::pod::plan::{Plan, plan};
+use crate::pod::restart::Pace;
+use crate::sandbox::runtime::Runtime;
+use report::Report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::pin::Pin;
@@ -34,25 +38,34 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// What came of a step.
-#[derive(Debug)]
-enum Report {
-    Image { container: String, result: Result<Image, PullFailure> },
-    Sandbox { result: Result<Option<Ipv4Addr>, String> },
-    Start { container: String, result: Result<Started, StartFailure> },
-    Exit { container: String, result: Result<(Exited, bool), String> },
-    Told { container: String, what: &'static str, result: Result<(), String> },
-    Removed { problem: Option<String> },
-}
-
 /// A step's work.
 type Step = Pin<Box<dyn Future<Output = Report> + Send>>;
+
+/// What was said of a pod's end; later words add to earlier ones.
+#[derive(Clone, Debug, Default)]
+pub struct Ending {
+    /// It is to end.
+    pub grace: Option<Grace>,
+    /// It has failed, and why.
+    pub verdict: Option<Verdict>,
+}
+
+/// How long a pod has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grace {
+    /// As long as it says itself.
+    Own,
+    /// So long at most.
+    Within(Duration),
+    /// Nobody is asked.
+    AtOnce,
+}
 
 /// What the loop waits for.
 #[derive(Debug)]
 enum Event {
     Report(Box<Report>),
-    Terminate(Duration),
+    Ending(Ending),
     Changed,
     Due,
 }
@@ -75,8 +88,7 @@ pub struct Worker<R, I> {
     adopted: BTreeSet<ContainerRef>,
     /// What the pod has become.
     versions: Versions,
-    /// Set once to the grace period when the pod is to end.
-    orders: watch::Receiver<Option<Duration>>,
+    ending: watch::Receiver<Ending>,
     accepted: Instant,
     /// The time to the first process was recorded.
     timed: bool,
@@ -87,24 +99,27 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     pub fn new(
         node: Arc<Node<R, I>>,
         mut versions: Versions,
-        orders: watch::Receiver<Option<Duration>>,
+        ending: watch::Receiver<Ending>,
         memory: Option<Memory>,
     ) -> Self {
         let pod = Arc::clone(&versions.borrow_and_update());
+        let now = clock::instant();
+        let pace = Pace::up_to(node.config.restart_backoff_max);
+        let seen = Observed::new(now, pace);
         let mut worker = Worker {
             node,
             pod,
             versions,
-            seen: Observed::default(),
-            told: Observed::default(),
+            told: seen.clone(),
+            seen,
             images: BTreeMap::new(),
             address: None,
             tasks: JoinSet::new(),
             steps: Vec::new(),
             saved: None,
             adopted: BTreeSet::new(),
-            orders,
-            accepted: clock::instant(),
+            ending,
+            accepted: now,
             timed: false,
         };
         memory.into_iter().for_each(|memory| worker.recall(&memory));
@@ -113,7 +128,11 @@ impl<R: Runtime, I: Images> Worker<R, I> {
 
     /// Goes on from what an earlier daemon remembered.
     fn recall(&mut self, memory: &Memory) {
-        self.seen = memory.recall(&self.pod.shape, moment());
+        let now = moment();
+        self.seen = memory.recall(&self.pod.shape, self.seen.pace, now);
+        // What it may take is counted by the wall's clock, since a reboot is no excuse.
+        let ago = clock::wall().duration_since(self.pod.accepted).unwrap_or_default();
+        self.seen.accepted = Some(now.instant.checked_sub(ago).unwrap_or(now.instant));
         self.told = self.seen.clone();
         self.address = memory.address.filter(|_| memory.sandbox);
         self.timed = true;
@@ -156,10 +175,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         };
         tokio::select! {
             biased;
-            Ok(()) = self.orders.changed() => {
-                let grace = self.orders.borrow_and_update().unwrap_or(self.pod.shape.grace);
-                Event::Terminate(grace)
-            }
+            Ok(()) = self.ending.changed() => Event::Ending(self.ending.borrow_and_update().clone()),
             Ok(()) = self.versions.changed() => Event::Changed,
             Some(done) = self.tasks.join_next() => {
                 Event::Report(Box::new(done.expect("a step's task neither panics nor is aborted")))
@@ -172,184 +188,23 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let now = clock::instant();
         match event {
             Event::Due => {}
-            Event::Terminate(grace) => self.terminate(grace, now),
+            Event::Ending(ending) => self.end(ending, now),
             Event::Changed => self.pod = Arc::clone(&self.versions.borrow_and_update()),
             Event::Report(report) => self.note(*report, now),
         }
     }
 
-    /// A second order can only hasten the end.
-    fn terminate(&mut self, grace: Duration, now: Instant) {
-        let termination = self.seen.termination.get_or_insert(Termination { since: now, grace });
-        termination.grace = termination.grace.min(grace);
-    }
-
-    fn note(&mut self, report: Report, now: Instant) {
-        match report {
-            Report::Image { container, result } => self.note_image(&container, result, now),
-            Report::Sandbox { result: Ok(address) } => {
-                self.address = address;
-                self.seen.sandbox = SandboxState::Ready;
-            }
-            Report::Sandbox { result: Err(message) } => {
-                tracing::error!(pod = %self.pod.pod, "making the sandbox failed: {message}");
-                self.seen.sandbox = SandboxState::Failed { message, at: now };
-            }
-            Report::Start { container, result: Ok(started) } => self.note_started(&container, started),
-            Report::Start { container, result: Err(failure) } => {
-                tracing::error!(pod = %self.pod.pod, container, "starting failed: {}", failure.message);
-                self.seen.container_mut(&container).start_failed(failure, clock::wall(), now);
-            }
-            Report::Exit { container, result } => self.note_exit(&container, result, now),
-            Report::Told { result: Ok(()), .. } => {}
-            Report::Told { container, what, result: Err(error) } => {
-                tracing::warn!(pod = %self.pod.pod, container, "{what} failed: {error}");
-            }
-            Report::Removed { problem } => {
-                if let Some(problem) = &problem {
-                    tracing::error!(pod = %self.pod.pod, "removing the sandbox failed: {problem}");
-                }
-                self.seen.sandbox = SandboxState::Removed { problem };
-            }
-        }
-    }
-
-    fn note_image(&mut self, container: &str, result: Result<Image, PullFailure>, now: Instant) {
-        let state = match result {
-            Ok(image) => {
-                let id = image.id.clone();
-                self.images.insert(container.to_owned(), Arc::new(image));
-                ImageState::Ready { id }
-            }
-            Err(PullFailure { reason, message }) => {
-                tracing::error!(pod = %self.pod.pod, container, "{reason}: {message}");
-                ImageState::Failed { reason: reason.to_owned(), message, at: now }
-            }
+    fn end(&mut self, ending: Ending, now: Instant) {
+        let end = match ending.grace {
+            Some(Grace::AtOnce) => Termination::at_once(now),
+            Some(Grace::Within(grace)) => Termination::new(now, grace),
+            Some(Grace::Own) | None => Termination::new(now, self.pod.shape.grace),
         };
-        self.seen.container_mut(container).image = state;
-    }
-
-    fn note_started(&mut self, container: &str, started: Started) {
-        if !std::mem::replace(&mut self.timed, true) {
-            let took = clock::instant().saturating_duration_since(self.accepted);
-            ::metrics::histogram!(metrics::POD_START_SECONDS).record(took);
+        match ending {
+            Ending { verdict: Some(verdict), .. } => self.seen.fail(verdict, end),
+            Ending { grace: Some(_), .. } => self.seen.terminate(end),
+            Ending { .. } => {}
         }
-        let seen = self.seen.container_mut(container);
-        seen.started(started);
-        if seen.attempt > 0 {
-            let pod = &self.pod.pod;
-            ::metrics::counter!(
-                metrics::CONTAINER_RESTARTS,
-                "namespace" => pod.namespace.clone(), "pod" => pod.name.clone(), "container" => container.to_owned()
-            )
-            .increment(1);
-        }
-        self.wait_for_exit(container, Duration::ZERO);
-    }
-
-    fn note_exit(&mut self, container: &str, result: Result<(Exited, bool), String>, now: Instant) {
-        let (exited, group_oom) = match result {
-            Ok(exited) => exited,
-            Err(error) => {
-                // The keeper did not answer. The container may well run: ask again, never assume an end.
-                tracing::error!(pod = %self.pod.pod, container, "waiting for its end failed: {error}");
-                return self.wait_for_exit(container, limits::KEEPER_RETRY);
-            }
-        };
-        let run = self.run_of(container);
-        let seen = self.seen.container_mut(container);
-        let oom_killed = match &seen.state {
-            ContainerState::Running { started, .. } => {
-                let victims = self.node.attribution.oom_victims(started.cgroup_id);
-                group_oom || victims.iter().any(|victim| victim.pid == started.pid)
-            }
-            _ => false,
-        };
-        // One that ended while nobody watched has waited since then.
-        let ago = clock::wall().duration_since(exited.at).unwrap_or_default();
-        seen.exited(exited, oom_killed, now.checked_sub(ago).unwrap_or(now));
-        self.adopted.remove(&run);
-        self.spawn(move |node, _| async move {
-            let result = node.runtime.remove(&run).await.map_err(|error| chain(&error));
-            Report::Told { container: run.name, what: "removing an ended container", result }
-        });
-    }
-
-    fn issue(&mut self, step: PodStep) {
-        let now = clock::instant();
-        match step {
-            PodStep::EnsureImage { container } => self.ensure_image(container, now),
-            PodStep::CreateSandbox => {
-                self.seen.sandbox_backoff.tried(now);
-                self.seen.sandbox = SandboxState::Creating;
-                self.spawn(
-                    |node, pod| async move { Report::Sandbox { result: node.create_sandbox(&pod).await } },
-                );
-            }
-            PodStep::Start { container } => self.start(container, now),
-            PodStep::Stop { container } => {
-                self.seen.container_mut(&container).stopping();
-                let signal = self.pod.stop_signal(&container, self.images.get(&container).map(AsRef::as_ref));
-                let run = self.run_of(&container);
-                self.spawn(move |node, _| async move {
-                    let result = node.runtime.signal(&run, signal).await.map_err(|error| chain(&error));
-                    Report::Told { container, what: "sending the stop signal", result }
-                });
-            }
-            PodStep::Kill { container } => {
-                self.seen.container_mut(&container).killed();
-                let run = self.run_of(&container);
-                self.spawn(move |node, _| async move {
-                    let result = node.runtime.kill(&run).await.map_err(|error| chain(&error));
-                    Report::Told { container, what: "killing its processes", result }
-                });
-            }
-            PodStep::RemoveSandbox => {
-                self.seen.sandbox = SandboxState::Removing;
-                self.spawn(|node, pod| async move {
-                    Report::Removed { problem: node.discard(&pod.pod).await.err() }
-                });
-            }
-        }
-    }
-
-    fn ensure_image(&mut self, container: String, now: Instant) {
-        let seen = self.seen.container_mut(&container);
-        seen.image = ImageState::Pulling;
-        seen.pull_backoff.tried(now);
-        self.spawn(move |node, pod| async move {
-            let result = pull::image(&node, &pod, &container).await;
-            Report::Image { container, result }
-        });
-    }
-
-    fn start(&mut self, container: String, now: Instant) {
-        self.seen.container_mut(&container).starting(now);
-        let run = self.run_of(&container);
-        let image = self.images.get(&container).cloned();
-        let address = self.address;
-        self.spawn(move |node, pod| async move {
-            let result = node.start(&pod, &run, image.as_deref(), address).await;
-            Report::Start { container, result }
-        });
-    }
-
-    fn wait_for_exit(&mut self, container: &str, delay: Duration) {
-        let run = self.run_of(container);
-        let adopted = self.adopted.contains(&run);
-        self.spawn(move |node, _| async move {
-            tokio::time::sleep(delay).await;
-            let result = node.runtime.wait(&run).await.map_err(|error| chain(&error));
-            let result = result.map(|exited| (exited, adopted && node.runtime.group_oom(&run)));
-            Report::Exit { container: run.name, result }
-        });
-    }
-
-    fn spawn<F>(&mut self, step: impl FnOnce(Arc<Node<R, I>>, Arc<PodRecord>) -> F)
-    where
-        F: Future<Output = Report> + Send + 'static,
-    {
-        self.steps.push(Box::pin(step(Arc::clone(&self.node), Arc::clone(&self.pod))));
     }
 
     /// Puts what must not be forgotten on file, if pods of this node outlive the daemon.

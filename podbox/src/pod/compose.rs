@@ -175,10 +175,12 @@ pub fn container(
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         log_path: log_path(facts, run),
+        termination_path: container.termination_message_path.clone().unwrap_or_default(),
     })
 }
 
-fn log_path(facts: &NodeFacts, run: &ContainerRef) -> PathBuf {
+/// Where the log of a run goes.
+pub fn log_path(facts: &NodeFacts, run: &ContainerRef) -> PathBuf {
     let PodRef { namespace, name, uid } = &run.pod;
     let directory = facts.log_dir.join(format!("{namespace}_{name}_{uid}"));
     directory.join(&run.name).join(format!("{}.log", run.attempt))

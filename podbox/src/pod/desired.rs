@@ -2,31 +2,67 @@
 //! period, stop signals, pull policies. Expects a pod that is defaulted and valid; of another, words that are not
 //! known read as the defaults.
 
-use super::plan::{ContainerShape, Shape};
-use super::restart::RestartPolicy;
+use super::restart::{Codes, Restart, RestartPolicy};
+use super::shape::{ContainerShape, Shape};
 use crate::api::images::PullPolicy;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler, Pod};
 use std::time::Duration;
 
 /// The part of a pod that decides its steps.
 pub fn shape(pod: &Pod) -> Shape {
-    let Some(spec) = &pod.spec else {
-        let (restart_policy, grace) = (RestartPolicy::Always, grace(pod));
-        return Shape { init: Vec::new(), main: Vec::new(), restart_policy, grace };
+    let Some(spec) = &pod.spec else { return Shape::new(Vec::new(), grace(pod)) };
+    let policy = policy(spec.restart_policy.as_deref()).unwrap_or(RestartPolicy::Always);
+    // A pod that runs on and on does not initialise itself on and on.
+    let of_init = match policy {
+        RestartPolicy::Always => RestartPolicy::OnFailure,
+        policy => policy,
     };
-    let container = |container: &Container, sidecar| ContainerShape { name: container.name.clone(), sidecar };
-    let is_sidecar = |init: &Container| init.restart_policy.as_deref() == Some("Always");
-    let init = spec.init_containers.iter().flatten();
+    let deadline = spec.active_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    let init = spec.init_containers.iter().flatten().map(|init| {
+        let sidecar = init.restart_policy.as_deref() == Some("Always");
+        ContainerShape { sidecar, ..container(init, of_init) }
+    });
     Shape {
-        init: init.map(|init| container(init, is_sidecar(init))).collect(),
-        main: spec.containers.iter().map(|main| container(main, false)).collect(),
-        restart_policy: match spec.restart_policy.as_deref() {
-            Some("OnFailure") => RestartPolicy::OnFailure,
-            Some("Never") => RestartPolicy::Never,
-            _ => RestartPolicy::Always,
-        },
+        init: init.collect(),
+        main: spec.containers.iter().map(|main| container(main, policy)).collect(),
         grace: grace(pod),
+        active_deadline: deadline.map(Duration::from_secs),
     }
+}
+
+fn container(container: &Container, of_pod: RestartPolicy) -> ContainerShape {
+    let rules = container.restart_policy_rules.iter().flatten();
+    let rules = rules.filter(|rule| rule.action == "Restart").filter_map(|rule| {
+        let codes = rule.exit_codes.as_ref()?;
+        let values = codes.values.clone().unwrap_or_default();
+        Some(if codes.operator == "NotIn" { Codes::NotIn(values) } else { Codes::In(values) })
+    });
+    let own = policy(container.restart_policy.as_deref());
+    ContainerShape {
+        restart: Restart { policy: own.unwrap_or(of_pod), rules: rules.collect() },
+        post_start: post_start(container).is_some(),
+        pre_stop: pre_stop(container).is_some(),
+        ..ContainerShape::new(&container.name, of_pod)
+    }
+}
+
+fn policy(word: Option<&str>) -> Option<RestartPolicy> {
+    match word? {
+        "Always" => Some(RestartPolicy::Always),
+        "OnFailure" => Some(RestartPolicy::OnFailure),
+        "Never" => Some(RestartPolicy::Never),
+        _ => None,
+    }
+}
+
+/// What a container wants done once it has started.
+pub fn post_start(container: &Container) -> Option<&LifecycleHandler> {
+    container.lifecycle.as_ref().and_then(|lifecycle: &Lifecycle| lifecycle.post_start.as_ref())
+}
+
+/// What it wants done before its stop signal.
+pub fn pre_stop(container: &Container) -> Option<&LifecycleHandler> {
+    container.lifecycle.as_ref().and_then(|lifecycle: &Lifecycle| lifecycle.pre_stop.as_ref())
 }
 
 /// How long a stop of the pod may take.
@@ -79,6 +115,24 @@ pub fn signal_number(name: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_containers_own_policy_and_rules_go_before_the_pods() {
+        let text = "{apiVersion: v1, kind: Pod, spec: {restartPolicy: Always, activeDeadlineSeconds: 7, \
+            initContainers: [{name: i}, {name: s, restartPolicy: Always}, {name: n, restartPolicy: Never}], containers: \
+            [{name: a}, {name: b, restartPolicy: Never, lifecycle: {preStop: {sleep: {seconds: 3}}}, restartPolicyRules: \
+            [{action: Restart, exitCodes: {operator: In, values: [4]}}]}]}}";
+        let shape = shape(&serde_yaml::from_str(text).unwrap());
+        let restarts = |name: &str| [0, 1, 4].map(|code| shape.restarts(name, code));
+        assert_eq!(restarts("i"), [false, true, true], "an init container that succeeded is done");
+        assert_eq!(restarts("s"), [true; 3]);
+        assert_eq!(restarts("n"), [false; 3]);
+        assert_eq!(restarts("a"), [true; 3]);
+        assert_eq!(restarts("b"), [false, false, true]);
+        assert_eq!(shape.init.iter().map(|init| init.sidecar).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!(shape.main.iter().map(|main| main.pre_stop).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(shape.active_deadline, Some(Duration::from_secs(7)));
+    }
 
     #[test]
     fn signals_by_name_and_number() {

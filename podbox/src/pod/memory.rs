@@ -8,10 +8,11 @@
 
 mod status;
 
-use super::observed::{ContainerSeen, ContainerState, Ended, ImageState, Observed, SandboxState};
-use super::observed::{StartFailure, Termination};
-use super::plan::{Shape, outcome};
-use super::restart::Backoff;
+use super::observed::{ContainerSeen, ContainerState, Ended, HookState, ImageState, Observed, Order, Run};
+use super::observed::{SandboxState, StartFailure, Termination, Verdict};
+use super::plan::outcome;
+use super::restart::{Backoff, Pace};
+use super::shape::Shape;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::Image;
 use crate::sandbox::runtime::{ContainerStatus, ExitStatus, Exited, Started};
@@ -56,6 +57,12 @@ pub struct Memory {
     pub containers: BTreeMap<String, Container>,
     /// Since when, by the time since boot, and within which grace period it is to end.
     pub termination: Option<(Duration, Duration)>,
+    /// Its end is not to wait for anybody.
+    #[serde(default)]
+    pub at_once: bool,
+    /// Why it failed, if it did so as a whole.
+    #[serde(default)]
+    pub verdict: Option<Verdict>,
 }
 
 /// A container.
@@ -71,6 +78,24 @@ pub struct Container {
     pub attempt: u32,
     /// The wait that applies, and when it was chosen.
     pub backoff: Option<(Duration, Duration)>,
+    /// What has become of the current run's hooks.
+    #[serde(default)]
+    pub hooks: Hooks,
+    /// Since when, within which grace period and why the current run is to end.
+    #[serde(default)]
+    pub order: Option<(Duration, Duration, String)>,
+}
+
+/// What has become of a run's hooks. One that was called, and whose answer nobody got, is called again: at least once, as
+/// upstream promises, not at most.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hooks {
+    /// Its postStart hook; not in files of a podbox that had none.
+    pub post_start: Option<HookState>,
+    /// What that complained of.
+    pub complaint: Option<String>,
+    /// Its preStop hook.
+    pub pre_stop: HookState,
 }
 
 /// What a container was at.
@@ -102,6 +127,12 @@ pub struct End {
     pub oom_killed: bool,
     /// What is to be told instead of an exit code's usual reason.
     pub failure: Option<StartFailure>,
+    /// What its postStart hook complained of.
+    #[serde(default)]
+    pub hook: Option<String>,
+    /// Its last words.
+    #[serde(default)]
+    pub message: String,
 }
 
 impl Memory {
@@ -115,9 +146,9 @@ impl Memory {
     ) -> Memory {
         let container = |(name, seen): (&String, &ContainerSeen)| {
             let state = match &seen.state {
-                ContainerState::Waiting => State::Waiting,
+                ContainerState::Waiting | ContainerState::Refused { .. } => State::Waiting,
                 ContainerState::Starting => State::Starting,
-                ContainerState::Running { started, .. } => State::Running(started.clone()),
+                ContainerState::Running(run) => State::Running(run.started.clone()),
                 ContainerState::Ended(ended) => State::Ended(End::of(ended, now)),
             };
             let remembered = Container {
@@ -126,6 +157,11 @@ impl Memory {
                 last: seen.last.as_ref().map(|ended| End::of(ended, now)),
                 attempt: seen.attempt,
                 backoff: seen.backoff.chosen().map(|(wait, at)| (wait, now.since_boot(at))),
+                hooks: seen.run().map(Hooks::of).unwrap_or_default(),
+                order: seen
+                    .order
+                    .as_ref()
+                    .map(|order| (now.since_boot(order.end.since), order.end.grace, order.why.clone())),
             };
             (name.clone(), remembered)
         };
@@ -136,21 +172,29 @@ impl Memory {
             sandbox: seen.sandbox == SandboxState::Ready,
             containers: seen.containers.iter().map(container).collect(),
             termination: seen.termination.map(|end| (now.since_boot(end.since), end.grace)),
+            at_once: seen.termination.is_some_and(|end| end.at_once),
+            verdict: seen.verdict.clone(),
         }
     }
 
     /// What a worker goes on from. Signals of a stop that had begun are sent again: whether they were is unknown.
-    pub fn recall(&self, shape: &Shape, now: Moment) -> Observed {
-        let termination =
-            self.termination.map(|(since, grace)| Termination { since: now.instant(since), grace });
+    pub fn recall(&self, shape: &Shape, pace: Pace, now: Moment) -> Observed {
+        let termination = self.termination.map(|(since, grace)| {
+            let end = Termination::new(now.instant(since), grace);
+            Termination { at_once: self.at_once, ..end }
+        });
         let sandbox = match (self.sandbox, termination) {
             (true, _) => SandboxState::Ready,
             (false, Some(_)) => SandboxState::Removed { problem: None },
             (false, None) => SandboxState::Absent,
         };
-        let containers = self.containers.iter().map(|(name, memory)| (name.clone(), memory.recall(now)));
-        let containers = containers.collect();
-        let mut seen = Observed { sandbox, containers, termination, ..Observed::default() };
+        let recall = |(name, memory): (&String, &Container)| {
+            let hook = shape.container(name).is_some_and(|shape| shape.post_start);
+            (name.clone(), memory.recall(hook, pace, now))
+        };
+        let containers = self.containers.iter().map(recall).collect();
+        let verdict = self.verdict.clone();
+        let mut seen = Observed { sandbox, containers, termination, verdict, pace, ..Observed::default() };
         if !self.sandbox && outcome(shape, &seen).is_none() {
             // What init containers made went with the sandbox.
             for init in &shape.init {
@@ -173,9 +217,11 @@ impl Memory {
                 of_it().map(|held| &held.container).filter(|c| c.attempt != container.attempt).cloned(),
             );
             match (&container.state, current) {
-                (State::Starting | State::Running(_), Some(held)) => {
+                (State::Starting, Some(held)) => {
                     container.state = State::Running(held.started.clone());
+                    container.hooks = Hooks { post_start: Some(HookState::Due), ..Hooks::default() };
                 }
+                (State::Running(_), Some(held)) => container.state = State::Running(held.started.clone()),
                 // It did not come to it.
                 (State::Starting, None) => container.state = State::Waiting,
                 (State::Running(_), None) => lost = true,
@@ -206,19 +252,27 @@ impl Memory {
                         reason: "ContainerStatusUnknown".into(),
                         message: message.into(),
                     }),
+                    hook: None,
+                    message: String::new(),
                 });
             }
         }
     }
 }
 
+impl Hooks {
+    fn of(run: &Run) -> Hooks {
+        let Run { post_start, complaint, pre_stop, .. } = run.clone();
+        Hooks { post_start: Some(post_start), complaint, pre_stop }
+    }
+}
+
 impl Container {
-    fn recall(&self, now: Moment) -> ContainerSeen {
+    /// `hook`: it has a postStart hook.
+    fn recall(&self, hook: bool, pace: Pace, now: Moment) -> ContainerSeen {
         let state = match &self.state {
             State::Waiting | State::Starting => ContainerState::Waiting,
-            State::Running(started) => {
-                ContainerState::Running { started: started.clone(), stopping: false, killed: false }
-            }
+            State::Running(started) => ContainerState::Running(self.run(started, hook)),
             State::Ended(end) => ContainerState::Ended(end.recall(now)),
         };
         let image = match &self.image {
@@ -230,21 +284,35 @@ impl Container {
             state,
             last: self.last.as_ref().map(|end| end.recall(now)),
             attempt: self.attempt,
-            backoff: Backoff::again(self.backoff.map(|(wait, at)| (wait, now.instant(at)))),
+            backoff: Backoff::again(pace, self.backoff.map(|(wait, at)| (wait, now.instant(at)))),
+            order: self.order.as_ref().map(|(since, grace, why)| {
+                let end = Termination::new(now.instant(*since), *grace);
+                Order { end, why: why.clone() }
+            }),
             ..ContainerSeen::default()
         }
+    }
+
+    fn run(&self, started: &Started, hook: bool) -> Run {
+        let again = |state| if state == HookState::Running { HookState::Due } else { state };
+        let post_start = match (hook, self.hooks.post_start) {
+            (true, Some(state)) => again(state),
+            _ => HookState::Done,
+        };
+        let complaint = self.hooks.complaint.clone();
+        Run { complaint, pre_stop: again(self.hooks.pre_stop), ..Run::new(started.clone(), post_start) }
     }
 }
 
 impl End {
     fn of(ended: &Ended, now: Moment) -> End {
-        let Ended { attempt, started, exited, at, oom_killed, failure } = ended.clone();
-        End { attempt, started, exited, at: now.since_boot(at), oom_killed, failure }
+        let Ended { attempt, started, exited, at, oom_killed, failure, hook, message } = ended.clone();
+        End { attempt, started, exited, at: now.since_boot(at), oom_killed, failure, hook, message }
     }
 
     fn recall(&self, now: Moment) -> Ended {
-        let End { attempt, started, exited, at, oom_killed, failure } = self.clone();
-        Ended { attempt, started, exited, at: now.instant(at), oom_killed, failure }
+        let End { attempt, started, exited, at, oom_killed, failure, hook, message } = self.clone();
+        Ended { attempt, started, exited, at: now.instant(at), oom_killed, failure, hook, message }
     }
 }
 

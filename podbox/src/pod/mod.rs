@@ -11,6 +11,7 @@ pub mod plan;
 pub mod resolver;
 pub mod resources;
 pub mod restart;
+pub mod shape;
 pub mod sources;
 pub mod status;
 pub mod volumes;

@@ -2,9 +2,10 @@
 //!
 //! It is derived from what is known rather than said at each step, so that nothing is told that did not come true.
 
-use super::observed::{ContainerSeen, ContainerState, Ended, ImageState, Observed, SandboxState};
-use super::plan::Shape;
+use super::observed::{ContainerSeen, ContainerState, Ended, HookState, ImageState, Observed, SandboxState};
+use super::shape::Shape;
 use crate::api::identity::PodRef;
+use std::borrow::Cow;
 
 /// Something that people want to know of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,17 +15,17 @@ pub struct Notice {
     /// Whether something is wrong.
     pub warning: bool,
     /// Upstream's reason: Started, BackOff.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// In words.
     pub message: String,
 }
 
 fn normal(reason: &'static str, message: String) -> Notice {
-    Notice { container: None, warning: false, reason, message }
+    Notice { container: None, warning: false, reason: reason.into(), message }
 }
 
 fn warning(reason: &'static str, message: String) -> Notice {
-    Notice { container: None, warning: true, reason, message }
+    Notice { container: None, warning: true, reason: reason.into(), message }
 }
 
 /// What to say of the step from one moment of a pod to a later one. `image` gives a container's reference.
@@ -39,13 +40,19 @@ pub fn notices<'a>(
     if let (SandboxState::Failed { message, .. }, true) = (&after.sandbox, before.sandbox != after.sandbox) {
         all.push(warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {message}")));
     }
+    if let (Some(verdict), None) = (&after.verdict, &before.verdict) {
+        // Upstream does not call that a warning.
+        let warning = verdict.reason != "DeadlineExceeded";
+        let (reason, message) = (verdict.reason.clone(), verdict.message.clone());
+        all.push(Notice { container: None, warning, reason: reason.into(), message });
+    }
     for (name, seen) in &after.containers {
         let past = before.container(name);
         let mut own = Vec::new();
         of_image(&past.image, &seen.image, image(name), &mut own);
-        let follows = |ended: &Ended| {
-            after.termination.is_none() && shape.policy(name).restarts(ended.exited.status.code())
-        };
+        let follows =
+            |ended: &Ended| after.termination.is_none() && shape.restarts(name, ended.exited.status.code());
+        of_hooks(past, seen, &mut own);
         of_run(pod, name, past, seen, follows, &mut own);
         all.extend(own.into_iter().map(|notice| Notice { container: Some(name.clone()), ..notice }));
     }
@@ -69,6 +76,20 @@ fn of_image(before: &ImageState, after: &ImageState, reference: &str, all: &mut 
     }
 }
 
+/// What it complained of may hold a secret: whoever may read the pod's status may read it there.
+fn of_hooks(before: &ContainerSeen, after: &ContainerSeen, all: &mut Vec<Notice>) {
+    let Some(run) = after.run() else { return };
+    let past = before.run().filter(|_| before.attempt == after.attempt);
+    let fails =
+        |now: HookState, past: Option<HookState>| now == HookState::Failed && past != Some(HookState::Failed);
+    if fails(run.post_start, past.map(|run| run.post_start)) {
+        all.push(warning("FailedPostStartHook", "PostStartHook failed".to_owned()));
+    }
+    if fails(run.pre_stop, past.map(|run| run.pre_stop)) {
+        all.push(warning("FailedPreStopHook", "PreStopHook failed".to_owned()));
+    }
+}
+
 fn of_run(
     pod: &PodRef,
     name: &str,
@@ -78,18 +99,22 @@ fn of_run(
     all: &mut Vec<Notice>,
 ) {
     let run = |seen: &ContainerSeen| {
-        matches!(seen.state, ContainerState::Running { .. } | ContainerState::Ended(_))
-            .then_some(seen.attempt)
+        matches!(seen.state, ContainerState::Running(_) | ContainerState::Ended(_)).then_some(seen.attempt)
     };
-    let stopping =
-        |seen: &ContainerSeen| matches!(seen.state, ContainerState::Running { stopping: true, .. });
-    match &after.state {
-        ContainerState::Running { .. } if run(before) != run(after) => {
+    let stops = |seen: &ContainerSeen| seen.run().is_some_and(|run| run.is_stopping());
+    if matches!(after.state, ContainerState::Running(_)) {
+        if run(before) != run(after) {
             all.push(normal("Created", format!("Created container: {name}")));
             all.push(normal("Started", format!("Started container {name}")));
         }
-        ContainerState::Running { .. } if stopping(after) && !stopping(before) => {
-            all.push(normal("Killing", format!("Stopping container {name}")));
+        if stops(after) && !(stops(before) && run(before) == run(after)) {
+            let why = after.order.as_ref().map(|order| order.why.clone());
+            all.push(normal("Killing", why.unwrap_or_else(|| format!("Stopping container {name}"))));
+        }
+    }
+    match &after.state {
+        ContainerState::Refused { failure, .. } if before.state != after.state => {
+            all.push(warning("Failed", format!("Error: {}", failure.message)));
         }
         ContainerState::Ended(ended) if before.state != after.state => {
             if let Some(failure) = &ended.failure {
@@ -111,15 +136,15 @@ fn of_run(
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::pod::plan::ContainerShape;
+    use crate::pod::observed::{Hook, Termination, Verdict};
     use crate::pod::restart::RestartPolicy;
+    use crate::pod::shape::ContainerShape;
     use crate::sandbox::runtime::{ExitStatus, Exited, Started};
     use std::time::Duration;
 
     /// The notices of each change, one after the other, as `reason message`.
     fn told(policy: RestartPolicy, changes: &[&dyn Fn(&mut Observed)]) -> Vec<String> {
-        let main = vec![ContainerShape { name: "web".into(), sidecar: false }];
-        let shape = Shape { init: Vec::new(), main, restart_policy: policy, grace: Duration::ZERO };
+        let shape = Shape::new(vec![ContainerShape::new("web", policy)], Duration::ZERO);
         let pod = PodRef { namespace: "default".into(), name: "p".into(), uid: "u".into() };
         let mut all = Vec::new();
         let mut seen = Observed::default();
@@ -134,12 +159,13 @@ mod tests {
 
     fn start(seen: &mut Observed) {
         seen.container_mut("web").starting(clock::instant());
-        seen.container_mut("web").started(Started { pid: 1, cgroup_id: 1, at: clock::wall() });
+        let started = Started { pid: 1, cgroup_id: 1, at: clock::wall() };
+        seen.container_mut("web").started(started, HookState::Due);
     }
 
     fn end(seen: &mut Observed) {
         let exited = Exited { status: ExitStatus::Code(1), at: clock::wall() };
-        seen.container_mut("web").exited(exited, false, clock::instant());
+        seen.container_mut("web").exited(exited, false, String::new(), clock::instant());
     }
 
     #[test]
@@ -147,7 +173,7 @@ mod tests {
         let have = |seen: &mut Observed| {
             seen.container_mut("web").image = ImageState::Ready { id: "sha256:1".into() };
         };
-        let stop = |seen: &mut Observed| seen.container_mut("web").stopping();
+        let stop = |seen: &mut Observed| seen.container_mut("web").stopping(clock::instant());
         let expected = [
             "Created Created container: web",
             "Started Started container web",
@@ -181,5 +207,36 @@ mod tests {
             "FailedCreatePodSandBox Failed to create pod sandbox: no veth",
         ];
         assert_eq!(told(RestartPolicy::Always, &[&fail, &sandbox]), expected);
+    }
+
+    #[test]
+    fn hooks_that_fail_are_told_without_what_they_said() {
+        let failed = |hook: Hook| {
+            move |seen: &mut Observed| {
+                seen.container_mut("web").calling(hook);
+                seen.container_mut("web").called(0, hook, Some("a secret".to_owned()));
+            }
+        };
+        let order = |seen: &mut Observed| {
+            let end = Termination::new(clock::instant(), Duration::ZERO);
+            seen.container_mut("web").order(end, "FailedPostStartHook");
+        };
+        let (post_start, pre_stop) = (failed(Hook::PostStart), failed(Hook::PreStop));
+        let told = told(RestartPolicy::Always, &[&start, &post_start, &order, &pre_stop, &|_| {}]);
+        let expected = [
+            "FailedPostStartHook PostStartHook failed",
+            "FailedPreStopHook PreStopHook failed",
+            "Killing FailedPostStartHook",
+        ];
+        assert_eq!(told[2..], expected);
+    }
+
+    #[test]
+    fn a_verdict_is_told_once() {
+        let fail = |seen: &mut Observed| {
+            let verdict = Verdict { reason: "DeadlineExceeded".into(), message: "too long".into() };
+            seen.fail(verdict, Termination::new(clock::instant(), Duration::ZERO));
+        };
+        assert_eq!(told(RestartPolicy::Always, &[&fail, &fail]), ["DeadlineExceeded too long"]);
     }
 }

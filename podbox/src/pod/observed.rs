@@ -11,19 +11,23 @@
 //!              └────────  Failed (retried after back-off)
 //!
 //! container  Waiting ──▶ Starting ──▶ Running ──▶ Ended ──▶ Starting …
-//!                            ▼ error                ▲
-//!                          Failed ──────────────────┘ (a failed start counts as an end)
+//!                            │                      ▲
+//!                            ├── error: it never ran ┘ (a failed start counts as an end)
+//!                            └── error: its configuration ──▶ Refused ──▶ Starting … (the same run again)
 //! ```
 //!
-//! A state that names work in flight (Pulling, Creating, Starting, Removing) is what keeps a step from
-//! being issued twice.
+//! A state that names work in flight (Pulling, Creating, Starting, Removing, a hook's Running) is what keeps a step
+//! from being issued twice.
 
-use super::restart::Backoff;
-use crate::sandbox::runtime::{ExitStatus, Exited, Started};
+mod container;
+
+pub use container::{ContainerSeen, ContainerState, Ended, Hook, HookState, Order, Run, StartFailure};
+
+use super::restart::{Backoff, Pace};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Where an image is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,82 +79,55 @@ pub enum SandboxState {
     },
 }
 
-/// A run that is over.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ended {
-    /// Which run.
-    pub attempt: u32,
-    /// When it had started; none if it never did.
-    pub started: Option<SystemTime>,
-    /// Its end.
-    pub exited: Exited,
-    /// The end by the clock that back-off is counted with.
-    pub at: Instant,
-    /// The kernel marked one of its processes as an OOM victim.
-    pub oom_killed: bool,
-    /// Why it could not be started, or why its end is unknown, if so.
-    pub failure: Option<StartFailure>,
-}
-
-/// Why a container could not be started.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StartFailure {
-    /// Upstream's reason: CreateContainerConfigError, StartError.
-    pub reason: String,
-    /// What went wrong, for people.
-    pub message: String,
-}
-
-/// What one container is doing.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum ContainerState {
-    /// Never started.
-    #[default]
-    Waiting,
-    /// A start is in flight.
-    Starting,
-    /// It runs.
-    Running {
-        /// Its start.
-        started: Started,
-        /// The stop signal was sent.
-        stopping: bool,
-        /// Every process of it was killed.
-        killed: bool,
-    },
-    /// It ended.
-    Ended(Ended),
-}
-
-/// One container's history.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ContainerSeen {
-    /// Its image.
-    pub image: ImageState,
-    /// Waits between pulls.
-    pub pull_backoff: Backoff,
-    /// What it is doing.
-    pub state: ContainerState,
-    /// The run before the current one.
-    pub last: Option<Ended>,
-    /// The number of the current or next run, counted from 0.
-    pub attempt: u32,
-    /// Waits between restarts.
-    pub backoff: Backoff,
-}
-
-/// A pod's end was asked for.
+/// An end that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Termination {
     /// When.
     pub since: Instant,
-    /// How long processes have between the stop signal and the kill.
+    /// How long hooks and processes have until the kill.
     pub grace: Duration,
+    /// Nobody is asked: everything is killed now.
+    pub at_once: bool,
+}
+
+impl Termination {
+    /// From now on, within `grace`.
+    pub fn new(since: Instant, grace: Duration) -> Termination {
+        Termination { since, grace, at_once: false }
+    }
+
+    /// Without asking.
+    pub fn at_once(since: Instant) -> Termination {
+        Termination { since, grace: Duration::ZERO, at_once: true }
+    }
+
+    /// When whatever is left is to be killed.
+    pub fn deadline(&self) -> Instant {
+        self.since + self.grace
+    }
+
+    /// The sooner one of two: a second order can only hasten an end.
+    pub fn sooner(self, other: Termination) -> Termination {
+        let since = self.since.min(other.since);
+        let grace = self.deadline().min(other.deadline()).saturating_duration_since(since);
+        Termination { since, grace, at_once: self.at_once || other.at_once }
+    }
+}
+
+/// Why a pod failed whose containers may have done nothing wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Upstream's reason: DeadlineExceeded, Evicted.
+    pub reason: String,
+    /// In words.
+    pub message: String,
 }
 
 /// All that is known of a pod.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
+    /// When it was accepted.
+    pub accepted: Option<Instant>,
     /// Its sandbox.
     pub sandbox: SandboxState,
     /// Waits between tries to make it.
@@ -159,87 +136,18 @@ pub struct Observed {
     pub containers: BTreeMap<String, ContainerSeen>,
     /// Its end was asked for.
     pub termination: Option<Termination>,
-}
-
-impl ContainerSeen {
-    /// A start is issued now.
-    pub fn starting(&mut self, now: Instant) {
-        if let ContainerState::Ended(ended) = std::mem::replace(&mut self.state, ContainerState::Starting) {
-            self.attempt = ended.attempt + 1;
-            self.last = Some(ended);
-            // The first run waits for nothing, and neither does the first restart.
-            self.backoff.tried(now);
-        }
-    }
-
-    /// What the last run did is gone: it is to run once more, as if it had not.
-    pub fn again(&mut self) {
-        if let ContainerState::Ended(ended) = std::mem::take(&mut self.state) {
-            self.attempt = ended.attempt + 1;
-            self.last = Some(ended);
-        }
-    }
-
-    /// The start came back.
-    pub fn started(&mut self, started: Started) {
-        self.state = ContainerState::Running { started, stopping: false, killed: false };
-    }
-
-    /// The start failed and left nothing.
-    pub fn start_failed(&mut self, failure: StartFailure, at: SystemTime, now: Instant) {
-        let exited = Exited { status: ExitStatus::Code(128), at };
-        self.state = ContainerState::Ended(Ended {
-            attempt: self.attempt,
-            started: None,
-            exited,
-            at: now,
-            oom_killed: false,
-            failure: Some(failure),
-        });
-    }
-
-    /// The run ended.
-    pub fn exited(&mut self, exited: Exited, oom_killed: bool, now: Instant) {
-        let started = match &self.state {
-            ContainerState::Running { started, .. } => Some(started.at),
-            _ => None,
-        };
-        self.state = ContainerState::Ended(Ended {
-            attempt: self.attempt,
-            started,
-            exited,
-            at: now,
-            oom_killed,
-            failure: None,
-        });
-    }
-
-    /// Its stop signal is sent now.
-    pub fn stopping(&mut self) {
-        if let ContainerState::Running { stopping, .. } = &mut self.state {
-            *stopping = true;
-        }
-    }
-
-    /// Its processes are killed now.
-    pub fn killed(&mut self) {
-        if let ContainerState::Running { killed, .. } = &mut self.state {
-            *killed = true;
-        }
-    }
-
-    /// Whether a process of it may exist.
-    pub fn is_active(&self) -> bool {
-        matches!(self.state, ContainerState::Starting | ContainerState::Running { .. })
-    }
-
-    /// How often it was started again.
-    pub fn restarts(&self) -> u32 {
-        self.attempt
-    }
+    /// It has failed, whatever its containers do.
+    pub verdict: Option<Verdict>,
+    /// How long its containers wait between restarts.
+    pub pace: Pace,
 }
 
 impl Observed {
+    /// Nothing yet, of a pod on a node with this pace of restarts.
+    pub fn new(accepted: Instant, pace: Pace) -> Observed {
+        Observed { accepted: Some(accepted), pace, ..Observed::default() }
+    }
+
     /// What is known of a container; nothing, if it was never touched.
     pub fn container(&self, name: &str) -> &ContainerSeen {
         static NOTHING: LazyLock<ContainerSeen> = LazyLock::new(ContainerSeen::default);
@@ -248,6 +156,24 @@ impl Observed {
 
     /// A container's entry, made if it is not there.
     pub fn container_mut(&mut self, name: &str) -> &mut ContainerSeen {
-        self.containers.entry(name.to_owned()).or_default()
+        let pace = self.pace;
+        let new = || ContainerSeen { backoff: Backoff::new(pace), ..ContainerSeen::default() };
+        self.containers.entry(name.to_owned()).or_insert_with(new)
+    }
+
+    /// The pod is to end.
+    pub fn terminate(&mut self, end: Termination) {
+        self.termination = Some(self.termination.map_or(end, |before| before.sooner(end)));
+    }
+
+    /// The pod has failed, and is to end. What was said first stays.
+    pub fn fail(&mut self, verdict: Verdict, end: Termination) {
+        self.verdict.get_or_insert(verdict);
+        self.terminate(end);
+    }
+
+    /// Whether a process of some container may exist.
+    pub fn is_active(&self) -> bool {
+        self.containers.values().any(ContainerSeen::is_active)
     }
 }

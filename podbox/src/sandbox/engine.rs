@@ -35,8 +35,10 @@ use crate::config::Config;
 use crate::limits;
 use shared::{Shared, prepare_cgroups};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -219,6 +221,20 @@ fn streams(mut fds: Vec<OwnedFd>) -> Result<([Stream; 2], Option<OwnedFd>), Clie
     Ok(([stream(a, b, c), stream(d, e, f)], stdin))
 }
 
+/// The end of a file, if there is one.
+fn last_bytes(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        file => file?,
+    };
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(limit)))?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
@@ -274,6 +290,16 @@ impl Runtime for Engine {
     fn group_oom(&self, container: &ContainerRef) -> bool {
         let Ok(tracked) = self.tracked(container) else { return false };
         cgroup::group_oom(&self.0.facts.container_cgroup(container, tracked.label.qos))
+    }
+
+    async fn termination_message(
+        &self,
+        container: &ContainerRef,
+        limit: usize,
+    ) -> Result<Vec<u8>, EngineError> {
+        let (path, container) = (self.0.facts.termination_message(container), container.clone());
+        let failed = |source| EngineError::LastWords { container, source };
+        blocking(move || last_bytes(&path, limit).map_err(failed)).await
     }
 
     async fn signal(&self, container: &ContainerRef, signal: i32) -> Result<(), EngineError> {

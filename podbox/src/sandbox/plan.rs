@@ -124,6 +124,11 @@ impl Facts {
         self.pod_cgroup(&container.pod, qos).join(container.key())
     }
 
+    /// The file that takes a container's last words.
+    pub fn termination_message(&self, container: &ContainerRef) -> PathBuf {
+        container_state(container, self).join("termination-message")
+    }
+
     /// Where a container's log pump keeps its place.
     pub fn log_journal(&self, container: &ContainerRef) -> PathBuf {
         self.pod_run(&container.pod).join(format!("{}.journal", container.key()))
@@ -258,6 +263,11 @@ pub fn container(
             delegate: vec![],
         },
     ];
+    if !spec.termination_path.is_empty() {
+        let path = facts.termination_message(&spec.container);
+        // Whoever the container runs as may write there.
+        steps.push(Step::WriteFile { path, bytes: Vec::new(), mode: 0o666 });
+    }
     if !spec.security.privileged {
         steps.push(Step::AllowDevices { cgroup: cgroup.clone() });
     }
@@ -379,6 +389,11 @@ fn binds(spec: &ContainerSpec, sandbox: &SandboxSpec, facts: &Facts) -> Result<V
         binds.retain(|bind| bind.target != mount.target);
         let (sub_path, target) = (mount.sub_path.clone(), mount.target.clone());
         binds.push(Bind { source, sub_path, target, read_only: mount.read_only });
+    }
+    let path = &spec.termination_path;
+    if !path.is_empty() && !binds.iter().any(|bind| bind.target == *path) {
+        let (source, sub_path) = (facts.termination_message(&spec.container), String::new());
+        binds.push(Bind { source, sub_path, target: path.clone(), read_only: false });
     }
     Ok(binds)
 }

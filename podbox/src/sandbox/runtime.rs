@@ -130,6 +130,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// Whether the kernel says that it killed every process of a container at once for want of memory: its word where
     /// nobody watched.
     fn group_oom(&self, container: &ContainerRef) -> bool;
+    /// The last bytes, so many at most, of what a container that has ended left in its termination message file.
+    fn termination_message(
+        &self,
+        container: &ContainerRef,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<u8>, Self::Error>> + Send;
     /// Signals its first process. One that is gone already is no error.
     fn signal(
         &self,

@@ -146,6 +146,9 @@ pub struct ContainerSpec {
     pub tty: bool,
     /// Where its log file goes (CRI format): `…/NAMESPACE_POD_UID/CONTAINER/ATTEMPT.log`.
     pub log_path: PathBuf,
+    /// Absolute path in the container of the file that takes its last words; empty for none.
+    #[serde(default)]
+    pub termination_path: String,
 }
 
 /// Which PID namespace a container runs in.

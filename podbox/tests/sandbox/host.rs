@@ -171,6 +171,7 @@ impl Host {
             stdin_once: false,
             tty: false,
             log_path: self.config.log_dir.join(&pod.pod.uid).join(name).join("0.log"),
+            termination_path: String::new(),
         }
     }
 

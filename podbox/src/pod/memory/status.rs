@@ -20,8 +20,17 @@ impl Memory {
         let all = init.chain(status.container_statuses.iter().flatten());
         let containers = all.map(|status| (status.name.clone(), container(status, boot))).collect();
         let pod = pod.clone();
-        let mut memory =
-            Memory { pod, accepted, address: None, sandbox: false, containers, termination: None };
+        let verdict = None;
+        let mut memory = Memory {
+            pod,
+            accepted,
+            address: None,
+            sandbox: false,
+            containers,
+            termination: None,
+            at_once: false,
+            verdict,
+        };
         memory.lose(wall, boot);
         Some(memory)
     }
@@ -55,6 +64,8 @@ fn end(terminated: &ContainerStateTerminated, current: u32, boot: Duration) -> E
     let run = terminated.container_id.as_deref().and_then(|id| id.rsplit('-').next()?.parse().ok());
     let reason = terminated.reason.clone().unwrap_or_default();
     let message = terminated.message.clone().unwrap_or_default();
+    let usual = USUAL.contains(&reason.as_str());
+    let oom_killed = reason == "OOMKilled";
     End {
         attempt: run.unwrap_or(current),
         started: terminated.started_at.as_ref().map(at),
@@ -66,7 +77,9 @@ fn end(terminated: &ContainerStateTerminated, current: u32, boot: Duration) -> E
             at: terminated.finished_at.as_ref().map_or(SystemTime::UNIX_EPOCH, at),
         },
         at: boot,
-        oom_killed: reason == "OOMKilled",
-        failure: (!USUAL.contains(&reason.as_str())).then_some(StartFailure { reason, message }),
+        oom_killed,
+        message: if usual { message.clone() } else { String::new() },
+        failure: (!usual).then_some(StartFailure { reason, message }),
+        hook: None,
     }
 }

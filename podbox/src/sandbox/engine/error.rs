@@ -29,6 +29,14 @@ pub enum EngineError {
     /// The directory of pinned namespaces.
     #[error("cannot set up the directory of namespaces")]
     Netns(#[from] NetnsError),
+    /// What a container left in its termination message file.
+    #[error("cannot read the termination message of container {container}")]
+    LastWords {
+        /// Which.
+        container: ContainerRef,
+        /// Why.
+        source: io::Error,
+    },
     /// The keeper.
     #[error(transparent)]
     Keeper(#[from] ClientError),

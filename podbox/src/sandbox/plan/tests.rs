@@ -63,6 +63,7 @@ fn app(mounts: Vec<Mount>) -> ContainerSpec {
         stdin_once: false,
         tty: false,
         log_path: "/logs/0.log".into(),
+        termination_path: String::new(),
     }
 }
 

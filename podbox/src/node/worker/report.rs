@@ -1,0 +1,134 @@
+//! What came of steps, and what is known of the pod then.
+
+use super::Worker;
+use crate::api::error::chain;
+use crate::api::identity::ContainerRef;
+use crate::api::image::Image;
+use crate::api::images::{Images, PullFailure};
+use crate::clock;
+use crate::pod::observed::{Hook, HookState, ImageState, SandboxState, StartFailure, Termination};
+use crate::sandbox::runtime::{Exited, Runtime, Started};
+use crate::{limits, metrics};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An end; whether the kernel ended all of it for want of memory while nobody watched; its last words.
+type End = (Exited, bool, String);
+
+/// What came of a step.
+#[derive(Debug)]
+pub(super) enum Report {
+    Image { container: String, result: Result<Image, PullFailure> },
+    Sandbox { result: Result<Option<Ipv4Addr>, String> },
+    Start { container: String, result: Result<Started, StartFailure> },
+    Called { run: ContainerRef, hook: Hook, result: Result<(), String> },
+    Exit { container: String, result: Result<End, String> },
+    Told { container: String, what: &'static str, result: Result<(), String> },
+    Removed { problem: Option<String> },
+}
+
+impl<R: Runtime, I: Images> Worker<R, I> {
+    pub(super) fn note(&mut self, report: Report, now: Instant) {
+        match report {
+            Report::Image { container, result } => self.note_image(&container, result, now),
+            Report::Sandbox { result: Ok(address) } => {
+                self.address = address;
+                self.seen.sandbox = SandboxState::Ready;
+            }
+            Report::Sandbox { result: Err(message) } => {
+                tracing::error!(pod = %self.pod.pod, "making the sandbox failed: {message}");
+                self.seen.sandbox = SandboxState::Failed { message, at: now };
+            }
+            Report::Start { container, result: Ok(started) } => self.note_started(&container, started),
+            Report::Start { container, result: Err(failure) } => {
+                tracing::error!(pod = %self.pod.pod, container, "starting failed: {}", failure.message);
+                self.seen.container_mut(&container).start_failed(failure, clock::wall(), now);
+            }
+            Report::Called { run, hook, result } => self.note_called(&run, hook, result.err(), now),
+            Report::Exit { container, result } => self.note_exit(&container, result, now),
+            Report::Told { result: Ok(()), .. } => {}
+            Report::Told { container, what, result: Err(error) } => {
+                tracing::warn!(pod = %self.pod.pod, container, "{what} failed: {error}");
+            }
+            Report::Removed { problem } => {
+                if let Some(problem) = &problem {
+                    tracing::error!(pod = %self.pod.pod, "removing the sandbox failed: {problem}");
+                }
+                self.seen.sandbox = SandboxState::Removed { problem };
+            }
+        }
+    }
+
+    fn note_image(&mut self, container: &str, result: Result<Image, PullFailure>, now: Instant) {
+        let state = match result {
+            Ok(image) => {
+                let id = image.id.clone();
+                self.images.insert(container.to_owned(), Arc::new(image));
+                ImageState::Ready { id }
+            }
+            Err(PullFailure { reason, message }) => {
+                tracing::error!(pod = %self.pod.pod, container, "{reason}: {message}");
+                ImageState::Failed { reason: reason.to_owned(), message, at: now }
+            }
+        };
+        self.seen.container_mut(container).image = state;
+    }
+
+    fn note_started(&mut self, container: &str, started: Started) {
+        if !std::mem::replace(&mut self.timed, true) {
+            let took = clock::instant().saturating_duration_since(self.accepted);
+            ::metrics::histogram!(metrics::POD_START_SECONDS).record(took);
+        }
+        let hooked = self.pod.shape.container(container).is_some_and(|shape| shape.post_start);
+        let seen = self.seen.container_mut(container);
+        seen.started(started, if hooked { HookState::Due } else { HookState::Done });
+        if seen.attempt > 0 {
+            let pod = &self.pod.pod;
+            ::metrics::counter!(
+                metrics::CONTAINER_RESTARTS,
+                "namespace" => pod.namespace.clone(), "pod" => pod.name.clone(), "container" => container.to_owned()
+            )
+            .increment(1);
+        }
+        self.wait_for_exit(container, Duration::ZERO);
+    }
+
+    fn note_called(&mut self, run: &ContainerRef, hook: Hook, complaint: Option<String>, now: Instant) {
+        if let Some(complaint) = &complaint {
+            tracing::warn!(pod = %self.pod.pod, container = run.name, "{hook:?}: {complaint}");
+        }
+        let failed = complaint.is_some() && hook == Hook::PostStart;
+        let end = Termination::new(now, self.pod.shape.grace);
+        let seen = self.seen.container_mut(&run.name);
+        seen.called(run.attempt, hook, complaint);
+        if failed && seen.attempt == run.attempt {
+            seen.order(end, "FailedPostStartHook");
+        }
+    }
+
+    fn note_exit(&mut self, container: &str, result: Result<End, String>, now: Instant) {
+        let (exited, group_oom, message) = match result {
+            Ok(end) => end,
+            Err(error) => {
+                // The keeper did not answer. The container may well run: ask again, never assume an end.
+                tracing::error!(pod = %self.pod.pod, container, "waiting for its end failed: {error}");
+                return self.wait_for_exit(container, limits::KEEPER_RETRY);
+            }
+        };
+        let run = self.run_of(container);
+        let seen = self.seen.container_mut(container);
+        let oom_killed = seen.run().is_some_and(|run| {
+            let victims = self.node.attribution.oom_victims(run.started.cgroup_id);
+            group_oom || victims.iter().any(|victim| victim.pid == run.started.pid)
+        });
+        // One that ended while nobody watched has waited since then.
+        let ago = clock::wall().duration_since(exited.at).unwrap_or_default();
+        seen.exited(exited, oom_killed, message, now.checked_sub(ago).unwrap_or(now));
+        self.adopted.remove(&run);
+        self.spawn(move |node, _| async move {
+            let result = node.runtime.remove(&run).await.map_err(|error| chain(&error));
+            Report::Told { container: run.name, what: "removing an ended container", result }
+        });
+    }
+}

@@ -1,0 +1,115 @@
+//! Steps as tasks: what is in flight is noted, then the work is queued, to be spawned once that is on file.
+
+use super::{Report, Worker};
+use crate::api::error::chain;
+use crate::api::images::Images;
+use crate::clock;
+use crate::node::record::PodRecord;
+use crate::node::{Node, hook, pull, words};
+use crate::pod::observed::ImageState;
+use crate::pod::observed::{Hook, SandboxState, Termination};
+use crate::pod::plan::PodStep;
+use crate::sandbox::runtime::Runtime;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+impl<R: Runtime, I: Images> Worker<R, I> {
+    pub(super) fn issue(&mut self, step: PodStep) {
+        let now = clock::instant();
+        match step {
+            PodStep::EnsureImage { container } => self.ensure_image(container, now),
+            PodStep::CreateSandbox => self.create_sandbox(now),
+            PodStep::Start { container } => self.start(container, now),
+            PodStep::PostStart { container } => self.call(container, Hook::PostStart),
+            PodStep::PreStop { container } => self.call(container, Hook::PreStop),
+            PodStep::Stop { container } => self.stop(container, now),
+            PodStep::Kill { container } => self.kill(container),
+            PodStep::Fail(verdict) => self.seen.fail(verdict, Termination::new(now, self.pod.shape.grace)),
+            PodStep::RemoveSandbox => {
+                self.seen.sandbox = SandboxState::Removing;
+                self.spawn(|node, pod| async move {
+                    Report::Removed { problem: node.discard(&pod.pod).await.err() }
+                });
+            }
+        }
+    }
+
+    fn create_sandbox(&mut self, now: Instant) {
+        self.seen.sandbox_backoff.tried(now, now);
+        self.seen.sandbox = SandboxState::Creating;
+        self.spawn(|node, pod| async move { Report::Sandbox { result: node.create_sandbox(&pod).await } });
+    }
+
+    fn ensure_image(&mut self, container: String, now: Instant) {
+        let seen = self.seen.container_mut(&container);
+        seen.image = ImageState::Pulling;
+        seen.pull_backoff.tried(now, now);
+        self.spawn(move |node, pod| async move {
+            let result = pull::image(&node, &pod, &container).await;
+            Report::Image { container, result }
+        });
+    }
+
+    fn start(&mut self, container: String, now: Instant) {
+        self.seen.container_mut(&container).starting(now);
+        let run = self.run_of(&container);
+        let image = self.images.get(&container).cloned();
+        let address = self.address;
+        self.spawn(move |node, pod| async move {
+            let result = node.start(&pod, &run, image.as_deref(), address).await;
+            Report::Start { container, result }
+        });
+    }
+
+    fn call(&mut self, container: String, which: Hook) {
+        self.seen.container_mut(&container).calling(which);
+        let (run, address) = (self.run_of(&container), self.address);
+        self.spawn(move |node, pod| async move {
+            let result = hook::call(&node, &pod, &run, which, address).await;
+            Report::Called { run, hook: which, result }
+        });
+    }
+
+    fn stop(&mut self, container: String, now: Instant) {
+        self.seen.container_mut(&container).stopping(now);
+        let signal = self.pod.stop_signal(&container, self.images.get(&container).map(AsRef::as_ref));
+        let run = self.run_of(&container);
+        self.spawn(move |node, _| async move {
+            let result = node.runtime.signal(&run, signal).await.map_err(|error| chain(&error));
+            Report::Told { container, what: "sending the stop signal", result }
+        });
+    }
+
+    fn kill(&mut self, container: String) {
+        self.seen.container_mut(&container).killed();
+        let run = self.run_of(&container);
+        self.spawn(move |node, _| async move {
+            let result = node.runtime.kill(&run).await.map_err(|error| chain(&error));
+            Report::Told { container, what: "killing its processes", result }
+        });
+    }
+
+    pub(super) fn wait_for_exit(&mut self, container: &str, delay: Duration) {
+        let run = self.run_of(container);
+        let adopted = self.adopted.contains(&run);
+        self.spawn(move |node, pod| async move {
+            tokio::time::sleep(delay).await;
+            let result = match node.runtime.wait(&run).await {
+                Ok(exited) => {
+                    let message = words::last(&node, &pod, &run, exited.status.code()).await;
+                    let group_oom = adopted && node.runtime.group_oom(&run);
+                    Ok((exited, group_oom, message))
+                }
+                Err(error) => Err(chain(&error)),
+            };
+            Report::Exit { container: run.name, result }
+        });
+    }
+
+    pub(super) fn spawn<F>(&mut self, step: impl FnOnce(Arc<Node<R, I>>, Arc<PodRecord>) -> F)
+    where
+        F: Future<Output = Report> + Send + 'static,
+    {
+        self.steps.push(Box::pin(step(Arc::clone(&self.node), Arc::clone(&self.pod))));
+    }
+}

@@ -1,0 +1,299 @@
+//! What is known of one container, and how each report changes it.
+//!
+//! ```text
+//!   Run:   started ──▶ postStart Due ──▶ Running ──▶ Done ─────────────▶ counts as started
+//!                                          └──────▶ Failed ──▶ Order: it is to end
+//!   end:   Order, or the pod's ──▶ preStop Due ──▶ Running ──▶ Done | Failed ──▶ signalled ──▶ killed ──▶ Ended
+//! ```
+//!
+//! Whether a container is started and ready is asked here and nowhere else; what else is to have a say in it (a probe)
+//! has it in [`ContainerSeen::is_started`] and [`ContainerSeen::is_ready`].
+
+use super::{ImageState, Termination};
+use crate::pod::restart::Backoff;
+use crate::sandbox::runtime::{ExitStatus, Exited, Started};
+use serde::{Deserialize, Serialize};
+use std::time::{Instant, SystemTime};
+
+/// A run that is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// Which run.
+    pub attempt: u32,
+    /// When it had started; none if it never did.
+    pub started: Option<SystemTime>,
+    /// Its end.
+    pub exited: Exited,
+    /// The end by the clock that back-off is counted with.
+    pub at: Instant,
+    /// The kernel marked one of its processes as an OOM victim.
+    pub oom_killed: bool,
+    /// Why it could not be started, or why its end is unknown, if so.
+    pub failure: Option<StartFailure>,
+    /// What its postStart hook complained of, if that is why it had to end.
+    pub hook: Option<String>,
+    /// Its last words: what it left in its termination message file, or at the end of its log.
+    pub message: String,
+}
+
+/// Why a container could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartFailure {
+    /// Upstream's reason: CreateContainerConfigError, StartError.
+    pub reason: String,
+    /// What went wrong, for people.
+    pub message: String,
+}
+
+impl StartFailure {
+    /// Nothing was made of the container, so that there was no run: its configuration does not hold together.
+    pub fn is_of_configuration(&self) -> bool {
+        matches!(self.reason.as_str(), "CreateContainerConfigError" | "CreateContainerError")
+    }
+}
+
+/// Which hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// After its start.
+    PostStart,
+    /// Before its stop signal.
+    PreStop,
+}
+
+/// What has become of a run's hook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HookState {
+    /// Not called, if there is one.
+    #[default]
+    Due,
+    /// Called, and not through.
+    Running,
+    /// Through, or there is none.
+    Done,
+    /// It did not do what it should.
+    Failed,
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Its start.
+    pub started: Started,
+    /// The hook after its start.
+    pub post_start: HookState,
+    /// What that complained of.
+    pub complaint: Option<String>,
+    /// The hook before its end; due until that is asked for.
+    pub pre_stop: HookState,
+    /// When it was sent its stop signal.
+    pub signalled: Option<Instant>,
+    /// Every process of it was killed.
+    pub killed: bool,
+}
+
+/// One container is to end, and its pod is not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// By when.
+    pub end: Termination,
+    /// Why, as the Event that tells of it has it.
+    pub why: String,
+}
+
+/// What one container is doing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ContainerState {
+    /// Never started.
+    #[default]
+    Waiting,
+    /// A start is in flight.
+    Starting,
+    /// It cannot be started as things are; tried again under the same number.
+    Refused {
+        /// Why.
+        failure: StartFailure,
+        /// When.
+        at: Instant,
+    },
+    /// It runs.
+    Running(Run),
+    /// It ended.
+    Ended(Ended),
+}
+
+/// One container's history.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ContainerSeen {
+    /// Its image.
+    pub image: ImageState,
+    /// Waits between pulls.
+    pub pull_backoff: Backoff,
+    /// What it is doing.
+    pub state: ContainerState,
+    /// The run before the current one.
+    pub last: Option<Ended>,
+    /// The number of the current or next run, counted from 0.
+    pub attempt: u32,
+    /// Waits between restarts.
+    pub backoff: Backoff,
+    /// The current run is to end.
+    pub order: Option<Order>,
+}
+
+impl Run {
+    /// One that has just started.
+    pub fn new(started: Started, post_start: HookState) -> Run {
+        let (pre_stop, complaint) = (HookState::Due, None);
+        Run { started, post_start, complaint, pre_stop, signalled: None, killed: false }
+    }
+
+    /// Its end has begun.
+    pub fn is_stopping(&self) -> bool {
+        self.pre_stop != HookState::Due || self.signalled.is_some() || self.killed
+    }
+}
+
+impl ContainerSeen {
+    /// A start is issued now.
+    pub fn starting(&mut self, now: Instant) {
+        if let ContainerState::Ended(ended) = std::mem::replace(&mut self.state, ContainerState::Starting) {
+            self.attempt = ended.attempt + 1;
+            // The first run waits for nothing, and neither does the first restart.
+            self.backoff.tried(ended.at, now);
+            self.last = Some(ended);
+        }
+    }
+
+    /// What the last run did is gone: it is to run once more, as if it had not.
+    pub fn again(&mut self) {
+        if let ContainerState::Ended(ended) = std::mem::take(&mut self.state) {
+            self.attempt = ended.attempt + 1;
+            self.last = Some(ended);
+        }
+    }
+
+    /// The start came back; a hook that is due is still to be called.
+    pub fn started(&mut self, started: Started, post_start: HookState) {
+        self.state = ContainerState::Running(Run::new(started, post_start));
+    }
+
+    /// The start failed and left nothing.
+    pub fn start_failed(&mut self, failure: StartFailure, at: SystemTime, now: Instant) {
+        if failure.is_of_configuration() {
+            self.state = ContainerState::Refused { failure, at: now };
+            return;
+        }
+        let exited = Exited { status: ExitStatus::Code(128), at };
+        self.end(exited, false, String::new(), Some(failure), now);
+    }
+
+    /// The run ended.
+    pub fn exited(&mut self, exited: Exited, oom_killed: bool, message: String, now: Instant) {
+        self.end(exited, oom_killed, message, None, now);
+    }
+
+    fn end(
+        &mut self,
+        exited: Exited,
+        oom_killed: bool,
+        message: String,
+        failure: Option<StartFailure>,
+        at: Instant,
+    ) {
+        let (started, hook) = match std::mem::take(&mut self.state) {
+            ContainerState::Running(run) => (Some(run.started.at), run.complaint),
+            _ => (None, None),
+        };
+        let attempt = self.attempt;
+        self.order = None;
+        self.state =
+            ContainerState::Ended(Ended { attempt, started, exited, at, oom_killed, failure, hook, message });
+    }
+
+    /// A hook is called now.
+    pub fn calling(&mut self, hook: Hook) {
+        if let Some(state) = self.hook_mut(hook) {
+            *state = HookState::Running;
+        }
+    }
+
+    /// A hook of the run `attempt` came back.
+    pub fn called(&mut self, attempt: u32, hook: Hook, complaint: Option<String>) {
+        // The run it was called for may be over.
+        if attempt != self.attempt {
+            return;
+        }
+        match self.hook_mut(hook) {
+            Some(state @ HookState::Running) => {
+                *state = if complaint.is_some() { HookState::Failed } else { HookState::Done };
+            }
+            _ => return,
+        }
+        if let (ContainerState::Running(run), Hook::PostStart) = (&mut self.state, hook) {
+            run.complaint = complaint;
+        }
+    }
+
+    fn hook_mut(&mut self, hook: Hook) -> Option<&mut HookState> {
+        match (&mut self.state, hook) {
+            (ContainerState::Running(run), Hook::PostStart) => Some(&mut run.post_start),
+            (ContainerState::Running(run), Hook::PreStop) => Some(&mut run.pre_stop),
+            _ => None,
+        }
+    }
+
+    /// The current run is to end, for itself; what was ordered before stays.
+    pub fn order(&mut self, end: Termination, why: &str) {
+        if self.run().is_some() {
+            self.order.get_or_insert_with(|| Order { end, why: why.to_owned() });
+        }
+    }
+
+    /// Its stop signal is sent now.
+    pub fn stopping(&mut self, now: Instant) {
+        if let ContainerState::Running(run) = &mut self.state {
+            run.signalled.get_or_insert(now);
+        }
+    }
+
+    /// Its processes are killed now.
+    pub fn killed(&mut self) {
+        if let ContainerState::Running(run) = &mut self.state {
+            run.killed = true;
+        }
+    }
+
+    /// The current run, if there is one.
+    pub fn run(&self) -> Option<&Run> {
+        match &self.state {
+            ContainerState::Running(run) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// Whether a process of it may exist.
+    pub fn is_active(&self) -> bool {
+        matches!(self.state, ContainerState::Starting | ContainerState::Running(_))
+    }
+
+    /// It runs, and its postStart hook is through: those after it may start.
+    pub fn is_started(&self) -> bool {
+        self.run().is_some_and(|run| run.post_start == HookState::Done)
+    }
+
+    /// It is started, and good for what it is there for.
+    pub fn is_ready(&self) -> bool {
+        self.is_started()
+    }
+
+    /// Whether any run of it has come to be started, or to its end.
+    pub fn has_run(&self) -> bool {
+        self.last.is_some() || self.is_started() || matches!(self.state, ContainerState::Ended(_))
+    }
+
+    /// How often it was started again.
+    pub fn restarts(&self) -> u32 {
+        self.attempt
+    }
+}

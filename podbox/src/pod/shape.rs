@@ -1,0 +1,63 @@
+//! What is left of a pod's manifest where only the order of its life matters: who there is, what runs before and
+//! after whom, what follows an end. Data; `pod::desired` reads it from a manifest.
+
+use super::restart::{Restart, RestartPolicy};
+use std::time::Duration;
+
+/// The part of a pod that decides its steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape {
+    /// Init containers, in their order.
+    pub init: Vec<ContainerShape>,
+    /// The other containers.
+    pub main: Vec<ContainerShape>,
+    /// How long processes have between the stop signal and the kill, unless a termination says otherwise.
+    pub grace: Duration,
+    /// How long the pod may be at it, counted from its acceptance: `activeDeadlineSeconds`.
+    pub active_deadline: Option<Duration>,
+}
+
+/// The part of a container that decides its steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerShape {
+    /// Its name.
+    pub name: String,
+    /// An init container that stays: it runs beside the others and ends after them.
+    pub sidecar: bool,
+    /// What follows its end.
+    pub restart: Restart,
+    /// It has a postStart hook: until that is through, it does not count as started, and those after it wait.
+    pub post_start: bool,
+    /// It has a preStop hook, which comes before the stop signal.
+    pub pre_stop: bool,
+}
+
+impl ContainerShape {
+    /// A container without hooks.
+    pub fn new(name: &str, policy: RestartPolicy) -> ContainerShape {
+        let (name, restart) = (name.to_owned(), Restart::by(policy));
+        ContainerShape { name, sidecar: false, restart, post_start: false, pre_stop: false }
+    }
+}
+
+impl Shape {
+    /// A pod of these main containers, without init containers and deadline.
+    pub fn new(main: Vec<ContainerShape>, grace: Duration) -> Shape {
+        Shape { init: Vec::new(), main, grace, active_deadline: None }
+    }
+
+    /// Every container, init containers first.
+    pub fn containers(&self) -> impl Iterator<Item = &ContainerShape> {
+        self.init.iter().chain(&self.main)
+    }
+
+    /// A container by its name.
+    pub fn container(&self, name: &str) -> Option<&ContainerShape> {
+        self.containers().find(|container| container.name == name)
+    }
+
+    /// Whether a container runs again that ended with this exit code.
+    pub fn restarts(&self, name: &str, code: i32) -> bool {
+        self.container(name).is_some_and(|container| container.restart.restarts(code))
+    }
+}
