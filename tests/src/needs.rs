@@ -44,11 +44,15 @@ pub fn program(test: &str, name: &str) -> Option<()> {
 /// The host itself, for tests of what no kernel changes: a virtual machine without hardware support takes many times
 /// as long for them. The tool learns it on the host, by a line, and does not start them in a machine at all.
 pub fn host(test: &str) -> Option<()> {
-    let in_machine = std::env::var("PODBOX_TEST_LEVEL").is_ok_and(|level| level == "vm");
-    if !in_machine {
+    if !in_machine() {
         writeln!(std::io::stderr(), "HOST ONLY {test}").ok();
     }
-    when(!in_machine, test, "it asks nothing of the kernel, and ran on the host")
+    when(!in_machine(), test, "asks nothing of the kernel, and ran on the host")
+}
+
+/// Whether this is a virtual machine of the tool's.
+pub fn in_machine() -> bool {
+    std::env::var("PODBOX_TEST_LEVEL").is_ok_and(|level| level == "vm")
 }
 
 fn when(there: bool, test: &str, why: &str) -> Option<()> {

@@ -13,13 +13,8 @@ pub struct Remains {
 }
 
 impl Remains {
-    /// Lists links, mounts, cgroups, BPF objects, packet filter rules, settings, and podbox's processes.
-    pub fn now() -> Remains {
-        Remains::of("")
-    }
-
-    /// The same, but of processes and cgroups only those whose command, environment or cgroup names `mark`: beside
-    /// others that run podbox on this host.
+    /// Lists links, mounts, BPF objects, packet filter rules and settings; of cgroups and processes only those whose
+    /// command, environment or cgroup names `mark`, for others may run podbox on this host.
     pub fn of(mark: &str) -> Remains {
         let mut all = BTreeSet::new();
         all.extend(listed("ip", &["-o", "link"], "link").into_iter().filter_map(|line| link(&line)));
@@ -106,11 +101,7 @@ fn processes(mark: &str) -> Vec<String> {
         .filter_map(|pid| {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
             let name = name.trim_end();
-            let is_ours = match mark {
-                "" => ["podbox", "testjobs"].contains(&name),
-                mark => bears(&pid, mark),
-            };
-            is_ours.then(|| format!("process {name} {pid}"))
+            bears(&pid, mark).then(|| format!("process {name} {pid}"))
         })
         .collect()
 }
@@ -136,7 +127,7 @@ fn bpf_objects(kind: &str) -> Vec<String> {
 
 /// The BPF objects that processes without `mark` hold: not ours.
 fn bpf_objects_held_by_others(mark: &str) -> BTreeSet<String> {
-    let others = pids().into_iter().filter(|pid| !mark.is_empty() && !bears(pid, mark));
+    let others = pids().into_iter().filter(|pid| !bears(pid, mark));
     let files = others.flat_map(|pid| {
         let dir = format!("/proc/{pid}/fdinfo");
         names(&dir)

@@ -10,12 +10,12 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::needs;
 use crate::wait::wait_for;
 
 /// The longest wait for one thing: a virtual machine without hardware support is ten times slower than a host.
 pub fn limit() -> Duration {
-    let in_machine = std::env::var("PODBOX_TEST_LEVEL").is_ok_and(|level| level == "vm");
-    Duration::from_secs(if in_machine { 150 } else { 40 })
+    Duration::from_secs(if needs::in_machine() { 150 } else { 40 })
 }
 
 /// The running command.

@@ -7,14 +7,17 @@ use podbox_tests::wait::{wait_for, wait_until};
 
 #[test]
 fn a_process_is_listed_as_long_as_it_is_there() {
-    let before = Remains::now();
+    // Others may run podbox on this host at the same time.
+    let mark = format!("podbox-harness-{}", std::process::id());
+    let before = Remains::of(&mark);
     let mut sleeper = std::process::Command::new(podbox_tests::program("testjobs"))
         .args(["sleep", "600000"])
+        .env("MARK", &mark)
         .spawn()
         .unwrap();
     let line = format!("process testjobs {}", sleeper.id());
     wait_until("the process is listed", Duration::from_secs(5), || {
-        Remains::now().since(&before).contains(&line)
+        Remains::of(&mark).since(&before).contains(&line)
     });
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();

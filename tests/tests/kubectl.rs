@@ -26,6 +26,7 @@ transcripts!(apply change create_and_get describe discover events helm nodes pod
 
 #[test]
 fn every_transcript_is_played() {
+    let Some(()) = needs::host("every_transcript_is_played") else { return };
     let dir = workspace().join("tests/transcripts");
     let files = std::fs::read_dir(dir).expect("there are transcripts").flatten();
     let names = files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".txt")?.to_owned()));

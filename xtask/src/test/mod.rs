@@ -26,6 +26,9 @@ use stages::Built;
 use suite::{HOST, Test};
 use took::Took;
 
+/// The targets whose tests run by themselves: they take a whole machine, or count what happens on it.
+const ALONE: &[&str] = &["abuse", "harness", "trace"];
+
 /// `cargo xtask test`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -95,7 +98,8 @@ fn units(built: &Built, report: &Report) {
         });
     };
     run("unit", None, &[]);
-    run("vm-tool", Some("xtask"), &["--ignored", "--test-threads=1"]);
+    let threads = format!("--test-threads={}", if machine::two_fit() { 2 } else { 1 });
+    run("vm-tool", Some("xtask"), &["--ignored", &threads]);
 }
 
 /// The privileged tests on this kernel and in the machines.
@@ -106,7 +110,7 @@ fn privileged(built: &Built, args: &Args, report: &Report) {
     };
     let mut host_only = Vec::new();
     if workspace::is_root() {
-        host_only = report.stage(HOST, || suite::run(HOST, &tests, 1, report));
+        host_only = report.stage(HOST, || on_host(&tests, report));
     } else {
         report.skip(HOST, &names(&tests), "they need root");
     }
@@ -114,12 +118,22 @@ fn privileged(built: &Built, args: &Args, report: &Report) {
         return vm::SERIES.iter().for_each(|series| report.skip(series, &names(&tests), "--no-vm"));
     }
     for series in vm::SERIES {
-        report.skip(series, &host_only, "they ask nothing of the kernel, and ran on the host");
+        report.skip(series, &host_only, "asks nothing of the kernel, and ran on the host");
     }
     tests.retain(|test| !host_only.contains(&test.full_name()));
     if !tests.is_empty() {
         machines(&tests, report);
     }
+}
+
+/// The tests on this kernel. Most of them wait most of the time, so two run at once where there are two processors.
+fn on_host(tests: &[Test], report: &Report) -> Vec<String> {
+    let (alone, others): (Vec<Test>, Vec<Test>) =
+        tests.iter().cloned().partition(|test| ALONE.contains(&test.target.as_str()));
+    let at_once = thread::available_parallelism().map_or(1, |processors| processors.get().min(2));
+    let mut host_only = suite::run(HOST, &others, at_once, report);
+    host_only.extend(suite::run(HOST, &alone, 1, report));
+    host_only
 }
 
 fn names(tests: &[Test]) -> Vec<String> {

@@ -92,7 +92,7 @@ impl Report {
             return;
         }
         let mut rows = self.rows();
-        println!("{stage:<8} {} tests skipped: {why}", names.len());
+        println!("{stage:<8} {} skipped: {why}", names.len());
         let outcome = || Outcome::Skipped(why.to_owned());
         rows.all.extend(names.iter().map(|name| Row {
             stage: stage.to_owned(),
