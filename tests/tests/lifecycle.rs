@@ -135,13 +135,13 @@ fn hooks_come_after_the_start_and_before_the_stop_signal_and_hold_up_what_they_s
 
     // Over HTTP, to a port by its name; by TCP; and after a while of nothing.
     let server = json!({
-        "name": "server", "image": IMAGE, "args": ["http", "8080"],
+        "name": "server", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "args": ["http", "8080"],
         "ports": [{"name": "web", "containerPort": 8080}],
         "lifecycle": {"preStop": {"httpGet": {"path": "/status/503", "port": "web"}}},
     });
     let get = json!({"lifecycle": {"postStart": {"tcpSocket": {"port": 8080}},
         "preStop": {"sleep": {"seconds": 1}}}});
-    let waiting = json!({"name": "first", "image": IMAGE, "args": ["fetch", "http://127.0.0.1:8080/", "--retry-until", "20000"],
+    let waiting = json!({"name": "first", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "args": ["fetch", "http://127.0.0.1:8080/", "--retry-until", "20000"],
         "restartPolicy": "Never"});
     let mut server_first = server.clone();
     server_first["restartPolicy"] = "Always".into();
@@ -167,7 +167,7 @@ fn hooks_that_fail_are_told_and_do_what_upstream_has_them_do() {
     life.create("always", json!({"containers": [script("main", MAIN, fails)]}));
     let pre_stop = json!({"lifecycle": {"preStop": sh("exit 4")}});
     life.create("prestop", json!({"containers": [script("main", MAIN, pre_stop)]}));
-    let long = json!({"lifecycle": {"preStop": {"sleep": {"seconds": 600}}}});
+    let long = json!({"lifecycle": {"preStop": sh("exec sleep 600")}});
     life.create(
         "long",
         json!({"terminationGracePeriodSeconds": 1, "containers": [script("main", MAIN, long)]}),
@@ -331,7 +331,7 @@ fn a_pod_is_ready_once_its_gates_are_open() {
 fn what_keeps_a_container_from_running_is_told_and_mended_without_a_new_pod() {
     let test = "what_keeps_a_container_from_running_is_told_and_mended_without_a_new_pod";
     let Some(life) = Life::start(test) else { return };
-    let absent = json!({"name": "main", "image": IMAGE, "command": ["/bin/absent"]});
+    let absent = json!({"name": "main", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["/bin/absent"]});
     let other = script("other", MAIN, json!({}));
     life.create("absent", json!({"containers": [absent, other]}));
     life.wait_log("absent", "main");

@@ -64,6 +64,11 @@ pub struct Node<R, I> {
 }
 
 impl<R: Runtime, I> Node<R, I> {
+    /// Whether there is an API, in which somebody may mend what a pod refers to.
+    fn has_api(&self) -> bool {
+        self.notices.get().is_some()
+    }
+
     /// Makes a pod's sandbox; its address, unless it has the host's.
     async fn create_sandbox(&self, pod: &PodRecord) -> Result<Option<Ipv4Addr>, String> {
         let address = match pod.host_network() {

@@ -113,25 +113,4 @@ async fn exchange(stream: impl Read + Write + Unpin, message: Message) -> Result
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(headers: &[(&str, &str)], path: &str) -> String {
-        let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-        let (host, path) = ("10.85.0.9".to_owned(), path.to_owned());
-        let request = Request { secure: false, host, port: 80, path, headers: headers.collect() };
-        let message = message(&request, "agent").unwrap();
-        let of = |name: &HeaderName| {
-            let all = message.headers().get_all(name).iter().map(|value| value.to_str().unwrap().to_owned());
-            format!(" {name}={}", all.collect::<Vec<_>>().join(","))
-        };
-        format!("{}{}{}{}", message.uri(), of(&HOST), of(&ACCEPT), of(&USER_AGENT))
-    }
-
-    #[test]
-    fn a_manifests_headers_go_before_the_usual_ones() {
-        assert_eq!(lines(&[], "a?b=c"), "/a?b=c host=10.85.0.9:80 accept=*/* user-agent=agent");
-        let own = [("host", "web"), ("Accept", ""), ("user-agent", "x"), ("user-agent", "y")];
-        assert_eq!(lines(&own, "/"), "/ host=web accept= user-agent=x,y");
-    }
-}
+mod tests;

@@ -43,7 +43,11 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             Report::Start { container, result: Ok(started) } => self.note_started(&container, started),
             Report::Start { container, result: Err(failure) } => {
                 tracing::error!(pod = %self.pod.pod, container, "starting failed: {}", failure.message);
-                self.seen.container_mut(&container).start_failed(failure, clock::wall(), now);
+                let seen = self.seen.container_mut(&container);
+                match failure.is_of_configuration() && self.node.has_api() {
+                    true => seen.refused(failure, now),
+                    false => seen.start_failed(failure, clock::wall(), now),
+                }
             }
             Report::Called { run, hook, result } => self.note_called(&run, hook, result.err(), now),
             Report::Exit { container, result } => self.note_exit(&container, result, now),

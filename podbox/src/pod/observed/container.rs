@@ -180,12 +180,13 @@ impl ContainerSeen {
 
     /// The start failed and left nothing.
     pub fn start_failed(&mut self, failure: StartFailure, at: SystemTime, now: Instant) {
-        if failure.is_of_configuration() {
-            self.state = ContainerState::Refused { failure, at: now };
-            return;
-        }
         let exited = Exited { status: ExitStatus::Code(128), at };
         self.end(exited, false, String::new(), Some(failure), now);
+    }
+
+    /// Nothing was made for the start, and somebody may mend what keeps it from succeeding.
+    pub fn refused(&mut self, failure: StartFailure, now: Instant) {
+        self.state = ContainerState::Refused { failure, at: now };
     }
 
     /// The run ended.

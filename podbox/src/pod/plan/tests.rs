@@ -213,7 +213,7 @@ fn what_its_configuration_keeps_from_starting_is_tried_again_as_the_same_run() {
     };
     let now = node.now;
     let a = node.seen.container_mut("a");
-    a.start_failed(failure("CreateContainerConfigError"), clock::wall(), now);
+    a.refused(failure("CreateContainerConfigError"), now);
     assert_eq!(node.settle(), "");
     assert_eq!(node.wakes_in(), Some(10));
     assert_eq!(node.pass(10), "start:a");

@@ -189,13 +189,10 @@ fn a_container_waits_for_its_hook_and_says_what_that_complained_of() {
 #[test]
 fn what_keeps_a_container_from_starting_is_told_in_upstreams_words() {
     let (pod, mut seen, facts, now) = hog(RestartPolicy::Always);
-    let fail = |seen: &mut Observed, reason: &str| {
-        let failure = StartFailure { reason: reason.into(), message: "why".into() };
-        seen.container_mut("hog").start_failed(failure, clock::wall(), now);
-    };
-    fail(&mut seen, "CreateContainerConfigError");
+    let failure = |reason: &str| StartFailure { reason: reason.into(), message: "why".into() };
+    seen.container_mut("hog").refused(failure("CreateContainerConfigError"), now);
     assert_eq!(waits(status(&pod, &seen, &facts, now)).0, "CreateContainerConfigError");
-    fail(&mut seen, "StartError");
+    seen.container_mut("hog").start_failed(failure("StartError"), clock::wall(), now);
     let told = status(&pod, &seen, &facts, now);
     let last = only(told.clone()).last_state.and_then(|state| state.terminated).expect("it counts as an end");
     assert_eq!((last.reason.as_deref(), last.exit_code), (Some("StartError"), 128));
