@@ -6,6 +6,8 @@ mod namespaces;
 mod pulse;
 mod quotas;
 mod terminating;
+#[cfg(test)]
+mod world;
 
 use crate::api::kinds::Kinds;
 use crate::api::status::ApiError;

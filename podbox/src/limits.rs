@@ -30,8 +30,10 @@ pub const HANDSHAKE: Duration = Duration::from_secs(10);
 pub const HEADER_READ: Duration = Duration::from_secs(32);
 /// Bytes of a request's headers.
 pub const HEADER_BYTES: u32 = 64 << 10;
-/// How long a client may read nothing of what is sent to it: as long as a person may look at one page of a log.
+/// How long a client may read nothing of an answer that is sent to it, on a connection or on one of its streams.
 pub const WRITE_STALL: Duration = Duration::from_secs(300);
+/// How long an HTTP/2 connection may have no request once it has had one, as upstream has it.
+pub const IDLE: Duration = Duration::from_secs(90);
 /// Between two questions whether the other side of a quiet HTTP/2 connection is there.
 pub const PING: Duration = Duration::from_secs(30);
 /// Bytes of one HTTP/2 stream that wait to be sent.
@@ -40,6 +42,10 @@ pub const STREAM_BUFFER: usize = 64 << 10;
 pub const KEEPALIVE_SECONDS: u32 = 60;
 /// Connections that the API serves at the same time: each watch may be one.
 pub const API_CONNECTIONS: usize = 16_384;
+/// Of these, connections from one address that have not shown who they are from: beyond it, the oldest of them goes.
+pub const API_GUESTS: usize = 1024;
+/// The same from all addresses together.
+pub const API_GUESTS_ALL: usize = 8192;
 /// Requests that read and that are answered at the same time, as upstream has it.
 pub const READS_IN_FLIGHT: usize = 400;
 /// Requests that write and that are answered at the same time, as upstream has it.
@@ -168,12 +174,18 @@ pub const DISK_LOOK: Duration = Duration::from_secs(10);
 pub const STATS_FIRST: Duration = Duration::from_secs(1);
 /// Bytes of a log that a reader takes at once.
 pub const LOG_CHUNK: usize = 64 << 10;
+/// Logs that are read from disk at the same time.
+pub const LOG_READERS: usize = 8;
 /// Tickets for resuming a TLS session that a client gets at once.
 pub const TLS_TICKETS: usize = 2;
 /// Between two looks at whether a certificate has to be renewed.
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
 /// Single permissions that the rules of one role may mean when it is judged whether its writer holds them.
 pub const RULE_PARTS: usize = 20_000;
+/// Comparisons of words that judging a role or binding may take: some 50 ms.
+pub const RULE_STEPS: usize = 10_000_000;
+/// Tallies that are kept of what is used of quotas, per collection: one for each namespace and each choice of scopes.
+pub const TALLIES: usize = 1024;
 /// How long a pod waits for the account that its namespace is about to get.
 pub const ACCOUNT_WAIT: Duration = Duration::from_secs(1);
 /// Pause before what a namespace is to have is tried again.
@@ -214,6 +226,8 @@ pub const STREAMS_OPEN: Duration = Duration::from_secs(30);
 pub const SPDY_STREAMS: usize = 2048;
 /// Bytes of one SPDY control frame, and of its headers unpacked.
 pub const SPDY_HEADERS: usize = 64 << 10;
+/// Bytes that wait for the streams, or ports, of one connection to take them.
+pub const SPDY_ROOM: usize = 4 << 20;
 /// Chunks that wait for one SPDY stream to take them.
 pub const SPDY_QUEUE: usize = 8;
 /// How long a server in a pod may take to accept a connection that is proxied to it.

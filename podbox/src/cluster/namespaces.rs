@@ -154,94 +154,54 @@ fn changed(batch: &Batch, name: &str) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::world::{World, place};
     use super::*;
-    use crate::api::kinds::Kinds;
-    use crate::auth::certificate;
-    use crate::auth::token::Tokens;
-    use crate::server::api::Api;
-    use std::time::Duration;
 
-    struct World {
-        store: Store,
-        objects: Local,
-        _dir: tempfile::TempDir,
+    async fn world() -> World {
+        let world = World::new().await;
+        let (store, objects) = (world.store.clone(), world.objects.clone());
+        tokio::spawn(Namespaces::new(store, objects, "certificate".into()).run());
+        world
     }
 
-    impl World {
-        async fn new() -> World {
-            let dir = tempfile::tempdir().unwrap();
-            let store = Store::open(dir.path()).unwrap();
-            let tokens = Tokens::new(&certificate::key().unwrap()).unwrap();
-            let api = Arc::new(Api::new(store.clone(), Kinds::new(), "127.0.0.1:6443".into(), tokens));
-            api.furnish().await.unwrap();
-            let objects = Local::new(api, "test");
-            tokio::spawn(Namespaces::new(store.clone(), objects.clone(), "certificate".into()).run());
-            World { store, objects, _dir: dir }
-        }
-
-        /// Waits until an object of a namespace is as it should be.
-        async fn until(
-            &self,
-            collection: &str,
-            namespace: &str,
-            name: &str,
-            good: fn(&Value) -> bool,
-        ) -> Value {
-            let key = Key::new(namespace, name);
-            let mut watch = self.store.watch(collection, Some(namespace), self.store.revision()).unwrap();
-            let wait = async {
-                loop {
-                    let found = self.store.get(collection, &key);
-                    let found = found.map(|entry| serde_json::from_slice::<Value>(&entry.bytes).unwrap());
-                    match found.filter(good) {
-                        Some(found) => return found,
-                        None => drop(watch.next().await.unwrap()),
-                    }
-                }
-            };
-            tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes")
-        }
+    async fn account(world: &World, namespace: &str) -> Value {
+        world.until(ACCOUNTS, &Key::new(namespace, ACCOUNT), Value::is_object).await
     }
 
-    fn map(namespace: &str) -> ObjectRef {
-        ObjectRef {
-            api_version: "v1",
-            kind: "ConfigMap",
-            namespace: namespace.to_owned(),
-            name: CERTIFICATE.to_owned(),
-        }
+    /// The certificate, once it is as it should be.
+    async fn map(world: &World, namespace: &str) -> Value {
+        let good = |map: &Value| map["data"] == json!({KEY: "certificate"});
+        world.until(MAPS, &Key::new(namespace, CERTIFICATE), good).await
     }
 
     #[tokio::test]
     async fn every_namespace_has_an_account_and_the_certificate() {
-        let world = World::new().await;
+        let world = world().await;
         for number in 0..40 {
             let namespace =
                 json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": format!("n{number}")}});
             world.objects.ensure(namespace).await.unwrap();
         }
         for namespace in ["default", "kube-system", "n0", "n39"] {
-            world.until(ACCOUNTS, namespace, ACCOUNT, |_| true).await;
-            let map = world.until(MAPS, namespace, CERTIFICATE, |_| true).await;
-            assert_eq!(map["data"], json!({KEY: "certificate"}));
+            account(&world, namespace).await;
+            map(&world, namespace).await;
         }
     }
 
     #[tokio::test]
     async fn what_was_taken_or_changed_comes_back() {
-        let world = World::new().await;
-        let account = world.until(ACCOUNTS, "default", ACCOUNT, |_| true).await;
-        let there = world.until(MAPS, "default", CERTIFICATE, |_| true).await;
-        let place = ObjectRef { kind: "ServiceAccount", name: ACCOUNT.to_owned(), ..map("default") };
-        world.objects.remove(&place, crate::api::object::uid(&account)).await.unwrap();
-        let again = world.until(ACCOUNTS, "default", ACCOUNT, |_| true).await;
-        assert_ne!(again["metadata"]["uid"], account["metadata"]["uid"]);
+        let world = world().await;
+        let uid = |object: &Value| crate::api::object::uid(object).to_owned();
+        let (first, there) = (account(&world, "default").await, map(&world, "default").await);
+        world.objects.remove(&place("ServiceAccount", "default", ACCOUNT), &uid(&first)).await.unwrap();
+        assert_ne!(uid(&account(&world, "default").await), uid(&first));
 
+        let certificate = place("ConfigMap", "default", CERTIFICATE);
         let mut forged = there.clone();
         forged["data"][KEY] = "forged".into();
-        world.objects.replace(&map("default"), forged).await.unwrap();
-        world.until(MAPS, "default", CERTIFICATE, |map| map["data"][KEY] == "certificate").await;
-        world.objects.remove(&map("default"), crate::api::object::uid(&there)).await.unwrap();
-        world.until(MAPS, "default", CERTIFICATE, |map| map["data"][KEY] == "certificate").await;
+        world.objects.replace(&certificate, forged).await.unwrap();
+        map(&world, "default").await;
+        world.objects.remove(&certificate, &uid(&there)).await.unwrap();
+        map(&world, "default").await;
     }
 }

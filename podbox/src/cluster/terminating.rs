@@ -82,61 +82,33 @@ async fn advance(objects: &Local, name: &str) -> Result<(), ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::world::{World, place};
     use super::*;
-    use crate::api::kinds::Kinds;
-    use crate::api::objects::{ObjectRef, Objects};
-    use crate::auth::certificate;
-    use crate::auth::token::Tokens;
-    use crate::server::api::Api;
+    use crate::api::objects::Objects;
     use crate::store::Key;
     use serde_json::json;
-    use std::sync::Arc;
-    use std::time::Duration;
 
     #[tokio::test]
     async fn a_namespace_goes_when_its_content_has_gone() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        let tokens = Tokens::new(&certificate::key().unwrap()).unwrap();
-        let api = Arc::new(Api::new(store.clone(), Kinds::new(), "127.0.0.1:6443".into(), tokens));
-        api.furnish().await.unwrap();
-        let objects = Local::new(api, "test");
-        tokio::spawn(run(store.clone(), objects.clone()));
-        objects
-            .ensure(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}))
-            .await
-            .unwrap();
-        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "n", "finalizers": ["e.io/x"]}});
-        objects.ensure(map).await.unwrap();
-        let place = |kind: &'static str, namespace: &str, name: &str| ObjectRef {
-            api_version: "v1",
-            kind,
-            namespace: namespace.into(),
-            name: name.into(),
-        };
+        let world = World::new().await;
+        tokio::spawn(run(world.store.clone(), world.objects.clone()));
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}});
+        world.objects.ensure(namespace).await.unwrap();
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap",
+                         "metadata": {"name": "m", "namespace": "n", "finalizers": ["e.io/x"]}});
+        world.objects.ensure(map).await.unwrap();
         let namespace = place("Namespace", "", "n");
-        let uid = objects.get(&namespace).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
-        objects.remove(&namespace, &uid).await.unwrap();
-        let until = async |good: &dyn Fn(Option<Value>) -> bool| {
-            let mut watch = store.watch(NAMESPACES, None, store.revision()).unwrap();
-            let look = || {
-                let there = store.get(NAMESPACES, &Key::new("", "n"));
-                good(there.and_then(|entry| serde_json::from_slice(&entry.bytes).ok()))
-            };
-            while !look() {
-                let next = tokio::time::timeout(Duration::from_secs(20), watch.next());
-                next.await.expect("it comes").unwrap();
-            }
-        };
-        until(&|namespace| {
-            let text = namespace.unwrap_or_default()["status"]["conditions"].to_string();
+        let uid = object::uid(&world.objects.get(&namespace).unwrap()).to_owned();
+        world.objects.remove(&namespace, &uid).await.unwrap();
+        let told = |namespace: &Value| {
+            let text = namespace["status"]["conditions"].to_string();
             text.contains("configmaps. has 1 resource instances")
                 && text.contains("e.io/x in 1 resource instances")
-        })
-        .await;
-        let mut map = objects.get(&place("ConfigMap", "n", "m")).unwrap();
+        };
+        world.until(NAMESPACES, &Key::new("", "n"), told).await;
+        let mut map = world.objects.get(&place("ConfigMap", "n", "m")).unwrap();
         object::set(&mut map, "finalizers", Value::Null);
-        objects.replace(&place("ConfigMap", "n", "m"), map).await.unwrap();
-        until(&|namespace| namespace.is_none()).await;
+        world.objects.replace(&place("ConfigMap", "n", "m"), map).await.unwrap();
+        world.until(NAMESPACES, &Key::new("", "n"), Value::is_null).await;
     }
 }

@@ -191,19 +191,37 @@ fn index(part: &str, len: usize) -> Option<usize> {
 }
 
 fn add(target: &mut Value, path: &[String], value: Value) -> Result<(), Failed> {
+    put(target, path, value, |items, part, value| {
+        let end = items.len();
+        let index = if part == "-" { Some(end) } else { index(part, end) };
+        items.insert(index.filter(|index| *index <= end).ok_or(Failed)?, value);
+        Ok(())
+    })
+}
+
+fn replace(target: &mut Value, path: &[String], value: Value) -> Result<(), Failed> {
+    put(target, path, value, |items, part, value| {
+        let index = index(part, items.len()).ok_or(Failed)?;
+        *items.get_mut(index).ok_or(Failed)? = value;
+        Ok(())
+    })
+}
+
+/// Puts a value where a path leads to; in a list, as `into_list` does.
+fn put(
+    target: &mut Value,
+    path: &[String],
+    value: Value,
+    into_list: impl FnOnce(&mut Vec<Value>, &str, Value) -> Result<(), Failed>,
+) -> Result<(), Failed> {
     if !fits(path, &value) {
         return Err(Failed);
     }
     match parent(target, path)? {
         None => *target = value,
-        Some((Value::Object(fields), key)) => {
-            fields.insert(key.to_owned(), value);
-        }
-        Some((Value::Array(items), "-")) => items.push(value),
-        Some((Value::Array(items), part)) => {
-            let index = index(part, items.len()).filter(|index| *index <= items.len()).ok_or(Failed)?;
-            items.insert(index, value);
-        }
+        // Recorded: upstream replaces what is not there.
+        Some((Value::Object(fields), key)) => drop(fields.insert(key.to_owned(), value)),
+        Some((Value::Array(items), part)) => into_list(items, part, value)?,
         Some(_) => return Err(Failed),
     }
     Ok(())
@@ -218,23 +236,4 @@ fn remove(target: &mut Value, path: &[String]) -> Result<Value, Failed> {
         }
         _ => Err(Failed),
     }
-}
-
-fn replace(target: &mut Value, path: &[String], value: Value) -> Result<(), Failed> {
-    if !fits(path, &value) {
-        return Err(Failed);
-    }
-    match parent(target, path)? {
-        None => *target = value,
-        // Recorded: upstream replaces what is not there.
-        Some((Value::Object(fields), key)) => {
-            fields.insert(key.to_owned(), value);
-        }
-        Some((Value::Array(items), part)) => {
-            let index = index(part, items.len()).ok_or(Failed)?;
-            *items.get_mut(index).ok_or(Failed)? = value;
-        }
-        Some(_) => return Err(Failed),
-    }
-    Ok(())
 }
