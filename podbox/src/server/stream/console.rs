@@ -9,6 +9,7 @@
 //! The client's going ends both ways; the command's end is told, and then the client gets a moment to close.
 
 use super::channel::{self, Protocol};
+use super::room;
 use super::socket::{Reader, Socket, Writer};
 use super::spdy::{Incoming, Outgoing, Stream};
 use crate::api::streams::{Input, Inputs, Output, Outputs, Wanted};
@@ -59,9 +60,15 @@ pub fn queue() -> (mpsc::Sender<Input>, Inputs) {
 async fn read(reader: &mut Reader, protocol: Protocol, wanted: Wanted, queue: &mpsc::Sender<Input>) {
     while let Some(message) = reader.next().await {
         let wants = |input: &Input| wanted.stdin || matches!(input, Input::Resize { .. });
-        if let Some(input) = protocol.input(message).filter(wants) {
-            // Nobody takes it any more when the command has ended; what the client still says is read and dropped.
-            let _ = queue.send(input).await;
+        // Nobody takes it any more when the command has ended; what the client still says is read and dropped.
+        match protocol.input(message).filter(wants) {
+            Some(Input::Stdin(bytes)) => {
+                for piece in room::pieces(bytes) {
+                    let _ = queue.send(Input::Stdin(piece)).await;
+                }
+            }
+            Some(input) => drop(queue.send(input).await),
+            None => {}
         }
     }
 }

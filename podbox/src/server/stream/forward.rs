@@ -4,6 +4,7 @@
 //! something connects to it. Over WebSocket channels there is one connection per port, for the whole time.
 
 use super::channel::Protocol;
+use super::room::{self, Chunks, Room};
 use super::socket::{Reader, Socket, Writer};
 use super::spdy::{Headers, Outgoing, Stream};
 use crate::limits;
@@ -99,7 +100,7 @@ async fn copy(connection: TcpStream, data: Stream) {
     }
 }
 
-async fn send(mut chunks: mpsc::Receiver<Bytes>, mut to_pod: OwnedWriteHalf) {
+async fn send(mut chunks: Chunks, mut to_pod: OwnedWriteHalf) {
     while let Some(bytes) = chunks.recv().await {
         if to_pod.write_all(&bytes).await.is_err() {
             return;
@@ -126,8 +127,8 @@ pub async fn serve_channels(socket: Socket, protocol: Protocol, ports: Vec<u16>,
     let mut connections = JoinSet::new();
     let mut to_ports = Vec::new();
     for (index, port) in (0u8..).zip(ports) {
-        // A message may be large, and a pod may not read.
-        let (sender, chunks) = mpsc::channel(1);
+        // There may be many ports, and their pods may not read.
+        let (sender, chunks) = room::chunks(1);
         to_ports.push(sender);
         connections.spawn(channel(index * 2, port, chunks, frames.clone(), Arc::clone(&connect)));
     }
@@ -143,12 +144,14 @@ pub async fn serve_channels(socket: Socket, protocol: Protocol, ports: Vec<u16>,
     let _ = tokio::time::timeout(limits::STREAM_LINGER, ending).await;
 }
 
-async fn read_channels(reader: &mut Reader, protocol: Protocol, ports: &[mpsc::Sender<Bytes>]) {
+async fn read_channels(reader: &mut Reader, protocol: Protocol, ports: &[room::Sender]) {
+    let room = Room::new(limits::SPDY_ROOM);
     while let Some(message) = reader.next().await {
         let Some((channel, bytes)) = protocol.decode(message) else { continue };
         let port = ports.get(usize::from(channel / 2)).filter(|_| channel % 2 == 0 && !bytes.is_empty());
-        if let Some(port) = port {
-            let _ = port.send(bytes).await;
+        let Some(port) = port else { continue };
+        for piece in room::pieces(bytes) {
+            room.send(port, piece).await;
         }
     }
 }
@@ -172,13 +175,7 @@ async fn write_channels(writer: &mut Writer, protocol: Protocol, mut queue: mpsc
 }
 
 /// One port. Both its channels begin with its number.
-async fn channel(
-    data: u8,
-    port: u16,
-    chunks: mpsc::Receiver<Bytes>,
-    frames: mpsc::Sender<(u8, Bytes)>,
-    connect: Connect,
-) {
+async fn channel(data: u8, port: u16, chunks: Chunks, frames: mpsc::Sender<(u8, Bytes)>, connect: Connect) {
     for channel in [data, data + 1] {
         let _ = frames.send((channel, Bytes::copy_from_slice(&port.to_le_bytes()))).await;
     }

@@ -15,6 +15,7 @@
 pub mod channel;
 pub mod console;
 pub mod forward;
+pub mod room;
 pub mod socket;
 pub mod spdy;
 pub mod tunnel;

@@ -56,6 +56,8 @@ impl Unpacker {
         parse(&self.inflate(block)?).ok_or(SpdyError::Headers("they do not have the form they should"))
     }
 
+    /// Ends: each turn takes something of the block, adds to the text, which has a bound, or is the last; but for the one
+    /// that gives the dictionary, which is asked for once.
     fn inflate(&mut self, mut block: &[u8]) -> Result<Vec<u8>, SpdyError> {
         let mut text = Vec::with_capacity(1024);
         while !block.is_empty() {
@@ -170,6 +172,15 @@ mod tests {
     }
 
     #[test]
+    fn headers_of_any_length_are_unpacked_whole() {
+        for length in (0..5000).chain([10_000, 32_768, 60_000]) {
+            let sent = headers(&[("a", &"x".repeat(length))]);
+            let block = Packer::new().unwrap().pack(&sent).unwrap();
+            assert_eq!(Unpacker::default().unpack(&block), Ok(sent), "{length}");
+        }
+    }
+
+    #[test]
     fn a_small_block_cannot_become_a_large_one() {
         let bomb = headers(&[("a", &"x".repeat(10 << 20))]);
         let block = Packer::new().unwrap().pack(&bomb).unwrap();
@@ -184,6 +195,19 @@ mod tests {
             for block in blocks {
                 let _ = parse(&block);
                 let _ = unpacker.unpack(&block);
+            }
+        }
+
+        #[test]
+        fn garbage_after_a_good_beginning_comes_to_an_end(
+            garbage in proptest::collection::vec(any::<u8>(), 0..300), cut in 0usize..40,
+        ) {
+            let mut block = Packer::new().unwrap().pack(&headers(&[("streamtype", "error")])).unwrap();
+            block.truncate(6 + cut);
+            block.extend(garbage);
+            let mut unpacker = Unpacker::default();
+            for part in block.chunks(97) {
+                let _ = unpacker.unpack(part);
             }
         }
 

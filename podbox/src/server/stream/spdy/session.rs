@@ -6,12 +6,13 @@
 //!   client ◀─ writer ◀─ frames ◀─ Outgoing of each stream, replies, pings
 //! ```
 //!
-//! **Invariant:** what waits in it is bounded: frames, streams, and the chunks of each.
+//! **Invariant:** what waits in it is bounded: frames, streams, the chunks of each, and the bytes of all chunks together.
 
 use super::frame::{self, Control, HEAD, Head};
 use super::headers::{Headers, Packer, Unpacker};
 use crate::limits;
-use bytes::{Bytes, BytesMut};
+use crate::server::stream::room::{self, Chunks, Room};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
@@ -40,7 +41,7 @@ pub struct Stream {
 /// What a client sends on a stream.
 #[derive(Debug)]
 pub struct Incoming {
-    chunks: mpsc::Receiver<Bytes>,
+    chunks: Chunks,
     gone: oneshot::Receiver<()>,
 }
 
@@ -68,7 +69,7 @@ impl Incoming {
     }
 
     /// The chunks, and the end of the stream, apart.
-    pub fn split(self) -> (mpsc::Receiver<Bytes>, oneshot::Receiver<()>) {
+    pub fn split(self) -> (Chunks, oneshot::Receiver<()>) {
         (self.chunks, self.gone)
     }
 }
@@ -125,7 +126,7 @@ where
 /// A stream, as the reader knows it.
 struct Entry {
     /// None once the client has said all.
-    chunks: Option<mpsc::Sender<Bytes>>,
+    chunks: Option<room::Sender>,
     /// Dropped when the client gives the stream up.
     gone: oneshot::Sender<()>,
 }
@@ -133,6 +134,9 @@ struct Entry {
 /// What the reader keeps.
 struct Reader<T> {
     io: ReadHalf<T>,
+    /// What was read last: chunks are copied out of it, so that a small one takes little.
+    buffer: Vec<u8>,
+    room: Room,
     unpacker: Unpacker,
     streams: BTreeMap<u32, Entry>,
     frames: mpsc::Sender<Frame>,
@@ -146,7 +150,8 @@ async fn read<T: AsyncRead>(
     new: mpsc::Sender<Stream>,
 ) -> io::Result<()> {
     let unpacker = Unpacker::default();
-    let mut reader = Reader { io, unpacker, streams: BTreeMap::new(), frames, new };
+    let (buffer, room) = (vec![0; limits::STREAM_CHUNK], Room::new(limits::SPDY_ROOM));
+    let mut reader = Reader { io, buffer, room, unpacker, streams: BTreeMap::new(), frames, new };
     loop {
         let mut head = [0; HEAD];
         match reader.io.read_exact(&mut head).await {
@@ -169,17 +174,12 @@ impl<T: AsyncRead> Reader<T> {
     async fn data(&mut self, stream: u32, fin: bool, length: usize) -> io::Result<()> {
         let chunks = self.streams.get(&stream).and_then(|entry| entry.chunks.clone());
         let mut content = (&mut self.io).take(length as u64);
-        loop {
-            let mut chunk = BytesMut::with_capacity(limits::STREAM_CHUNK.min(content.limit() as usize));
-            if content.limit() == 0 {
-                break;
-            }
-            if content.read_buf(&mut chunk).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+        while content.limit() > 0 {
+            let read = content.read(&mut self.buffer).await?;
+            let chunk = self.buffer.get(..read).filter(|chunk| !chunk.is_empty());
+            let chunk = chunk.ok_or(io::ErrorKind::UnexpectedEof)?;
             if let Some(chunks) = &chunks {
-                // Whoever it was for may have gone.
-                let _ = chunks.send(chunk.freeze()).await;
+                self.room.send(chunks, Bytes::copy_from_slice(chunk)).await;
             }
         }
         if let Some(entry) = self.streams.get_mut(&stream).filter(|_| fin) {
@@ -209,7 +209,7 @@ impl<T: AsyncRead> Reader<T> {
             let _ = self.frames.send(Frame::Reset(stream, frame::REFUSED)).await;
             return;
         }
-        let (sender, chunks) = mpsc::channel(limits::SPDY_QUEUE);
+        let (sender, chunks) = room::chunks(limits::SPDY_QUEUE);
         let (gone, ends) = oneshot::channel();
         self.streams.insert(stream, Entry { chunks: (!fin).then_some(sender), gone });
         let incoming = Incoming { chunks, gone: ends };
@@ -243,5 +243,62 @@ async fn write<T: AsyncWrite>(mut io: WriteHalf<T>, mut queue: mpsc::Receiver<Fr
         };
         io.write_all(&bytes).await?;
         io.flush().await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    const STREAMS: u32 = 400;
+
+    /// A frame that opens a stream, odd as clients' are.
+    fn open(packer: &mut Packer, stream: u32) -> Vec<u8> {
+        let block = packer.pack(&Headers::new()).unwrap();
+        let length = u32::try_from(block.len() + 10).unwrap().to_be_bytes();
+        let head = [&[0x80, 3, 0, 1, 0], &length[1..], &stream.to_be_bytes(), &[0; 6]].concat();
+        [head, block].concat()
+    }
+
+    #[tokio::test]
+    async fn streams_that_nobody_reads_hold_little_and_lose_nothing() {
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
+        let (read, wanted) = oneshot::channel::<()>();
+        let handle = |mut streams: mpsc::Receiver<Stream>| async move {
+            let mut all = Vec::new();
+            while all.len() < STREAMS as usize {
+                all.push(streams.recv().await.unwrap());
+            }
+            let _ = wanted.await;
+            let mut total = 0;
+            for stream in &mut all {
+                while let Some(chunk) = stream.incoming.next().await {
+                    total += chunk.len();
+                }
+            }
+            assert_eq!(total, (STREAMS as usize) * (100 << 10));
+        };
+        let serving = tokio::spawn(serve(theirs, handle));
+        let (mut answers, mut client) = tokio::io::split(ours);
+        tokio::spawn(async move { tokio::io::copy(&mut answers, &mut tokio::io::sink()).await });
+        let mut packer = Packer::new().unwrap();
+        for stream in 0..STREAMS {
+            client.write_all(&open(&mut packer, stream * 2 + 1)).await.unwrap();
+        }
+        let mut frames = Vec::new();
+        for stream in 0..STREAMS {
+            frames.extend_from_slice(&frame::data(stream * 2 + 1, true, &[7; 100 << 10]));
+        }
+        let mut sent = 0;
+        while let Ok(written) = timeout(Duration::from_millis(500), client.write(&frames[sent..])).await {
+            sent += written.unwrap();
+            assert!(sent < limits::SPDY_ROOM + (1 << 20), "{sent} bytes wait for nobody");
+        }
+        read.send(()).unwrap();
+        client.write_all(&frames[sent..]).await.unwrap();
+        client.shutdown().await.unwrap();
+        timeout(Duration::from_secs(30), serving).await.expect("it goes on").unwrap();
     }
 }
