@@ -17,6 +17,7 @@ use crate::node::streams::NodeStreams;
 use crate::server::api::expire::expire_events;
 use crate::server::api::local::Local;
 use anyhow::{Context, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -32,6 +33,7 @@ pub fn run(config: Config) -> anyhow::Result<ExitCode> {
         let terminate = signal(SignalKind::terminate()).context("listening for signals failed")?;
         let name = host_name()?;
         let mut daemon = Daemon::start(config.clone(), Role::Node, Arc::from(for_people())).await?;
+        take_descriptors();
         let served = match Cluster::start(&config, &name).await {
             Ok(cluster) => {
                 let served = serve(&mut daemon, &cluster, name, [interrupt, terminate]).await;
@@ -116,6 +118,16 @@ async fn end(pods: JoinHandle<()>) {
     pods.abort();
     // An error says that it was aborted.
     let _ = pods.await;
+}
+
+/// Takes all descriptors that it may have: each connection is one. After the keeper was started, which hands the limit
+/// that it finds on to containers.
+fn take_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "raising the limit of open files failed; fewer clients can be served");
+    }
 }
 
 fn host_name() -> anyhow::Result<String> {

@@ -1,33 +1,36 @@
 //! Reads container logs for people: the entries of the CRI's format as the lines that were written.
 //!
-//! A reader that follows waits for the file to grow by inotify, and goes on in the next file when the log is
-//! rotated. It reads the newest file only: what was rotated away before it began is for whoever collects logs.
+//! A reader that follows waits for the file to grow, and goes on in the next file when the log is rotated. It reads the
+//! newest file only: what was rotated away before it began is for whoever collects logs. Files are read by threads that
+//! may wait for the disk, never by those that everything else shares.
 //!
 //! **Invariant:** a reader holds one chunk of a log, however long the log is and however slow its client.
 
+mod growth;
+mod reader;
+
 use crate::api::identity::PodRef;
 use crate::api::logs::{LogOptions, Logs};
-use crate::api::object;
 use crate::api::status::ApiError;
 use crate::limits;
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use growth::{Growing, Growth};
+pub use reader::tail;
+use reader::{Found, Text};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// The logs below a directory, laid out as the CRI has them.
 pub struct NodeLogs {
     dir: PathBuf,
     views: Arc<dyn Fn() -> watch::Receiver<super::view::Rows> + Send + Sync>,
+    growth: Arc<Growth>,
+    /// Turns of those that read files.
+    turns: Arc<Semaphore>,
 }
 
 impl NodeLogs {
@@ -36,7 +39,8 @@ impl NodeLogs {
         dir: PathBuf,
         views: impl Fn() -> watch::Receiver<super::view::Rows> + Send + Sync + 'static,
     ) -> Self {
-        NodeLogs { dir, views: Arc::new(views) }
+        let turns = Arc::new(Semaphore::new(limits::LOG_READERS));
+        NodeLogs { dir, views: Arc::new(views), growth: Arc::default(), turns }
     }
 
     /// Where a run's log is.
@@ -52,23 +56,17 @@ impl Logs for NodeLogs {
         let failed = |error: io::Error| {
             ApiError::internal(format!("reading the log {} failed: {error}", path.display()))
         };
-        let mut file = File::open(&path).map_err(failed)?;
-        if let Some(lines) = options.tail {
-            seek_tail(&mut file, lines).map_err(failed)?;
-        }
-        let waiter = match options.follow {
-            true => Some(Waiter::new(&path).map_err(failed)?),
-            false => None,
-        };
+        // In this order: of a file that is rotated in between, the other one is followed, and found to be another.
+        let text = Text::open(path.clone(), options.clone()).map_err(failed)?;
+        let growing = options.follow.then(|| self.growth.follow(&path)).transpose().map_err(failed)?;
         let reader = Reader {
-            left: options.limit,
             options,
             path,
             pod: pod.clone(),
-            file: BufReader::new(file),
-            half: Vec::new(),
-            starts: true,
-            waiter,
+            text: Some(text),
+            growing,
+            growth: Arc::clone(&self.growth),
+            turns: Arc::clone(&self.turns),
             views: (self.views)(),
             over: false,
         };
@@ -80,92 +78,17 @@ impl Logs for NodeLogs {
     }
 }
 
-/// Puts a file's cursor where its last so many entries begin.
-fn seek_tail(file: &mut File, lines: usize) -> io::Result<()> {
-    use std::io::Read;
-    const STEP: u64 = 64 << 10;
-    let mut end = file.metadata()?.len();
-    let mut found = 0;
-    let mut chunk = Vec::new();
-    let length = end;
-    while end > 0 {
-        let start = end.saturating_sub(STEP);
-        chunk.resize((end - start) as usize, 0);
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(&mut chunk)?;
-        for (index, byte) in chunk.iter().enumerate().rev() {
-            let at = start + index as u64;
-            // The last byte ends the last line.
-            if *byte == b'\n' && at + 1 != length {
-                found += 1;
-            }
-            if found == lines && *byte == b'\n' || lines == 0 {
-                return file.seek(SeekFrom::Start(if lines == 0 { length } else { at + 1 })).map(drop);
-            }
-        }
-        end = start;
-    }
-    file.rewind()
-}
-
-/// The content of the last `lines` entries of a log file, of that the last `bytes` bytes.
-pub fn tail(path: &Path, lines: usize, bytes: usize) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    seek_tail(&mut file, lines)?;
-    let mut text = BytesMut::new();
-    for entry in BufReader::new(file).split(b'\n') {
-        let entry = entry?;
-        let mut parts = entry.splitn(4, |byte| *byte == b' ').skip(2);
-        let (Some(tag), Some(content)) = (parts.next(), parts.next()) else { continue };
-        text.put_slice(content);
-        if tag == b"F" {
-            text.put_u8(b'\n');
-        }
-        let more = text.len().saturating_sub(bytes);
-        text.advance(more);
-    }
-    Ok(text.to_vec())
-}
-
-/// Wakes when a file grows or is rotated.
-struct Waiter {
-    events: AsyncFd<OwnedFd>,
-}
-
-impl Waiter {
-    fn new(path: &Path) -> io::Result<Waiter> {
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
-        inotify.add_watch(path, flags)?;
-        let fd = inotify.as_fd().try_clone_to_owned()?;
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe for types whose descriptor may change; this does not"
-        )]
-        let events = AsyncFd::with_interest(fd, Interest::READABLE)?;
-        Ok(Waiter { events })
-    }
-
-    async fn wait(&self) {
-        let Ok(mut ready) = self.events.readable().await else { return };
-        // What happened does not matter: the file is looked at again.
-        let mut buffer = [0; 4096];
-        while nix::unistd::read(self.events.get_ref(), &mut buffer).is_ok_and(|count| count > 0) {}
-        ready.clear_ready();
-    }
-}
-
+/// One client's log.
 struct Reader {
     options: LogOptions,
     path: PathBuf,
     pod: PodRef,
-    file: BufReader<File>,
-    /// The beginning of an entry whose end is not on file yet.
-    half: Vec<u8>,
-    /// Whether the next content begins a line.
-    starts: bool,
-    left: Option<usize>,
-    waiter: Option<Waiter>,
+    /// None only while a thread reads it.
+    text: Option<Text>,
+    /// Of one that follows.
+    growing: Option<Growing>,
+    growth: Arc<Growth>,
+    turns: Arc<Semaphore>,
     views: watch::Receiver<super::view::Rows>,
     /// The run is over: what is on file is all there will be.
     over: bool,
@@ -174,98 +97,44 @@ struct Reader {
 impl Reader {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if self.left == Some(0) {
-                return None;
-            }
-            let bytes = match self.chunk() {
-                Ok(bytes) => bytes,
+            self.growing.iter_mut().for_each(Growing::seen);
+            match self.look().await {
+                Ok(Found::Bytes(bytes)) => return Some(bytes),
+                Ok(Found::Enough) => return None,
+                Ok(Found::Rotated) => self.growing = Some(self.growth.follow(&self.path).ok()?),
+                Ok(Found::Quiet) if self.over => return None,
+                Ok(Found::Quiet) => self.wait().await?,
                 Err(error) => {
                     tracing::warn!("reading the log {} failed: {error}", self.path.display());
                     return None;
                 }
-            };
-            if !bytes.is_empty() {
-                return Some(bytes);
-            }
-            if self.rotated() {
-                continue;
-            }
-            match &self.waiter {
-                None => return None,
-                Some(_) if self.over => return None,
-                Some(waiter) => {
-                    // Looked at before waiting and after the file: what was written before the end is read.
-                    if ended(&self.views.borrow_and_update(), &self.pod, &self.options) {
-                        self.over = true;
-                        continue;
-                    }
-                    tokio::select! {
-                        () = waiter.wait() => {}
-                        changed = self.views.changed() => self.over |= changed.is_err(),
-                    }
-                }
             }
         }
     }
 
-    /// Goes on in the file that took this one's place, if there is one.
-    fn rotated(&mut self) -> bool {
-        let here = self.file.get_ref().metadata().map(|metadata| metadata.ino());
-        let there = std::fs::metadata(&self.path).map(|metadata| metadata.ino());
-        match (here, there) {
-            (Ok(here), Ok(there)) if here != there && self.waiter.is_some() => {
-                let next = File::open(&self.path).and_then(|file| Ok((file, Waiter::new(&self.path)?)));
-                let Ok((file, waiter)) = next else { return false };
-                (self.file, self.waiter) = (BufReader::new(file), Some(waiter));
-                true
-            }
-            _ => false,
-        }
+    /// Has a thread read on.
+    async fn look(&mut self) -> io::Result<Found> {
+        let _turn = self.turns.acquire().await.map_err(io::Error::other)?;
+        let mut text = self.text.take().ok_or_else(|| io::Error::other("it was given up"))?;
+        let looking = tokio::task::spawn_blocking(move || (text.read(), text));
+        let (found, text) = looking.await.map_err(io::Error::other)?;
+        self.text = Some(text);
+        found
     }
 
-    /// What is on file, up to a chunk.
-    fn chunk(&mut self) -> io::Result<Bytes> {
-        let mut out = BytesMut::new();
-        while out.len() < limits::LOG_CHUNK && self.left != Some(0) {
-            let read = self.file.read_until(b'\n', &mut self.half)?;
-            if read == 0 || self.half.last() != Some(&b'\n') {
-                break;
-            }
-            let entry = std::mem::take(&mut self.half);
-            self.entry(&entry, &mut out);
+    /// Waits for more; none, if nothing is to be waited for.
+    async fn wait(&mut self) -> Option<()> {
+        let growing = self.growing.as_mut()?;
+        // Looked at after the file and before waiting: what was written before the end is still read.
+        if ended(&self.views.borrow_and_update(), &self.pod, &self.options) {
+            self.over = true;
+            return Some(());
         }
-        Ok(out.freeze())
-    }
-
-    /// Appends what an entry stands for.
-    fn entry(&mut self, entry: &[u8], out: &mut BytesMut) {
-        let mut parts = entry.splitn(4, |byte| *byte == b' ');
-        let (Some(time), Some(_), Some(tag), Some(content)) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return;
-        };
-        let time = String::from_utf8_lossy(time);
-        if self.options.since.is_some_and(|since| object::read_time(&time).is_some_and(|at| at < since)) {
-            return;
+        tokio::select! {
+            () = growing.changed() => {}
+            changed = self.views.changed() => self.over |= changed.is_err(),
         }
-        let whole = tag == b"F";
-        let content = content.strip_suffix(b"\n").unwrap_or(content);
-        let before = out.len();
-        if self.options.timestamps && self.starts {
-            out.put_slice(time.as_bytes());
-            out.put_u8(b' ');
-        }
-        out.put_slice(content);
-        if whole {
-            out.put_u8(b'\n');
-        }
-        self.starts = whole;
-        if let Some(left) = &mut self.left {
-            let allowed = (*left).min(out.len() - before);
-            out.truncate(before + allowed);
-            *left -= allowed;
-        }
+        Some(())
     }
 }
 
@@ -282,10 +151,12 @@ fn ended(views: &super::view::Rows, pod: &PodRef, options: &LogOptions) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::object;
     use crate::node::view::Views;
+    use std::fs::File;
     use std::io::Write;
 
-    fn read(log: &str, options: LogOptions) -> String {
+    async fn read(log: &str, options: LogOptions) -> String {
         let dir = tempfile::tempdir().unwrap();
         let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
         let path = dir.path().join("n_p_u/c/0.log");
@@ -295,7 +166,7 @@ mod tests {
         let logs = NodeLogs::new(dir.path().to_owned(), move || views.watch());
         let options = LogOptions { container: "c".into(), ..options };
         let stream = logs.open(&pod, options).unwrap();
-        let chunks: Vec<Bytes> = futures_util::FutureExt::now_or_never(stream.collect()).unwrap();
+        let chunks: Vec<Bytes> = stream.collect().await;
         String::from_utf8(chunks.concat()).unwrap()
     }
 
@@ -305,9 +176,25 @@ mod tests {
                        2024-01-01T00:00:02.1Z stdout F \n\
                        2024-01-01T00:00:03.1Z stdout F three and more\n";
 
-    #[test]
-    fn entries_are_the_lines_that_were_written() {
-        assert_eq!(read(LOG, LogOptions::default()), "one\ntwo\n\nthree and more\n");
+    #[tokio::test]
+    async fn entries_are_the_lines_that_were_written() {
+        assert_eq!(read(LOG, LogOptions::default()).await, "one\ntwo\n\nthree and more\n");
+    }
+
+    #[tokio::test]
+    async fn a_part_is_what_was_asked_for() {
+        let part = |options: LogOptions| read(LOG, options);
+        assert_eq!(part(LogOptions { tail: Some(1), ..Default::default() }).await, "three and more\n");
+        assert_eq!(part(LogOptions { tail: Some(0), ..Default::default() }).await, "");
+        assert_eq!(
+            part(LogOptions { tail: Some(99), ..Default::default() }).await,
+            "one\ntwo\n\nthree and more\n"
+        );
+        assert_eq!(part(LogOptions { limit: Some(5), ..Default::default() }).await, "one\nt");
+        let since = object::read_time("2024-01-01T00:00:02Z");
+        assert_eq!(part(LogOptions { since, ..Default::default() }).await, "\nthree and more\n");
+        let timestamps = LogOptions { timestamps: true, limit: Some(27), ..Default::default() };
+        assert_eq!(part(timestamps).await, "2024-01-01T00:00:00.1Z one\n");
     }
 
     #[test]
@@ -319,18 +206,5 @@ mod tests {
         assert_eq!(tail(80, 2048), "one\ntwo\n\nthree and more\n");
         assert_eq!(tail(2, 2048), "\nthree and more\n");
         assert_eq!(tail(80, 5), "more\n");
-    }
-
-    #[test]
-    fn a_part_is_what_was_asked_for() {
-        let part = |options: LogOptions| read(LOG, options);
-        assert_eq!(part(LogOptions { tail: Some(1), ..Default::default() }), "three and more\n");
-        assert_eq!(part(LogOptions { tail: Some(0), ..Default::default() }), "");
-        assert_eq!(part(LogOptions { tail: Some(99), ..Default::default() }), "one\ntwo\n\nthree and more\n");
-        assert_eq!(part(LogOptions { limit: Some(5), ..Default::default() }), "one\nt");
-        let since = object::read_time("2024-01-01T00:00:02Z");
-        assert_eq!(part(LogOptions { since, ..Default::default() }), "\nthree and more\n");
-        let timestamps = LogOptions { timestamps: true, limit: Some(27), ..Default::default() };
-        assert_eq!(part(timestamps), "2024-01-01T00:00:00.1Z one\n");
     }
 }
