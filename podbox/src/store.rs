@@ -223,6 +223,11 @@ impl Store {
         Ok((page, watch))
     }
 
+    /// How many objects of a collection a namespace has.
+    pub fn count_in(&self, collection: &str, namespace: &str) -> usize {
+        self.shared.read().count_in(collection, namespace)
+    }
+
     /// How many objects each collection has.
     pub fn counts(&self) -> Vec<(String, usize)> {
         self.shared.read().counts()

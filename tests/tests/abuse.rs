@@ -145,6 +145,11 @@ fn ten_thousand_watchers_come_and_go() {
 #[test]
 fn connections_that_say_nothing_are_cut_off_and_others_served() {
     with_server("connections_that_say_nothing_are_cut_off_and_others_served", async |server| {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", server.run.pid()))?;
+        let files =
+            limits.lines().find(|line| line.starts_with("Max open files")).context("it has a limit")?;
+        let files: Vec<_> = files.split_whitespace().collect();
+        ensure!(files.get(3) == files.get(4), "it does not take all descriptors that it may: {files:?}");
         let mut silent = Vec::new();
         for _ in 0..1500 {
             silent.push(TcpStream::connect(server.access.address).await?);

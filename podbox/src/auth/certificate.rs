@@ -172,9 +172,9 @@ impl Signer {
     }
 }
 
-/// Who a certificate is of: its common name, and its organisations as groups. That it was signed by the authority is the
+/// Who a certificate is of, and until when: its common name, and its organisations as groups. That it was signed by the authority is the
 /// handshake's to check; that it is still good is checked again here, since a resumed session has no handshake.
-pub fn identify(certificate: &CertificateDer<'_>, now: SystemTime) -> Option<User> {
+pub fn identify(certificate: &CertificateDer<'_>, now: SystemTime) -> Option<(User, SystemTime)> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let validity = parsed.validity();
     let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
@@ -188,7 +188,7 @@ pub fn identify(certificate: &CertificateDer<'_>, now: SystemTime) -> Option<Use
     let mut user = User::authenticated(name, groups);
     let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(certificate.as_ref()));
     user.extra.insert(CREDENTIAL.to_owned(), vec![format!("X509SHA256={digest}")]);
-    Some(user)
+    Some((user, time(validity.not_after.timestamp())))
 }
 
 fn time(seconds: i64) -> SystemTime {
@@ -213,7 +213,8 @@ mod tests {
     #[test]
     fn a_certificate_names_its_user_while_it_is_good() {
         let (certificate, _) = signer().client("jane", Some("dev"), at(0)).unwrap().der();
-        let user = identify(&certificate, at(1)).unwrap();
+        let (user, until) = identify(&certificate, at(1)).unwrap();
+        assert_eq!(until, at(365));
         assert_eq!((&*user.name, user.groups.join(" ")), ("jane", "dev system:authenticated".to_owned()));
         assert!(user.extra[CREDENTIAL][0].starts_with("X509SHA256="));
         assert_eq!(identify(&certificate, at(366)), None);
@@ -237,7 +238,7 @@ mod tests {
             .args(["-keyout", "/dev/null", "-outform", "DER", "-subj", "/O=dev/O=ops/OU=x/CN=jane"])
             .output()
             .unwrap();
-        let user = identify(&CertificateDer::from(made.stdout), crate::clock::wall()).unwrap();
+        let (user, _) = identify(&CertificateDer::from(made.stdout), crate::clock::wall()).unwrap();
         assert_eq!((&*user.name, user.groups.join(" ")), ("jane", "dev ops system:authenticated".to_owned()));
     }
 

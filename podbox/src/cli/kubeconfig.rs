@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(written["clusters"][0]["cluster"]["server"], "https://192.0.2.1:6443");
         let pem = written["users"][0]["user"]["client-certificate-data"].as_str().unwrap();
         let pem = data_encoding::BASE64.decode(pem.as_bytes()).unwrap();
-        let user = identify(&CertificateDer::from_pem_slice(&pem).unwrap(), clock::wall()).unwrap();
+        let (user, _) = identify(&CertificateDer::from_pem_slice(&pem).unwrap(), clock::wall()).unwrap();
         assert_eq!((&*user.name, user.groups.join(" ")), ("jane", "dev system:authenticated".to_owned()));
     }
 }

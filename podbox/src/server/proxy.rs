@@ -4,6 +4,7 @@
 //! them. Links in pages are not rewritten, only where an answer redirects to.
 
 use super::http::Body;
+use super::patience::Unhurried;
 use crate::limits;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
@@ -83,6 +84,9 @@ pub async fn pass(target: Target, asked: Asked, body: Incoming) -> Result<Respon
         (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => hand_over(client, &mut response),
         (StatusCode::SWITCHING_PROTOCOLS, None) => return Err("it changed the protocol unasked".to_owned()),
         _ => *response.headers_mut() = end_to_end(std::mem::take(response.headers_mut())),
+    }
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        response.extensions_mut().insert(Unhurried);
     }
     rewrite_location(&target.prefix, response.headers_mut());
     Ok(response.map(streamed))

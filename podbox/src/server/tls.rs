@@ -8,6 +8,7 @@ use crate::{clock, limits};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{KeepAlive, TcpKeepCount, TcpKeepIdle, TcpKeepInterval};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -51,10 +52,15 @@ impl Listener for Tls {
             let shaken = tokio::time::timeout(limits::HANDSHAKE, acceptor.accept(raw)).await;
             let stream = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-            let user = shown.map(|certificate| identify(certificate, clock::wall()).ok_or_else(over));
-            let user = user.transpose()?;
-            Ok((stream, Peer(user.map(Arc::new))))
+            let Some(shown) = shown else { return Ok((stream, Peer::default())) };
+            let (user, until) = identify(shown, clock::wall()).ok_or_else(over)?;
+            let peer = Peer::of(Arc::new(user), Some(until));
+            Ok((stream, peer))
         }
+    }
+
+    fn address(raw: &TcpStream) -> Option<IpAddr> {
+        raw.peer_addr().ok().map(|address| address.ip())
     }
 
     fn speaks_http2(stream: &Self::Stream) -> bool {

@@ -6,7 +6,7 @@
 use super::history::{Change, Expired, Happened, History};
 use crate::limits;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -77,12 +77,37 @@ pub struct Entry {
 #[derive(Debug)]
 pub(super) struct Collection {
     pub(super) objects: BTreeMap<Key, Arc<Entry>>,
+    /// How many of them each namespace has; none has none.
+    namespaces: HashMap<Box<str>, usize>,
     pub(super) history: History,
 }
 
 impl Collection {
     fn new(start: Revision) -> Collection {
-        Collection { objects: BTreeMap::new(), history: History::new(start) }
+        Collection { objects: BTreeMap::new(), namespaces: HashMap::new(), history: History::new(start) }
+    }
+
+    fn put(&mut self, entry: Arc<Entry>) {
+        let key = entry.key.clone();
+        if self.objects.insert(key.clone(), entry).is_some() {
+            return;
+        }
+        match self.namespaces.get_mut(key.namespace()) {
+            Some(count) => *count += 1,
+            None => drop(self.namespaces.insert(key.namespace().into(), 1)),
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if self.objects.remove(key).is_none() {
+            return;
+        }
+        if let Some(count) = self.namespaces.get_mut(key.namespace()) {
+            *count -= 1;
+            if *count == 0 {
+                self.namespaces.remove(key.namespace());
+            }
+        }
     }
 }
 
@@ -102,8 +127,7 @@ impl State {
     pub(super) fn new(revision: Revision, objects: impl IntoIterator<Item = (Arc<str>, Entry)>) -> State {
         let mut state = State { revision, start: revision, remembered: 0, collections: BTreeMap::new() };
         for (collection, entry) in objects {
-            let collection = state.collection(&collection);
-            collection.objects.insert(entry.key.clone(), Arc::new(entry));
+            state.collection(&collection).put(Arc::new(entry));
         }
         state
     }
@@ -160,6 +184,12 @@ impl State {
         self.collections.get(collection).map_or(0, |collection| collection.objects.len())
     }
 
+    /// How many objects of a collection a namespace has.
+    pub(super) fn count_in(&self, collection: &str, namespace: &str) -> usize {
+        let collection = self.collections.get(collection);
+        collection.and_then(|collection| collection.namespaces.get(namespace)).copied().unwrap_or(0)
+    }
+
     pub(super) fn counts(&self) -> Vec<(String, usize)> {
         let collections = self.collections.iter();
         collections.map(|(name, collection)| (name.to_string(), collection.objects.len())).collect()
@@ -171,10 +201,8 @@ impl State {
             self.revision = self.revision.max(change.entry.revision);
             let collection = self.collection(&name);
             match change.happened {
-                Happened::Deleted => drop(collection.objects.remove(&change.entry.key)),
-                Happened::Added | Happened::Modified => {
-                    collection.objects.insert(change.entry.key.clone(), Arc::clone(&change.entry));
-                }
+                Happened::Deleted => collection.remove(&change.entry.key),
+                Happened::Added | Happened::Modified => collection.put(Arc::clone(&change.entry)),
             }
             let before = collection.history.bytes();
             collection.history.push(Arc::new(change));

@@ -6,6 +6,7 @@ use super::limits;
 use crate::api::kinds::Kind;
 use crate::api::quantity::Quantity;
 use crate::api::rules::pod::status::qos;
+use crate::api::rules::quota::COUNTS;
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, Pod, ResourceQuota, ResourceQuotaSpec, ScopedResourceSelectorRequirement, Service,
 };
@@ -15,17 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Amounts by the names that quotas have for them.
 pub type Usage = BTreeMap<String, Quantity>;
-
-/// Kinds that are counted by a name of their own, beside `count/…`.
-const NAMED: [&str; 7] = [
-    "configmaps",
-    "persistentvolumeclaims",
-    "pods",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "services",
-];
 
 fn one() -> Quantity {
     whole(1)
@@ -64,7 +54,7 @@ pub fn usage(kind: &Kind, object: &Value) -> Usage {
     if is_over {
         return usage;
     }
-    if group.is_empty() && NAMED.contains(&plural) {
+    if group.is_empty() && COUNTS.contains(&plural) {
         usage.insert(plural.to_owned(), one());
     }
     if let Some(pod) = &pod {
@@ -76,6 +66,16 @@ pub fn usage(kind: &Kind, object: &Value) -> Usage {
         _ => {}
     }
     usage
+}
+
+/// Whether an object of a kind counts for one of its kind and nothing else, whatever it is.
+pub fn is_counted_alone(kind: &Kind) -> bool {
+    !(kind.group.is_empty() && matches!(&*kind.plural, "pods" | "services" | "persistentvolumeclaims"))
+}
+
+/// What so many objects of such a kind count for.
+pub fn usage_of(kind: &Kind, count: usize) -> Usage {
+    usage(kind, &Value::Null).into_keys().map(|name| (name, whole(count))).collect()
 }
 
 fn is_over(pod: &Pod) -> bool {
@@ -145,6 +145,12 @@ pub fn counts(quota: &ResourceQuota, kind: &Kind, object: &Value) -> bool {
         Some(pod) => scopes.iter().all(|scope| in_scope(&pod, scope)),
         None => false,
     }
+}
+
+/// Which objects a quota means, in words that are the same for those that mean the same.
+pub fn scopes(quota: &ResourceQuota) -> String {
+    let scopes = quota.spec.as_ref().map(requirements).unwrap_or_default();
+    serde_json::to_string(&scopes).unwrap_or_default()
 }
 
 fn requirements(spec: &ResourceQuotaSpec) -> Vec<ScopedResourceSelectorRequirement> {
@@ -244,6 +250,15 @@ pub fn add(to: &mut Usage, more: &Usage) {
     for (name, amount) in more {
         let sum = to.get(name).copied().unwrap_or(Quantity::ZERO).plus(*amount);
         to.insert(name.clone(), sum);
+    }
+}
+
+/// Takes away what an object counted for.
+pub fn take(from: &mut Usage, less: &Usage) {
+    for (name, amount) in less {
+        if let Some(sum) = from.get_mut(name) {
+            *sum = sum.minus(*amount);
+        }
     }
 }
 

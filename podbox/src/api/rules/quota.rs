@@ -109,8 +109,8 @@ fn compare(errors: &mut Errors, path: &Path, item: &LimitRangeItem, name: &str) 
     }
 }
 
-/// Counted, not measured.
-const COUNTS: &[&str] = &[
+/// Names of what is counted, not measured; of kinds by their plural, unless it has a dot.
+pub const COUNTS: &[&str] = &[
     "configmaps",
     "persistentvolumeclaims",
     "pods",

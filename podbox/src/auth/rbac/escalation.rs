@@ -2,6 +2,12 @@
 //!
 //! A rule is broken down into one for each verb, group, resource and name; each of these must be covered by one rule of
 //! the writer's. Who may `escalate` a role, or `bind` it, need not hold its rules.
+//!
+//! What is to be compared is taken out of what is granted first ([`Rbac::claim`]), so that the comparing, which may take
+//! long, keeps nobody else's questions waiting.
+//!
+//! **Invariant:** however many rules somebody gathers and however long they are, one write is judged in a bounded number
+//! of comparisons; one that takes more is refused.
 
 use super::binding::RoleRef;
 use super::rule::{ALL, Rule, has, url_matches};
@@ -14,7 +20,11 @@ use crate::limits;
 use k8s_openapi::api::rbac::v1 as rbac;
 use serde::Deserialize;
 use serde_json::Value;
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
+
+/// Rules that are needed, and the words for who does not hold them if they are not the usual ones.
+type Needed = Vec<(Vec<Rule>, Option<&'static str>)>;
 
 /// What is read of a role.
 #[derive(Default, Deserialize)]
@@ -24,69 +34,113 @@ struct Granted {
     aggregation_rule: Option<rbac::AggregationRule>,
 }
 
+/// What the writer of a role or a binding has to hold, and holds.
+#[derive(Debug, Default)]
+pub struct Claim {
+    needed: Needed,
+    held: Vec<Rule>,
+    /// Roles that the writer is bound to and that are not there.
+    gone: Vec<String>,
+}
+
 impl Rbac {
-    /// Judges a write of a role or a binding, as it will be stored; other resources pass. `asked` is the request, `old` what
-    /// is there.
-    pub fn guard(&self, asked: &Attributes<'_>, new: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+    /// What a write of a role or a binding, as it will be stored, takes; of other resources, nothing. `asked` is the
+    /// request, `old` what is there.
+    pub fn claim(&self, asked: &Attributes<'_>, new: &Value, old: Option<&Value>) -> Result<Claim, ApiError> {
         let relevant = concerns(asked.group, asked.resource) && asked.subresource.is_empty();
         if !relevant || asked.user.is_master() || old.is_some_and(|old| same_but_for_collection(new, old)) {
-            return Ok(());
+            return Ok(Claim::default());
         }
-        match asked.resource {
-            "roles" | "clusterroles" => self.guard_role(asked, new, old),
-            _ => self.guard_binding(asked, new),
+        let needed = match asked.resource {
+            "roles" | "clusterroles" => self.needed_by_role(asked, new, old)?,
+            _ => self.needed_by_binding(asked, new)?,
+        };
+        if needed.is_empty() {
+            return Ok(Claim::default());
         }
+        let (held, gone) = self.rules_for(asked.user, asked.namespace);
+        Ok(Claim { needed, held: held.into_iter().cloned().collect(), gone })
     }
 
-    fn guard_role(&self, asked: &Attributes<'_>, new: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+    fn needed_by_role(
+        &self,
+        asked: &Attributes<'_>,
+        new: &Value,
+        old: Option<&Value>,
+    ) -> Result<Needed, ApiError> {
         if self.decide(&Attributes { verb: "escalate", ..*asked }).allowed() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let granted = Granted::deserialize(new).map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let refused = |why: &str| Err(refused(GROUP, asked.resource, object::name(new), why));
         let aggregates = |object: &Value| !object["aggregationRule"].is_null();
         let changed = granted.aggregation_rule.is_some() || old.is_some_and(aggregates);
         // What it will gather, nobody knows yet.
-        if changed && self.confirm(asked, &everything()).is_err() {
-            return refused("must have cluster-admin privileges to use an aggregationRule");
-        }
-        let rules: Vec<Rule> = granted.rules.unwrap_or_default().into_iter().map(Rule::from).collect();
-        self.confirm(asked, &rules).or_else(|why| refused(&why))
+        let all = "must have cluster-admin privileges to use an aggregationRule";
+        let all = changed.then(|| (everything(), Some(all)));
+        let rules = granted.rules.unwrap_or_default().into_iter().map(Rule::from).collect();
+        Ok(all.into_iter().chain([(rules, None)]).collect())
     }
 
-    fn guard_binding(&self, asked: &Attributes<'_>, new: &Value) -> Result<(), ApiError> {
+    fn needed_by_binding(&self, asked: &Attributes<'_>, new: &Value) -> Result<Needed, ApiError> {
         let role = rbac::RoleRef::deserialize(&new["roleRef"])
             .map_err(|error| error.to_string())
             .and_then(|role| RoleRef::read(&role))
             .map_err(ApiError::bad_request)?;
         let bind = Attributes { verb: "bind", resource: role.resource(), name: &role.name, ..*asked };
         if self.decide(&bind).allowed() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let Ok(rules) = self.roles.rules(&role, asked.namespace) else {
-            return Err(ApiError::not_found(GROUP, role.kind().to_lowercase().as_str(), &role.name));
-        };
-        let refused = |why: String| refused(GROUP, asked.resource, object::name(new), &why);
-        self.confirm(asked, rules.all()).map_err(refused)
+        match self.roles.rules(&role, asked.namespace) {
+            Ok(rules) => Ok(vec![(rules.all().to_vec(), None)]),
+            Err(_) => Err(ApiError::not_found(GROUP, role.kind().to_lowercase().as_str(), &role.name)),
+        }
+    }
+}
+
+impl Claim {
+    /// Refuses a write that gives away more than its writer has.
+    pub fn judge(&self, asked: &Attributes<'_>, new: &Value) -> Result<(), ApiError> {
+        let refused = |why: &str| refused(GROUP, asked.resource, object::name(new), why);
+        let steps = Steps::new(limits::RULE_STEPS);
+        for (rules, words) in &self.needed {
+            let missing = missing(&self.held, rules, &steps).map_err(|why| refused(&why))?;
+            if !missing.is_empty() {
+                return Err(refused(&words.map_or_else(|| self.lacking(asked.user, missing), str::to_owned)));
+            }
+        }
+        Ok(())
     }
 
-    /// Whether the asker holds all of these rules where the write is; if not, the refusal.
-    fn confirm(&self, asked: &Attributes<'_>, rules: &[Rule]) -> Result<(), String> {
-        let (held, gone) = self.rules_for(asked.user, asked.namespace);
-        let missing = missing(&held, rules)?;
-        if missing.is_empty() {
-            return Ok(());
-        }
+    fn lacking(&self, user: &User, missing: Vec<Rule>) -> String {
         let mut why = format!(
             "user {:?} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
-            asked.user.name,
-            groups(asked.user),
+            user.name,
+            groups(user),
             describe(missing)
         );
-        if !gone.is_empty() {
-            why.push_str(&format!("; resolution errors: [{}]", gone.join(", ")));
+        if !self.gone.is_empty() {
+            why.push_str(&format!("; resolution errors: [{}]", self.gone.join(", ")));
         }
-        Err(why)
+        why
+    }
+}
+
+/// How many comparisons are left.
+struct Steps(Cell<usize>);
+
+impl Steps {
+    fn new(most: usize) -> Steps {
+        Steps(Cell::new(most))
+    }
+
+    /// Takes as many as a list has words; none are left at the end.
+    fn take(&self, list: &[String]) -> bool {
+        self.0.set(self.0.get().saturating_sub(list.len() + 1));
+        self.0.get() > 0
+    }
+
+    fn over(&self) -> bool {
+        self.0.get() == 0
     }
 }
 
@@ -112,10 +166,15 @@ fn same_but_for_collection(new: &Value, old: &Value) -> bool {
 }
 
 /// The parts of `rules` that no rule in `held` covers.
-fn missing(held: &[&Rule], rules: &[Rule]) -> Result<Vec<Rule>, String> {
+fn missing(held: &[Rule], rules: &[Rule], steps: &Steps) -> Result<Vec<Rule>, String> {
+    let covered =
+        |rule: &Rule| held.iter().any(|held| steps.over() || covers(held, rule, steps)) && !steps.over();
     let mut missing = Vec::new();
     let mut looked = 0;
-    for rule in rules.iter().filter(|rule| !held.iter().any(|held| covers(held, rule))) {
+    for rule in rules {
+        if covered(rule) {
+            continue;
+        }
         let lists = [&rule.verbs, &rule.groups, &rule.resources, &rule.names, &rule.urls];
         let parts = lists.iter().fold(1_usize, |parts, list| parts.saturating_mul(list.len().max(1)));
         looked = parts.saturating_add(looked);
@@ -123,7 +182,14 @@ fn missing(held: &[&Rule], rules: &[Rule]) -> Result<Vec<Rule>, String> {
             let most = limits::RULE_PARTS;
             return Err(format!("its rules mean more than {most} permissions, more than can be looked at"));
         }
-        missing.extend(parts_of(rule).into_iter().filter(|part| !held.iter().any(|held| covers(held, part))));
+        missing.extend(parts_of(rule).into_iter().filter(|part| !covered(part)));
+        if steps.over() {
+            let most = limits::RULE_STEPS;
+            return Err(format!(
+                "to compare its rules with those that its writer holds takes more than {most} steps; split it into smaller \
+                 roles, or bind the writer to fewer"
+            ));
+        }
     }
     Ok(missing)
 }
@@ -156,20 +222,21 @@ fn parts_of(rule: &Rule) -> Vec<Rule> {
     parts
 }
 
-/// Whether all that one rule allows, another allows too.
-fn covers(held: &Rule, rule: &Rule) -> bool {
-    let all = |held: &[String], words: &[String]| words.iter().all(|word| has(held, word));
+/// Whether all that one rule allows, another allows too. Without steps left, the answer is no.
+fn covers(held: &Rule, rule: &Rule, steps: &Steps) -> bool {
+    let among = |list: &[String], word: &str| steps.take(list) && has(list, word);
+    let all = |held: &[String], words: &[String]| words.iter().all(|word| among(held, word));
     let resource = |word: &String| {
         let part = || word.split_once('/').map(|(_, part)| format!("*/{part}"));
-        has(&held.resources, word) || part().is_some_and(|wild| held.resources.contains(&wild))
+        among(&held.resources, word) || part().is_some_and(|wild| among(&held.resources, &wild))
     };
-    let url = |path: &String| held.urls.iter().any(|held| url_matches(held, path));
-    let names = held.names.is_empty()
-        || (!rule.names.is_empty() && rule.names.iter().all(|name| held.names.contains(name)));
+    let url = |path: &String| steps.take(&held.urls) && held.urls.iter().any(|held| url_matches(held, path));
+    let name = |name: &String| steps.take(&held.names) && held.names.contains(name);
+    let names = || held.names.is_empty() || (!rule.names.is_empty() && rule.names.iter().all(name));
     all(&held.verbs, &rule.verbs)
         && all(&held.groups, &rule.groups)
         && rule.resources.iter().all(resource)
-        && names
+        && names()
         && rule.urls.iter().all(url)
 }
 

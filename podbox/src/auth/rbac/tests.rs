@@ -192,7 +192,7 @@ fn writer() -> (Rbac, User) {
 fn guard(rbac: &Rbac, user: &User, resource: &str, new: &Value, old: Option<&Value>) -> Result<(), ApiError> {
     let namespace = if resource.starts_with("cluster") { "" } else { "a" };
     let asked = Attributes { verb: "create", group: GROUP, resource, namespace, ..Attributes::of(user) };
-    rbac.guard(&asked, new, old)
+    rbac.claim(&asked, new, old)?.judge(&asked, new)
 }
 
 #[test]
@@ -235,6 +235,24 @@ fn escalate_and_bind_are_permissions() {
     assert!(guard(&rbac, &plain, "rolebindings", &bind, None).is_ok());
     let other = binding("n", "ClusterRole", "admin", json!([]));
     assert!(guard(&rbac, &plain, "rolebindings", &other, None).is_err());
+}
+
+#[test]
+fn who_gathers_rules_cannot_make_judging_take_for_ever() {
+    let (mut rbac, plain) = writer();
+    let subjects = json!([{"kind": "User", "name": "plain"}]);
+    let rules: Vec<_> = (0..20_000)
+        .map(|index| json!({"verbs": ["get"], "apiGroups": [""], "resources": ["services"], "resourceNames": [format!("p{index}")]}))
+        .collect();
+    rbac.put("roles", &role("many", json!(rules))).unwrap();
+    rbac.put("rolebindings", &binding("many", "Role", "many", subjects)).unwrap();
+    let names: Vec<_> = (0..19_000).map(|index| format!("q{index}")).collect();
+    let rule =
+        json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["services"], "resourceNames": names}]);
+    let error = guard(&rbac, &plain, "roles", &role("n", rule), None).unwrap_err();
+    assert!(error.message.contains("more than 10000000 steps"), "{}", error.message);
+    let few = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["services"], "resourceNames": ["p7", "p19999"]}]);
+    assert!(guard(&rbac, &plain, "roles", &role("n", few), None).is_ok(), "an ordinary role is still judged");
 }
 
 #[test]
@@ -309,7 +327,8 @@ fn recorded_escalations_are_refused_in_the_same_words() {
             let namespace = "rec-val";
             let asked =
                 Attributes { verb: "create", group: GROUP, resource, namespace, ..Attributes::of(&user) };
-            assert_eq!(rbac.guard(&asked, &object, None).unwrap_err().body(), line["response"], "{name}");
+            let claim = rbac.claim(&asked, &object, None).unwrap();
+            assert_eq!(claim.judge(&asked, &object).unwrap_err().body(), line["response"], "{name}");
         }
     }
 }

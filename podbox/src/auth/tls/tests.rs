@@ -79,7 +79,7 @@ fn feed(bytes: &mut &[u8], mut read: impl FnMut(&mut dyn Read) -> io::Result<usi
 
 fn user(server: &ServerConnection) -> Option<String> {
     let chain = server.peer_certificates()?;
-    identify(chain.first()?, wall()).map(|user| format!("{} {}", user.name, user.groups.join(" ")))
+    identify(chain.first()?, wall()).map(|(user, _)| format!("{} {}", user.name, user.groups.join(" ")))
 }
 
 #[test]

@@ -15,9 +15,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
-use tokio::sync::MutexGuard;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Where Services' addresses are from: 10.96.0.0/12, without its first and last.
 const ADDRESSES: RangeInclusive<u32> = 0x0a60_0001..=0x0a6f_fffe;
@@ -30,6 +31,29 @@ const ASKED_PORTS: u32 = 86;
 /// How often chance is asked before the range is searched.
 const TRIES: usize = 16;
 const SERVICES: &str = "/services";
+
+/// Whose turn it is, of writes that are judged by what others have.
+#[derive(Default)]
+pub struct Turns {
+    /// Of Services.
+    addresses: Mutex<()>,
+    /// Of what quotas count; namespaces share them by chance.
+    quotas: [Mutex<()>; 32],
+}
+
+/// A write's turn, until it is dropped.
+pub struct Turn<'a> {
+    _quota: Option<MutexGuard<'a, ()>>,
+    _addresses: Option<MutexGuard<'a, ()>>,
+}
+
+impl Turns {
+    fn in_namespace(&self, namespace: &str) -> &Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        namespace.hash(&mut hasher);
+        &self.quotas[(hasher.finish() % self.quotas.len() as u64) as usize]
+    }
+}
 
 /// What Services have.
 #[derive(Default)]
@@ -65,12 +89,16 @@ struct HeldPort {
 impl Api {
     /// Waits for the turn of a write that is judged by what others have: Services by each other's addresses, what a quota
     /// counts by each other's number. Others need none.
-    pub(super) async fn turn(&self, call: &Call) -> Option<MutexGuard<'_, ()>> {
+    pub(super) async fn turn(&self, call: &Call) -> Turn<'_> {
         let service = call.kind.group.is_empty() && call.kind.kind == "Service";
-        match service || self.is_counted(call) {
-            true => Some(self.turns.lock().await),
-            false => None,
-        }
+        let namespace = call.namespace().filter(|_| self.is_counted(call));
+        // Always in this order.
+        let quota = match namespace {
+            Some(namespace) => Some(self.turns.in_namespace(namespace).lock().await),
+            None => None,
+        };
+        let addresses = if service { Some(self.turns.addresses.lock().await) } else { None };
+        Turn { _quota: quota, _addresses: addresses }
     }
 
     /// Gives a Service what it needs and has not, or says why it cannot have what it asks for.

@@ -2,7 +2,6 @@
 
 use super::answer::Rendered;
 use super::query::{ListOptions, Query, dry_run_errors};
-use super::read::Filter;
 use super::write::{read, store_error, stored};
 use super::{Api, Call};
 use crate::api::field::{Errors, Path, Reason};
@@ -35,6 +34,16 @@ impl DeleteOptions {
     pub fn only(self, uid: &str) -> DeleteOptions {
         let uid = Some(self.uid.unwrap_or_else(|| uid.to_owned()));
         DeleteOptions { uid, ..self }
+    }
+
+    /// Only the object as it was at this version.
+    pub fn as_of(self, version: &str) -> DeleteOptions {
+        DeleteOptions { version: Some(version.to_owned()), ..self }
+    }
+
+    /// Whether they are about one version only.
+    pub fn names_version(&self) -> bool {
+        self.version.is_some()
     }
 
     /// With the object's own grace; what it owns goes after it.
@@ -222,28 +231,27 @@ impl Api {
         }
     }
 
-    /// Deletes what a list would show; gives back what it showed.
+    /// Deletes what a list would show, which may be only the first of many; gives back what it showed, and what the list
+    /// said of itself.
     pub async fn delete_collection(
         &self,
         call: &Call,
         list: &ListOptions,
         options: &DeleteOptions,
-    ) -> Result<Vec<Rendered>, ApiError> {
-        let filter = Filter::new(call, list)?;
-        let page = self.store.list(&call.kind.collection(), call.namespace(), None, list.limit, None);
-        let page = page.map_err(|error| ApiError::internal(error.to_string()))?;
+    ) -> Result<(Vec<Rendered>, Value), ApiError> {
+        let selected = self.select(call, list).await?;
         let mut gone = Vec::new();
-        for entry in page.entries.iter().filter(|entry| filter.passes(entry)) {
+        for entry in selected.entries {
             let one = call.at(&entry.key);
-            let listed = options.clone().only(object::uid(&read(entry)?));
+            let listed = options.clone().only(object::uid(&read(&entry)?));
             match self.delete(&one, &listed).await {
-                Ok(_) => gone.push(Rendered::Entry(Arc::clone(entry))),
+                Ok(_) => gone.push(Rendered::Entry(entry)),
                 // It went meanwhile, and perhaps another of its name came.
                 Err(error) if error.code == 404 || error.code == 409 && options.uid.is_none() => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(gone)
+        Ok((gone, selected.metadata))
     }
 }
 

@@ -1,5 +1,5 @@
 //! OpenAPI documents as they are sent. Each is made when it is first asked for and kept while the kinds stay what they are,
-//! compressed, since that is how nearly every client takes it; the rest get it inflated.
+//! compressed, since that is how nearly every client takes it; the rest get it inflated, piece by piece as they take it.
 //!
 //! They are JSON whatever a client would like best: kubectl asks version 2 for protobuf alone, and reads both. As upstream's,
 //! a version 3 URL with its hash may be kept for a year, and one with another hash is sent on to the right one.
@@ -12,12 +12,15 @@ use super::request::Head;
 use crate::api::kinds::Kinds;
 use crate::api::schema::openapi;
 use crate::api::status::ApiError;
-use crate::clock;
 use crate::server::http::{Body, full, with_type};
-use bytes::Bytes;
+use crate::{clock, limits};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use hyper::header::{
     CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, HeaderName, HeaderValue, LOCATION, VARY,
 };
@@ -25,7 +28,8 @@ use hyper::{Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::convert::Infallible;
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 const YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -60,7 +64,7 @@ impl Documents {
             put(&mut moved, LOCATION, &format!("/openapi/{path}?hash={}", document.hash));
             return Ok(moved);
         }
-        let mut response = document.response(head)?;
+        let mut response = document.response(head);
         if path.starts_with("v3/") && !asked.is_empty() {
             put(&mut response, CACHE_CONTROL, "public, immutable");
             let until = Timestamp::try_from(clock::wall()).ok().and_then(|now| now.checked_add(YEAR).ok());
@@ -111,7 +115,20 @@ fn compress(value: &Value) -> Result<Bytes, ApiError> {
 }
 
 impl Document {
-    fn response(&self, head: &Head) -> Result<Response<Body>, ApiError> {
+    /// The text of the document, of which there is never more than one piece.
+    fn inflated(&self) -> Body {
+        let pieces =
+            stream::unfold(GzDecoder::new(self.compressed.clone().reader()), |mut decoder| async move {
+                let mut piece = BytesMut::new().limit(limits::ANSWER_CHUNK).writer();
+                // It was compressed here; one that breaks off is no JSON, which its client notices.
+                io::copy(&mut (&mut decoder).take(limits::ANSWER_CHUNK as u64), &mut piece).ok()?;
+                let piece = piece.into_inner().into_inner().freeze();
+                (!piece.is_empty()).then_some((Ok::<_, Infallible>(Frame::data(piece)), decoder))
+            });
+        StreamBody::new(pieces).boxed_unsync()
+    }
+
+    fn response(&self, head: &Head) -> Response<Body> {
         const JSON: &str = "application/json";
         let tag = format!("\"{}\"", self.hash);
         let known = head.known.split(',').map(|tag| tag.trim().trim_start_matches("W/"));
@@ -122,13 +139,11 @@ impl Document {
             put(&mut response, CONTENT_ENCODING, "gzip");
             response
         } else {
-            let mut text = Vec::new();
-            GzDecoder::new(&*self.compressed).read_to_end(&mut text).map_err(failed)?;
-            with_type(StatusCode::OK, JSON, full(text))
+            with_type(StatusCode::OK, JSON, self.inflated())
         };
         put(&mut response, ETAG, &tag);
         put(&mut response, VARY, "Accept, Accept-Encoding");
-        Ok(response)
+        response
     }
 }
 

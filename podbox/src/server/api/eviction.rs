@@ -1,7 +1,8 @@
 //! Evictions: a pod is asked to go, as far as the budgets for disruptions of those like it allow.
 //!
 //! How many may go is what a budget's status says: to keep that true is a controller's. An eviction takes one from it
-//! before the pod is deleted, in one compare-and-swap, so that two at once never take the same.
+//! before the pod is deleted, in one compare-and-swap, so that two at once never take the same. A pod whose going costs
+//! nothing, since it serves nobody, is deleted only as it was judged: one that becomes ready meanwhile is judged again.
 
 use super::delete::DeleteOptions;
 use super::query::{Query, WriteOptions};
@@ -24,6 +25,20 @@ const BUDGETS: &str = "policy/poddisruptionbudgets";
 /// How many disrupted pods a budget's status lists: those that it has not seen go yet.
 const DISRUPTED: usize = 2000;
 
+/// How often a pod that changes meanwhile is judged again.
+const TRIES: usize = 64;
+
+/// What a pod's going costs the budgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cost {
+    /// One disruption, which was taken.
+    Paid,
+    /// Nothing, as the pod is now.
+    Nothing,
+    /// Nothing, whatever it becomes: no budget is about it.
+    Unbudgeted,
+}
+
 impl Api {
     /// Answers an eviction of the pod that a call is about.
     pub(super) async fn evict(&self, call: &Call, body: Incoming) -> Result<Response<Body>, ApiError> {
@@ -38,22 +53,42 @@ impl Api {
         let given = eviction.get("deleteOptions").filter(|given| given.is_object());
         let options = DeleteOptions::read(&Query::default(), given)?;
         let options = if write.dry_run { options.dry() } else { options };
-        let pod = read(&*self.find(call)?)?;
-        if counts(&pod) {
-            self.spend(call, &pod, options.is_dry()).await?;
-        }
-        self.delete(call, &options.only(object::uid(&pod))).await?;
+        self.let_go(call, &options).await?;
         let status =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         answer::plain(201, &status, call.media, &warnings)
     }
 
+    /// Deletes the pod, once its going is paid for or turned out to cost nothing.
+    async fn let_go(&self, call: &Call, options: &DeleteOptions) -> Result<(), ApiError> {
+        let mut left = TRIES;
+        let mut options = options.clone();
+        loop {
+            let pod = read(&*self.find(call)?)?;
+            // The same one throughout: its name may be another's by now.
+            options = options.only(object::uid(&pod));
+            let cost = match counts(&pod) {
+                true => self.spend(call, &pod, options.is_dry()).await?,
+                false => Cost::Nothing,
+            };
+            let this = options.clone();
+            // Nothing that such a pod becomes makes its going cost anything.
+            let judged = cost == Cost::Nothing && !is_going(&pod) && !this.names_version();
+            let this = if judged { this.as_of(object::text(&pod, "resourceVersion")) } else { this };
+            left -= 1;
+            match self.delete(call, &this).await {
+                Err(error) if error.code == 409 && judged && left > 0 => {}
+                done => return done.map(drop),
+            }
+        }
+    }
+
     /// Takes a disruption from the budget of a pod, if it has one.
-    async fn spend(&self, call: &Call, pod: &Value, dry: bool) -> Result<(), ApiError> {
+    async fn spend(&self, call: &Call, pod: &Value, dry: bool) -> Result<Cost, ApiError> {
         loop {
             let budgets = self.budgets_of(call, pod)?;
             let (entry, mut budget) = match budgets.len() {
-                0 => return Ok(()),
+                0 => return Ok(Cost::Unbudgeted),
                 1 => budgets.into_iter().next().expect("there is one"),
                 _ => {
                     let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not \
@@ -66,16 +101,16 @@ impl Api {
                 }
             };
             if !ready(pod) && may_go_anyway(&budget) {
-                return Ok(());
+                return Ok(Cost::Nothing);
             }
             take(&mut budget, object::name(pod))?;
             if dry {
-                return Ok(());
+                return Ok(Cost::Paid);
             }
             let place = entry.key.clone();
             let make = move |revision| stored(budget, revision);
             match self.store.put(BUDGETS, &place, Expected::Revision(entry.revision), make).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(Cost::Paid),
                 Err(WriteError::Conflict(_)) => {}
                 Err(error) => return Err(store_error(&error)),
             }
@@ -101,8 +136,12 @@ impl Api {
 
 /// Whether a pod's going disrupts anything: not if it has ended, has not begun, or is going already.
 fn counts(pod: &Value) -> bool {
-    !object::deleting(pod)
-        && !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending"))
+    !is_going(pod) && pod["status"]["phase"] != "Pending"
+}
+
+/// Whether it has ended or is going already.
+fn is_going(pod: &Value) -> bool {
+    object::deleting(pod) || matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
 fn ready(pod: &Value) -> bool {

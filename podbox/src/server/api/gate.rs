@@ -16,6 +16,7 @@ use crate::auth::impersonate::impersonate;
 use crate::auth::rbac::{self, Rbac, Rule};
 use crate::auth::token::{Alive, Lookup, Tokens};
 use crate::clock;
+use crate::server::http::Over;
 use crate::store::{Change, Expired, Happened, Key, Store, Watch};
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -106,14 +107,20 @@ impl Gate {
 
     /// Who sends a request. A token that is not good is refused rather than taken for nobody's.
     pub(super) fn authenticate(&self, head: &Head) -> Result<Arc<User>, ApiError> {
-        let user = match (head.peer(), head.token()) {
+        let now = clock::wall();
+        let refuse = |why: &dyn std::fmt::Display| {
+            tracing::debug!("a credential was refused: {why}");
+            ApiError::new(401, "Unauthorized", "Unauthorized")
+        };
+        // Asked of each request: a connection may outlive its client's certificate.
+        let proved = head.peer().user(now).map_err(|Over| refuse(&"the client's certificate is over"))?;
+        let user = match (proved, head.token()) {
             (Some(user), _) => Arc::clone(user),
             (None, Some(token)) => {
-                let known = self.tokens.authenticate(token, &self.objects(), clock::wall());
-                known.map_err(|refused| {
-                    tracing::debug!("a bearer token was refused: {refused}");
-                    ApiError::new(401, "Unauthorized", "Unauthorized")
-                })?
+                let known = self.tokens.authenticate(token, &self.objects(), now);
+                let user = known.map_err(|refused| refuse(&refused))?;
+                head.peer().known();
+                user
             }
             (None, None) => anonymous(),
         };
@@ -222,6 +229,6 @@ impl Api {
             return Ok(());
         }
         let asked = question(&call.user, &call.info, &call.head.path);
-        self.gate.granted(|rbac| rbac.guard(&asked, new, old))
+        self.gate.granted(|rbac| rbac.claim(&asked, new, old))?.judge(&asked, new)
     }
 }

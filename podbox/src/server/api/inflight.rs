@@ -2,7 +2,8 @@
 //! is refused at once with 429 and when to come again, so that the node answers some rather than none.
 //!
 //! As with upstream, what lasts by its nature (watches, logs that are followed, commands) does not count, and an
-//! administrator of everything always gets an answer.
+//! administrator of everything always gets an answer. Nobody else has more than half of the places, however slowly they
+//! take their answers: some are left for others.
 
 use crate::api::status::ApiError;
 use crate::api::user::User;
@@ -12,10 +13,11 @@ use crate::server::http::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::Response;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::{Body as _, Frame, SizeHint};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -24,23 +26,67 @@ const UNIT: usize = 1 << 10;
 
 /// The places that there are.
 pub struct InFlight {
-    reads: Arc<Semaphore>,
-    writes: Arc<Semaphore>,
+    reads: Arc<Lane>,
+    writes: Arc<Lane>,
     bodies: Arc<Semaphore>,
+}
+
+/// The places for requests of one sort.
+struct Lane {
+    kind: &'static str,
+    places: Arc<Semaphore>,
+    /// How many one user may have.
+    share: usize,
+    /// How many each has, but for administrators.
+    users: Mutex<HashMap<String, usize>>,
 }
 
 /// A place that a request has until its answer is sent.
 pub struct Place {
+    lane: Arc<Lane>,
     _permit: Option<OwnedSemaphorePermit>,
-    kind: &'static str,
+    /// Whose share it is of.
+    user: Option<String>,
 }
 
 impl Default for InFlight {
     fn default() -> InFlight {
         InFlight {
-            reads: Arc::new(Semaphore::new(limits::READS_IN_FLIGHT)),
-            writes: Arc::new(Semaphore::new(limits::WRITES_IN_FLIGHT)),
+            reads: Lane::new("readOnly", limits::READS_IN_FLIGHT),
+            writes: Lane::new("mutating", limits::WRITES_IN_FLIGHT),
             bodies: Arc::new(Semaphore::new(limits::LARGE_BODIES_BYTES / UNIT)),
+        }
+    }
+}
+
+impl Lane {
+    fn new(kind: &'static str, places: usize) -> Arc<Lane> {
+        let (share, places) = (places / 2, Arc::new(Semaphore::new(places)));
+        Arc::new(Lane { kind, places, share, users: Mutex::default() })
+    }
+
+    fn users(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one of a user's share; none if all of it is taken.
+    fn share_of(&self, user: &User) -> Option<String> {
+        let mut users = self.users();
+        match users.get_mut(&user.name) {
+            Some(taken) if *taken >= self.share => return None,
+            Some(taken) => *taken += 1,
+            None => drop(users.insert(user.name.clone(), 1)),
+        }
+        Some(user.name.clone())
+    }
+
+    fn give_back(&self, user: &str) {
+        let mut users = self.users();
+        if let Some(taken) = users.get_mut(user) {
+            *taken -= 1;
+            if *taken == 0 {
+                users.remove(user);
+            }
         }
     }
 }
@@ -48,16 +94,18 @@ impl Default for InFlight {
 impl InFlight {
     /// A place for a request with this verb.
     pub fn enter(&self, verb: &str, user: &User) -> Result<Place, ApiError> {
-        let (places, kind) = match verb {
-            "get" | "list" | "head" | "options" => (&self.reads, "readOnly"),
-            _ => (&self.writes, "mutating"),
+        let lane = match verb {
+            "get" | "list" | "head" | "options" => &self.reads,
+            _ => &self.writes,
         };
-        let permit = Arc::clone(places).try_acquire_owned().ok();
-        if permit.is_none() && !user.is_master() {
-            return Err(too_many());
-        }
-        ::metrics::gauge!(table::REQUESTS_IN_FLIGHT, "request_kind" => kind).increment(1.0);
-        Ok(Place { _permit: permit, kind })
+        let permit = Arc::clone(&lane.places).try_acquire_owned().ok();
+        let whose = match (user.is_master(), &permit) {
+            (true, _) => None,
+            (false, Some(_)) => Some(lane.share_of(user).ok_or_else(too_many)?),
+            (false, None) => return Err(too_many()),
+        };
+        ::metrics::gauge!(table::REQUESTS_IN_FLIGHT, "request_kind" => lane.kind).increment(1.0);
+        Ok(Place { lane: Arc::clone(lane), _permit: permit, user: whose })
     }
 
     /// Room for a body, which is to be given back once the request is answered. A small one needs none, and the
@@ -80,7 +128,8 @@ impl InFlight {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        ::metrics::gauge!(table::REQUESTS_IN_FLIGHT, "request_kind" => self.kind).decrement(1.0);
+        self.user.iter().for_each(|user| self.lane.give_back(user));
+        ::metrics::gauge!(table::REQUESTS_IN_FLIGHT, "request_kind" => self.lane.kind).decrement(1.0);
     }
 }
 
@@ -89,6 +138,15 @@ fn too_many() -> ApiError {
     ApiError {
         details,
         ..ApiError::new(429, "TooManyRequests", "Too many requests, please try again later.")
+    }
+}
+
+/// A response that keeps its place until it is sent. A small one is there whole: whoever is slow to take it keeps nobody
+/// else from being answered.
+pub fn placed(response: Response<Body>, place: Option<Place>) -> Response<Body> {
+    match response.body().size_hint().exact().is_some_and(|bytes| bytes <= limits::SMALL_ANSWER) {
+        true => response,
+        false => held(response, place),
     }
 }
 
@@ -131,14 +189,20 @@ mod tests {
     fn who_comes_too_many_is_told_when_to_come_again() {
         let all = InFlight::default();
         let (user, master) = (User::anonymous(), User::authenticated("root", [MASTERS.to_owned()]));
-        let mut places: Vec<_> =
-            (0..limits::WRITES_IN_FLIGHT).map(|_| all.enter("create", &user).unwrap()).collect();
+        let other = User::authenticated("jane", []);
+        let half = limits::WRITES_IN_FLIGHT / 2;
+        let mut places: Vec<_> = (0..half).map(|_| all.enter("create", &user).unwrap()).collect();
+        assert!(all.enter("create", &user).is_err(), "one user has half of the places at most");
+        places.extend((0..half).map(|_| all.enter("create", &other).unwrap()));
         let error = all.enter("patch", &user).err().unwrap();
         assert_eq!((error.code, &error.details["retryAfterSeconds"]), (429, &1.into()));
         assert!(all.enter("get", &user).is_ok(), "reading has places of its own");
         assert!(all.enter("create", &master).is_ok());
         places.pop();
-        assert!(all.enter("create", &user).is_ok());
+        assert!(all.enter("create", &user).is_err(), "the other's place is not in its share");
+        assert!(all.enter("create", &other).is_ok());
+        drop(places);
+        assert!(all.writes.users().is_empty(), "who has none is forgotten");
     }
 
     #[test]

@@ -34,6 +34,11 @@ pub struct Listing {
     left: Option<u64>,
 }
 
+/// Whether a list of a kind has its objects as they are stored.
+pub fn is_copied(kind: &Kind, media: Media) -> bool {
+    !media.yaml && media.shape == Shape::Whole && kind.twin.is_none()
+}
+
 /// What a list ends in.
 const END: &[u8] = b"]}";
 
@@ -58,9 +63,7 @@ impl Listing {
             }
         };
         let begin = beginning(around, field, media.yaml, objects.is_empty())?;
-        let left = (!media.yaml && media.shape == Shape::Whole && kind.twin.is_none())
-            .then(|| size(&begin, &objects))
-            .flatten();
+        let left = is_copied(kind, media).then(|| size(&begin, &objects)).flatten();
         Ok(Listing {
             kind: Arc::clone(kind),
             media,

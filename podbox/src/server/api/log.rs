@@ -8,6 +8,7 @@ use crate::api::object;
 use crate::api::status::ApiError;
 use crate::clock;
 use crate::server::http::{Body, text};
+use crate::server::patience::Unhurried;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -118,6 +119,7 @@ impl Api {
         })?;
         let stream = logs.open(&pod_ref, options)?;
         let mut response = text(StatusCode::OK, "");
+        response.extensions_mut().insert(Unhurried);
         let frames = stream.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
         *response.body_mut() = StreamBody::new(frames).boxed_unsync();
         Ok(response)

@@ -21,6 +21,12 @@ pub fn no_page() -> Response<Body> {
     http::text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
+/// Whether a path is one by which is asked whether the server lives.
+pub fn is_check(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next();
+    matches!(first, Some("healthz" | "livez" | "readyz"))
+}
+
 /// Who gets an answer here is served: the server listens once the store is open.
 fn health(check: &str, query: &str) -> Response<Body> {
     let verbose = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "verbose");

@@ -9,7 +9,9 @@ mod admit;
 mod allocate;
 mod answer;
 mod applying;
+mod aside;
 mod binding;
+mod call;
 mod change;
 mod content;
 mod delete;
@@ -36,6 +38,7 @@ mod review;
 mod scale;
 mod stream;
 mod summary;
+mod tally;
 mod telemetry;
 mod token;
 mod unsupported;
@@ -49,19 +52,20 @@ mod hostile;
 mod tests;
 
 use crate::api::decode::{self, Format};
-use crate::api::kinds::{Kind, Kinds, Verb};
+use crate::api::kinds::{Kinds, Verb};
 use crate::api::logs::Logs;
-use crate::api::object;
 use crate::api::selector::Fields;
 use crate::api::stats::Stats;
 use crate::api::status::ApiError;
 use crate::api::streams::Streams;
-use crate::api::user::User;
 use crate::auth::token::Tokens;
 use crate::server::http::{Body, Handler};
-use crate::store::{Key, Store};
+use crate::store::Store;
 use crate::{clock, limits};
+use allocate::Turns;
 use answer::Rendered;
+use aside::Aside;
+pub use call::Call;
 use delete::DeleteOptions;
 use documents::Documents;
 use gate::Gate;
@@ -69,11 +73,10 @@ use hyper::body::{Body as _, Incoming};
 use hyper::{Method, Request, Response};
 use inflight::InFlight;
 use media::{Media, Shape, negotiate};
-use path::Info;
 use query::{ListOptions, Query, WriteOptions};
 use request::Head;
-use serde_json::Value;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use tally::Tallies;
 use telemetry::{Seen, Telemetry};
 use write::Written;
 
@@ -89,90 +92,20 @@ pub struct Api {
     /// The logs of this node's pods, once the node runs.
     logs: OnceLock<Arc<dyn Logs>>,
     /// Held by writes that are judged by what others of their kind have: addresses, quotas.
-    turns: tokio::sync::Mutex<()>,
+    turns: Turns,
+    tallies: Tallies,
     /// The containers of this node, once it runs.
     streams: OnceLock<Arc<dyn Streams>>,
     /// What this node and its pods use, once it runs.
     stats: OnceLock<Arc<dyn Stats>>,
     in_flight: InFlight,
+    aside: Aside,
     telemetry: Telemetry,
-}
-
-/// One request about a resource that there is, from someone who may.
-#[derive(Clone)]
-pub struct Call {
-    /// What it is about.
-    pub kind: Arc<Kind>,
-    /// The words of its path.
-    pub info: Info,
-    /// Its parameters.
-    pub query: Query,
-    /// What the answer is written as.
-    pub media: Media,
-    /// Who asks.
-    pub user: Arc<User>,
-    head: Head,
-}
-
-impl Call {
-    /// The namespace it is about, if it is about one.
-    pub fn namespace(&self) -> Option<&str> {
-        (self.kind.namespaced() && !self.info.namespace.is_empty()).then_some(self.info.namespace.as_str())
-    }
-
-    /// Where its object is.
-    pub fn key(&self) -> Key {
-        Key::new(self.namespace().unwrap_or_default(), &self.info.name)
-    }
-
-    /// The same about one object of a collection.
-    fn at(&self, key: &Key) -> Call {
-        let mut one = self.clone();
-        key.name().clone_into(&mut one.info.name);
-        key.namespace().clone_into(&mut one.info.namespace);
-        one
-    }
-
-    /// Puts an object where the path says, unless it says otherwise itself.
-    fn place(&self, object: &mut Value) -> Result<(), ApiError> {
-        let given = object::namespace(object);
-        if self.kind.namespaced() {
-            if !given.is_empty() && given != self.info.namespace {
-                return Err(ApiError::bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request",
-                ));
-            }
-            object::set(object, "namespace", self.info.namespace.clone());
-        } else {
-            object::set(object, "namespace", Value::Null);
-        }
-        Ok(())
-    }
-
-    /// Refuses an update that would move an object.
-    fn check_name(&self, object: &Value) -> Result<(), ApiError> {
-        let (name, url) = (object::name(object), &self.info.name);
-        if name.is_empty() {
-            return Err(ApiError::bad_request(format!(
-                "the name of the object ({url} based on URL) was undeterminable: name must be provided"
-            )));
-        }
-        if name != url {
-            let why = format!("the name of the object ({name}) does not match the name on the URL ({url})");
-            return Err(ApiError::bad_request(why));
-        }
-        let given = object::namespace(object);
-        match self.kind.namespaced() && !given.is_empty() && given != self.info.namespace {
-            true => Err(ApiError::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            )),
-            false => Ok(()),
-        }
-    }
 }
 
 impl Handler for Api {
     const CONNECTIONS: usize = limits::API_CONNECTIONS;
+    const GUESTS: (usize, usize) = (limits::API_GUESTS, limits::API_GUESTS_ALL);
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let began = clock::instant();
@@ -203,15 +136,17 @@ impl Api {
     pub fn new(store: Store, kinds: Kinds, address: String, tokens: Tokens) -> Api {
         Api {
             gate: Gate::new(store.clone(), tokens),
+            tallies: Tallies::new(store.clone()),
             store,
             kinds: RwLock::new(Arc::new(kinds)),
             documents: Documents::default(),
             address,
             logs: OnceLock::new(),
-            turns: tokio::sync::Mutex::new(()),
+            turns: Turns::default(),
             streams: OnceLock::new(),
             stats: OnceLock::new(),
             in_flight: InFlight::default(),
+            aside: Aside::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -251,7 +186,15 @@ impl Api {
         let info = path::info(method, &head.path, query.flag("watch"), name);
         self.authorize(&user, &info, &head.path)?;
         if !info.is_resource {
-            return self.meta(method, &head, &info, media);
+            // Whoever asks whether the server lives is always told.
+            let place =
+                if meta::is_check(&head.path) { None } else { Some(self.in_flight.enter(info.verb, &user)?) };
+            let answer = async { self.meta(method, &head, &info, media) };
+            let answer = match head.path.starts_with("/openapi/") {
+                true => self.aside.run(answer).await?,
+                false => answer.await?,
+            };
+            return Ok(inflight::placed(answer, place));
         }
         let kinds = self.kinds();
         if !kinds.iter().any(|kind| kind.group == info.group) {
@@ -269,16 +212,20 @@ impl Api {
         seen.about(kind, &info);
         let place = if seen.lasts() { None } else { Some(self.in_flight.enter(info.verb, &user)?) };
         let _room = if passed { None } else { self.in_flight.room(&body.size_hint(), &user)? };
+        let heavy = !passed && self.is_heavy(kind, &info, &body.size_hint());
         let call = Call { kind: Arc::clone(kind), info, query, media, user, head };
-        let answer = if call.info.subresource.is_empty() {
-            self.main(call, body).await?
-        } else {
-            self.part(call, body).await?
+        let answer = match heavy {
+            true => self.aside.run(self.resource(call, body)).await?,
+            false => self.resource(call, body).await?,
         };
-        // A small answer is there whole: whoever is slow to take it keeps nobody else from being answered.
-        match answer.body().size_hint().exact().is_some_and(|bytes| bytes <= limits::SMALL_ANSWER) {
-            true => Ok(answer),
-            false => Ok(inflight::held(answer, place)),
+        Ok(inflight::placed(answer, place))
+    }
+
+    /// A request about objects, or a part of one.
+    async fn resource(&self, call: Call, body: Incoming) -> Result<Response<Body>, ApiError> {
+        match call.info.subresource.is_empty() {
+            true => self.main(call, body).await,
+            false => self.part(call, body).await,
         }
     }
 
@@ -359,8 +306,7 @@ impl Api {
                 allowed(Verb::DeleteCollection)?;
                 let options = self.delete_options(&call, body).await?;
                 let list = ListOptions::read(&call.query, false)?;
-                let gone = self.delete_collection(&call, &list, &options).await?;
-                let metadata = serde_json::json!({"resourceVersion": self.store.revision().to_string()});
+                let (gone, metadata) = self.delete_collection(&call, &list, &options).await?;
                 answer::list(&call.kind, gone, metadata, call.media, read::include(&call)?)
             }
             _ => Err(not_allowed()),

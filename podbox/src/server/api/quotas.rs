@@ -1,12 +1,11 @@
 //! Limit ranges and quotas of a namespace, applied to writes.
 //!
-//! What is in use is counted from the store, never read from a quota's status. Writes into a namespace that has a quota
-//! take turns ([`Api::turn`]): of two that would exceed it together, one is refused.
+//! What is in use is tallied from the store ([`Tallies`](super::tally::Tallies)), never read from a quota's status. Writes
+//! into a namespace that has a quota take turns ([`Api::turn`]): of two that would exceed it together, one is refused.
 
 use super::local::Local;
 use super::{Api, Call};
 use crate::api::admission::{limits, quota};
-use crate::api::kinds::Kind;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
 use crate::api::status::ApiError;
@@ -94,23 +93,12 @@ impl Api {
             if !more.keys().any(|name| hard.contains_key(name)) {
                 continue;
             }
-            let used = self.used(kind, namespace, quota)?;
+            let used = self.tallies.used(kind, namespace, quota)?;
             if let Some(why) = quota::exceeded(quota, &used, &more) {
                 return refuse(why);
             }
         }
         Ok(())
-    }
-
-    /// What the objects of a kind use of a quota.
-    fn used(&self, kind: &Kind, namespace: &str, of: &ResourceQuota) -> Result<quota::Usage, ApiError> {
-        let mut used = quota::Usage::new();
-        for object in self.those_of::<Value>(&kind.collection(), namespace)? {
-            if quota::counts(of, kind, &object) {
-                quota::add(&mut used, &quota::usage(kind, &object));
-            }
-        }
-        Ok(used)
     }
 }
 
@@ -125,7 +113,7 @@ impl Local {
         let mut used = quota::Usage::new();
         for kind in self.api().kinds().iter().filter(|kind| kind.stored() && kind.twin.is_none()) {
             if kind.namespaced() && hard.keys().any(|name| quota::may_count(kind, name)) {
-                quota::add(&mut used, &self.api().used(kind, &place.namespace, &quota)?);
+                quota::add(&mut used, &self.api().tallies.used(kind, &place.namespace, &quota)?);
             }
         }
         let zero = crate::api::quantity::Quantity::ZERO;

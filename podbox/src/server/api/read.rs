@@ -2,7 +2,7 @@
 
 use super::answer::{self, Rendered};
 use super::query::{ListOptions, Match, revision};
-use super::{Api, Call};
+use super::{Api, Call, listing};
 use crate::api::kinds::Kind;
 use crate::api::object;
 use crate::api::print::Include;
@@ -31,6 +31,14 @@ struct Token {
 }
 
 const TOKEN: &str = "meta.k8s.io/v1";
+
+/// What a list has, or one page of it.
+pub struct Selected {
+    /// Its objects.
+    pub entries: Vec<Arc<Entry>>,
+    /// What it says of itself: its revision, and where it goes on.
+    pub metadata: Value,
+}
 
 /// What an object must be to be in a list.
 #[derive(Clone, Debug)]
@@ -169,6 +177,19 @@ impl Api {
     /// Answers a list.
     pub async fn list(&self, call: &Call, options: &ListOptions) -> Result<Response<Body>, ApiError> {
         let include = include(call)?;
+        let selected = self.select(call, options).await?;
+        let found: Vec<_> = selected.entries.into_iter().map(Rendered::Entry).collect();
+        let many = found.len() > limits::LIST_TURN;
+        let answer = answer::list(&call.kind, found, selected.metadata, call.media, include)?;
+        // What is stored as it is sent is only copied; the rest is made of each object.
+        Ok(match many && !listing::is_copied(&call.kind, call.media) {
+            true => answer.map(|body| self.aside.body(body)),
+            false => answer,
+        })
+    }
+
+    /// What a list has.
+    pub async fn select(&self, call: &Call, options: &ListOptions) -> Result<Selected, ApiError> {
         let filter = Filter::new(call, options)?;
         let token = match options.token.as_str() {
             "" => None,
@@ -203,7 +224,7 @@ impl Api {
             }
             last = Some(entry.key.clone());
             if filter.passes(&entry) {
-                found.push(Rendered::Entry(entry));
+                found.push(entry);
                 if found.len() == options.limit {
                     break;
                 }
@@ -218,7 +239,7 @@ impl Api {
                 metadata["remainingItemCount"] = left.into();
             }
         }
-        answer::list(&call.kind, found, metadata, call.media, include)
+        Ok(Selected { entries: found, metadata })
     }
 }
 

@@ -4,7 +4,6 @@ use super::query::WriteOptions;
 use super::{Api, Call};
 use crate::api::decode::{self, Format, Target};
 use crate::api::status::ApiError;
-use crate::api::user::User;
 use crate::auth::secret::Secret;
 use crate::limits;
 use crate::server::http::Peer;
@@ -42,7 +41,7 @@ pub struct Head {
     /// The request as it came, of one that is passed on or becomes another protocol.
     pub raw: Option<Arc<Raw>>,
     token: Option<Secret>,
-    peer: Option<Arc<User>>,
+    peer: Peer,
     claims: Vec<(String, String)>,
 }
 
@@ -134,7 +133,7 @@ impl Head {
             known: text(&IF_NONE_MATCH),
             raw: Raw::of(parts),
             token: token(&parts.headers),
-            peer: parts.extensions.get::<Peer>().and_then(|peer| peer.0.clone()),
+            peer: parts.extensions.get::<Peer>().cloned().unwrap_or_default(),
             claims: claims(&parts.headers),
         }
     }
@@ -151,14 +150,14 @@ impl Head {
             known: String::new(),
             raw: None,
             token: None,
-            peer: None,
+            peer: Peer::default(),
             claims: Vec::new(),
         }
     }
 
     /// Whom the connection is from.
-    pub fn peer(&self) -> Option<&Arc<User>> {
-        self.peer.as_ref()
+    pub fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// The bearer token that it shows.

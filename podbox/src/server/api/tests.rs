@@ -1,6 +1,7 @@
 //! The API as clients see it: over a connection, against what Kubernetes' own server answered.
 
 mod access;
+mod bounds;
 mod compare;
 mod documents;
 mod known;
@@ -10,14 +11,16 @@ mod watching;
 mod writes;
 
 use super::*;
-use crate::api::user::MASTERS;
+use crate::api::user::{MASTERS, User};
 use crate::auth::certificate;
 use crate::server::http::{self, Peer};
+use crate::server::multiplex::Times;
+use crate::server::patience::Patience;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A client of an API of its own.
 struct Client {
@@ -37,7 +40,7 @@ impl Client {
         let api = Arc::new(Api::new(store, Kinds::new(), "127.0.0.1:6443".into(), tokens));
         api.furnish().await.unwrap();
         let root = Arc::new(User::authenticated("admin", [MASTERS.to_owned()]));
-        let sender = connect(&api, Peer(Some(root))).await;
+        let sender = connect(&api, Peer::of(root, None)).await;
         let stranger = connect(&api, Peer::default()).await;
         Client { sender, stranger, _dir: dir, api }
     }
@@ -102,9 +105,16 @@ async fn begin(
 }
 
 async fn connect(api: &Arc<Api>, peer: Peer) -> SendRequest<Full<Bytes>> {
-    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    connect_by(api, peer, 1 << 20).await
+}
+
+/// A connection on which so many bytes are on their way.
+async fn connect_by(api: &Arc<Api>, peer: Peer, bytes: usize) -> SendRequest<Full<Bytes>> {
+    let (ours, theirs) = tokio::io::duplex(bytes);
     let serving = Arc::clone(api);
-    tokio::spawn(async move { http::connection(theirs, peer, false, serving).await });
+    tokio::spawn(async move {
+        http::connection(Patience::new(theirs), peer, false, serving, Times::default()).await
+    });
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours)).await.unwrap();
     tokio::spawn(connection);
     sender

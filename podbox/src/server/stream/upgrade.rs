@@ -2,6 +2,7 @@
 
 use super::socket::Socket;
 use crate::server::http::{Body, full};
+use crate::server::patience::Unhurried;
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, UPGRADE,
@@ -97,6 +98,8 @@ fn switching(to: &'static str) -> Response<Body> {
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static(to));
+    // From here on the two sides are in touch by signs of life of their own, and nothing is gathered for the slower one.
+    response.extensions_mut().insert(Unhurried);
     response
 }
 

@@ -9,14 +9,20 @@ const REVIEWS: &str = "/apis/authorization.k8s.io/v1";
 
 impl Client {
     /// Sends JSON as root, with these headers.
-    async fn root(&mut self, method: &str, path: &str, headers: Value, body: Value) -> (u16, Value) {
+    pub(super) async fn root(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: Value,
+        body: Value,
+    ) -> (u16, Value) {
         let bytes = if body.is_null() { Bytes::new() } else { body.to_string().into() };
         let (code, answer) = self.send(method, path, &headers, bytes).await;
         (code, serde_json::from_slice(&answer).unwrap_or_default())
     }
 
     /// Sends JSON with a token; with none, as nobody.
-    async fn with(&mut self, token: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn with(&mut self, token: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
         let headers = if token.is_empty() { json!({}) } else { json!({"Authorization": token}) };
         std::mem::swap(&mut self.sender, &mut self.stranger);
         let answer = self.root(method, path, headers, body).await;
@@ -24,20 +30,20 @@ impl Client {
         answer
     }
 
-    async fn made(&mut self, path: &str, object: Value) -> Value {
+    pub(super) async fn made(&mut self, path: &str, object: Value) -> Value {
         let (code, answer) = self.root("POST", path, json!({}), object).await;
         assert_eq!(code, 201, "{answer}");
         answer
     }
 
     /// An account `app` in the namespace `default`, and its `Authorization`.
-    async fn app(&mut self) -> String {
+    pub(super) async fn app(&mut self) -> String {
         self.made("/api/v1/namespaces/default/serviceaccounts", named("app")).await;
         format!("Bearer {}", self.token_of("default", "app").await)
     }
 
     /// Gives `app` what a cluster role allows, in `default`.
-    async fn bind(&mut self, name: &str, role: &str) {
+    pub(super) async fn bind(&mut self, name: &str, role: &str) {
         let binding = json!({
             "metadata": {"name": name},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
@@ -46,12 +52,12 @@ impl Client {
         self.made(&format!("{RBAC}/namespaces/default/rolebindings"), binding).await;
     }
 
-    async fn role(&mut self, name: &str, rules: Value) {
+    pub(super) async fn role(&mut self, name: &str, rules: Value) {
         self.made(&format!("{RBAC}/clusterroles"), json!({"metadata": {"name": name}, "rules": rules})).await;
     }
 }
 
-fn named(name: &str) -> Value {
+pub(super) fn named(name: &str) -> Value {
     json!({"metadata": {"name": name}})
 }
 

@@ -79,14 +79,14 @@ async fn restarted(before: Client) -> Client {
     let tokens = Tokens::new(&certificate::key().unwrap()).unwrap();
     let api = Arc::new(Api::new(store, Kinds::new(), "127.0.0.1:6443".into(), tokens));
     let root = Arc::new(User::authenticated("admin", [MASTERS.to_owned()]));
-    let sender = connect(&api, Peer(Some(root))).await;
+    let sender = connect(&api, Peer::of(root, None)).await;
     Client { sender, api, ..before }
 }
 
 /// A watch, and what its line says happens while it is open.
 async fn watched(client: &mut Client, line: &Value, path: &str) -> Vec<Value> {
     let root = Arc::new(User::authenticated("watcher", [MASTERS.to_owned()]));
-    let mut watcher = connect(&client.api, Peer(Some(root))).await;
+    let mut watcher = connect(&client.api, Peer::of(root, None)).await;
     let response = begin(&mut watcher, "GET", path, &line["request"]["headers"], Bytes::new()).await;
     assert_eq!(u64::from(response.status().as_u16()), line["status"].as_u64().unwrap());
     for request in line["during"].as_array().into_iter().flatten() {

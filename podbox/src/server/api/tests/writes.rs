@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 impl Client {
     /// Sends an object, or nothing; the answer's code and object.
-    async fn ask(&mut self, method: &str, path: &str, object: Value) -> (u16, Value) {
+    pub(super) async fn ask(&mut self, method: &str, path: &str, object: Value) -> (u16, Value) {
         let headers = match method {
             "PATCH" => json!({"Content-Type": "application/merge-patch+json"}),
             _ => json!({"Content-Type": "application/json"}),
@@ -72,7 +72,7 @@ async fn two_at_once_cannot_exceed_a_quota_together() {
     let mut asking = tokio::task::JoinSet::new();
     for number in 0..20 {
         let root = Arc::new(User::authenticated("admin", [MASTERS.to_owned()]));
-        let mut sender = connect(&client.api, Peer(Some(root))).await;
+        let mut sender = connect(&client.api, Peer::of(root, None)).await;
         let request = Request::builder().method("POST").uri(&maps).header("Host", "podbox");
         let body = named(&format!("m{number}"), json!({})).to_string();
         let request = request.body(Full::new(Bytes::from(body))).unwrap();
