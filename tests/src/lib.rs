@@ -6,6 +6,7 @@
 //! where it is prints `SKIPPED name: why` on standard error and returns; the tool counts it by that line.
 
 pub mod api;
+pub mod busybox;
 pub mod events;
 pub mod host;
 pub mod log;
@@ -16,6 +17,7 @@ pub mod registry;
 pub mod remains;
 pub mod rounds;
 pub mod run;
+pub mod terminal;
 pub mod transcript;
 pub mod wait;
 

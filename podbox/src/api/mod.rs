@@ -5,6 +5,7 @@ pub mod apply;
 pub mod attribution;
 pub mod decode;
 pub mod discovery;
+pub mod ephemeral;
 pub mod error;
 pub mod event;
 pub mod field;

@@ -2,6 +2,7 @@
 //! a field is honoured or named, never silently dropped.
 
 use super::admission::TOKEN_SECONDS;
+use super::ephemeral;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume, VolumeProjection};
 use serde_json::Value;
 use std::fmt;
@@ -53,7 +54,6 @@ impl Found {
 
     fn pod(&mut self, spec: &PodSpec) {
         let on = |flag: Option<bool>| flag == Some(true);
-        self.add(spec.ephemeral_containers.is_some(), "spec.ephemeralContainers", "they cannot be run");
         self.add(on(spec.host_ipc), "spec.hostIPC", "each pod has an IPC namespace of its own");
         self.add(on(spec.host_pid), "spec.hostPID", "each container has a PID namespace of its own");
         self.add(spec.host_users == Some(false), "spec.hostUsers", "there are no user namespaces yet");
@@ -101,6 +101,9 @@ impl Found {
         for (index, container) in spec.containers.iter().enumerate() {
             let path = format!("spec.containers[{index}]");
             self.container(container, &path);
+        }
+        for (index, one) in spec.ephemeral_containers.iter().flatten().enumerate() {
+            self.container(&ephemeral::as_container(one), &format!("spec.ephemeralContainers[{index}]"));
         }
     }
 

@@ -1,5 +1,6 @@
 //! A pod as its worker knows it: the manifest, and what was read from it once.
 
+use crate::api::ephemeral;
 use crate::api::identity::PodRef;
 use crate::api::image::Image;
 use crate::api::images::PullPolicy;
@@ -25,6 +26,8 @@ pub struct PodRecord {
     pub manifest: Pod,
     /// The ConfigMaps and Secrets it may refer to.
     pub sources: Arc<Sources>,
+    /// Its ephemeral containers, as the containers that they are.
+    ephemeral: Vec<Container>,
     /// What decides its steps.
     pub shape: Shape,
     /// When it was accepted.
@@ -35,7 +38,8 @@ impl PodRecord {
     /// A record of a pod accepted at `accepted`.
     pub fn new(pod: PodRef, manifest: Pod, sources: Arc<Sources>, accepted: SystemTime) -> Self {
         let shape = desired::shape(&manifest);
-        PodRecord { pod, manifest, sources, shape, accepted }
+        let ephemeral = ephemeral::of(&manifest).map(ephemeral::as_container).collect();
+        PodRecord { pod, manifest, sources, ephemeral, shape, accepted }
     }
 
     /// The same pod, as a later version of its manifest has it.
@@ -85,10 +89,11 @@ impl PodRecord {
         status
     }
 
-    /// Every container, init containers first.
+    /// Every container, init containers first, ephemeral ones last.
     pub fn containers(&self) -> impl Iterator<Item = &Container> {
         let spec = self.manifest.spec.iter();
-        spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
+        let lasting = spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+        lasting.chain(&self.ephemeral)
     }
 
     /// A container by its name.

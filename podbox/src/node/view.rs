@@ -102,10 +102,11 @@ impl Views {
     }
 }
 
-/// Init containers first, then the others.
+/// Init containers first, ephemeral ones last.
 pub fn containers(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
     let init = status.init_container_statuses.iter().flatten();
-    init.chain(status.container_statuses.iter().flatten())
+    let all = init.chain(status.container_statuses.iter().flatten());
+    all.chain(status.ephemeral_container_statuses.iter().flatten())
 }
 
 fn state(container: &ContainerStatus) -> &'static str {

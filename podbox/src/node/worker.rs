@@ -23,6 +23,7 @@ use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
 use crate::api::images::Images;
 use crate::clock;
+use crate::pod::change;
 use crate::pod::memory::{Memory, Moment};
 use crate::pod::notice;
 use crate::pod::observed::{Observed, Termination, Verdict};
@@ -130,6 +131,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     fn recall(&mut self, memory: &Memory) {
         let now = moment();
         self.seen = memory.recall(&self.pod.shape, self.seen.pace, now);
+        // It may have changed meanwhile.
+        change::follow(&self.pod.shape, &mut self.seen);
         // What it may take is counted by the wall's clock, since a reboot is no excuse.
         let ago = clock::wall().duration_since(self.pod.accepted).unwrap_or_default();
         self.seen.accepted = Some(now.instant.checked_sub(ago).unwrap_or(now.instant));
@@ -189,7 +192,10 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         match event {
             Event::Due => {}
             Event::Ending(ending) => self.end(ending, now),
-            Event::Changed => self.pod = Arc::clone(&self.versions.borrow_and_update()),
+            Event::Changed => {
+                self.pod = Arc::clone(&self.versions.borrow_and_update());
+                change::follow(&self.pod.shape, &mut self.seen);
+            }
             Event::Report(report) => self.note(*report, now),
         }
     }

@@ -5,11 +5,13 @@ use super::observed::StartFailure;
 use super::resolver::{HostAlias, host_network_hosts, pod_hosts};
 use super::sources::{DEFAULT_NAMESPACE, Scope, Sources};
 use super::{environ, mounts, resources, volumes};
+use crate::api::ephemeral;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::{Image, ImageConfig};
 use crate::sandbox::spec::{ContainerSpec, Network, PidNamespace, SandboxSpec, Seccomp, Security, User};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
@@ -70,6 +72,19 @@ impl<'a> Context<'a> {
     pub fn containers(&self) -> impl Iterator<Item = &'a Container> {
         let spec = self.pod.spec.iter();
         spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
+    }
+
+    /// A container by its name, and whose processes it sees.
+    fn container(&self, name: &str) -> Option<(Cow<'a, Container>, PidNamespace)> {
+        if let Some(lasting) = self.containers().find(|container| container.name == name) {
+            return Some((Cow::Borrowed(lasting), PidNamespace::Own));
+        }
+        let one = ephemeral::of(self.pod).find(|container| container.name == name)?;
+        let pid = match ephemeral::target(one) {
+            Some(target) => PidNamespace::OfContainer(target.to_owned()),
+            None => PidNamespace::Own,
+        };
+        Some((Cow::Owned(ephemeral::as_container(one)), pid))
     }
 }
 
@@ -147,9 +162,10 @@ pub fn container(
 ) -> Result<ContainerSpec, StartFailure> {
     let context = Context::new(pod, sources, facts, address)?;
     let spec = context.spec()?;
-    let container = context.containers().find(|container| container.name == run.name);
-    let container = container
+    let (container, pid) = context
+        .container(&run.name)
         .ok_or_else(|| failure("CreateContainerError", format!("the pod has no container {}", run.name)))?;
+    let container = &*container;
     let own = environ::own(container, &context).map_err(config_error)?;
     let args = arguments(container, &image.config, &own);
     if args.is_empty() {
@@ -169,7 +185,7 @@ pub fn container(
         mounts: mounts::of_container(spec, container, &own)?,
         resources: resources::of_container(container),
         security: security(spec, container),
-        pid: PidNamespace::Own,
+        pid,
         oom_score_adj: resources::oom_score_adj(qos, container, facts.memory_bytes),
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),

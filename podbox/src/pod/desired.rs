@@ -4,8 +4,9 @@
 
 use super::restart::{Codes, Restart, RestartPolicy};
 use super::shape::{ContainerShape, Shape};
+use crate::api::ephemeral;
 use crate::api::images::PullPolicy;
-use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler, Pod};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Lifecycle, LifecycleHandler, Pod};
 use std::time::Duration;
 
 /// The part of a pod that decides its steps.
@@ -25,9 +26,15 @@ pub fn shape(pod: &Pod) -> Shape {
     Shape {
         init: init.collect(),
         main: spec.containers.iter().map(|main| container(main, policy)).collect(),
+        ephemeral: ephemeral::of(pod).map(ephemeral_container).collect(),
         grace: grace(pod),
         active_deadline: deadline.map(Duration::from_secs),
     }
+}
+
+fn ephemeral_container(one: &EphemeralContainer) -> ContainerShape {
+    let target = ephemeral::target(one).map(str::to_owned);
+    ContainerShape { target, ..container(&ephemeral::as_container(one), RestartPolicy::Never) }
 }
 
 fn container(container: &Container, of_pod: RestartPolicy) -> ContainerShape {
@@ -42,6 +49,7 @@ fn container(container: &Container, of_pod: RestartPolicy) -> ContainerShape {
         restart: Restart { policy: own.unwrap_or(of_pod), rules: rules.collect() },
         post_start: post_start(container).is_some(),
         pre_stop: pre_stop(container).is_some(),
+        image: container.image.clone().unwrap_or_default(),
         ..ContainerShape::new(&container.name, of_pod)
     }
 }

@@ -84,6 +84,15 @@ pub struct Container {
     /// Since when, within which grace period and why the current run is to end.
     #[serde(default)]
     pub order: Option<(Duration, Duration, String)>,
+    /// Another run is to follow the current one, or that which has ended.
+    #[serde(default)]
+    pub replaced: bool,
+    /// The image that was asked for.
+    #[serde(default)]
+    pub asked: Option<String>,
+    /// The image that the current run was started with.
+    #[serde(default)]
+    pub definition: Option<String>,
 }
 
 /// What has become of a run's hooks. One that was called, and whose answer nobody got, is called again: at least once, as
@@ -152,8 +161,14 @@ impl Memory {
                 ContainerState::Ended(ended) => State::Ended(End::of(ended, now)),
             };
             let remembered = Container {
-                image: images(name),
+                image: images(name).filter(|_| matches!(seen.image, ImageState::Ready { .. })),
                 state,
+                replaced: match &seen.state {
+                    ContainerState::Ended(ended) => ended.replaced,
+                    _ => seen.replaced,
+                },
+                asked: seen.asked.clone(),
+                definition: seen.definition.clone(),
                 last: seen.last.as_ref().map(|ended| End::of(ended, now)),
                 attempt: seen.attempt,
                 backoff: seen.backoff.chosen().map(|(wait, at)| (wait, now.since_boot(at))),
@@ -273,7 +288,7 @@ impl Container {
         let state = match &self.state {
             State::Waiting | State::Starting => ContainerState::Waiting,
             State::Running(started) => ContainerState::Running(self.run(started, hook)),
-            State::Ended(end) => ContainerState::Ended(end.recall(now)),
+            State::Ended(end) => ContainerState::Ended(Ended { replaced: self.replaced, ..end.recall(now) }),
         };
         let image = match &self.image {
             Some(image) => ImageState::Ready { id: image.id.clone() },
@@ -289,6 +304,9 @@ impl Container {
                 let end = Termination::new(now.instant(*since), *grace);
                 Order { end, why: why.clone() }
             }),
+            replaced: self.replaced && matches!(self.state, State::Running(_)),
+            asked: self.asked.clone(),
+            definition: self.definition.clone(),
             ..ContainerSeen::default()
         }
     }
@@ -306,13 +324,14 @@ impl Container {
 
 impl End {
     fn of(ended: &Ended, now: Moment) -> End {
-        let Ended { attempt, started, exited, at, oom_killed, failure, hook, message } = ended.clone();
+        let Ended { attempt, started, exited, at, oom_killed, failure, hook, message, .. } = ended.clone();
         End { attempt, started, exited, at: now.since_boot(at), oom_killed, failure, hook, message }
     }
 
     fn recall(&self, now: Moment) -> Ended {
         let End { attempt, started, exited, at, oom_killed, failure, hook, message } = self.clone();
-        Ended { attempt, started, exited, at: now.instant(at), oom_killed, failure, hook, message }
+        let (at, replaced) = (now.instant(at), false);
+        Ended { attempt, started, exited, at, oom_killed, failure, hook, message, replaced }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Pods: what Kubernetes says of them, and the steps that follow from it.
 
+pub mod change;
 pub mod compose;
 pub mod desired;
 pub mod environ;

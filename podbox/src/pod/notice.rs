@@ -121,7 +121,7 @@ fn of_run(
                 all.push(warning("Failed", format!("Error: {}", failure.message)));
             }
             // The first restart does not wait.
-            if after.attempt > 0 && follows(ended) {
+            if after.attempt > 0 && !ended.replaced && follows(ended) {
                 let PodRef { namespace, name: pod, uid } = pod;
                 let why =
                     format!("Back-off restarting failed container {name} in pod {pod}_{namespace}({uid})");

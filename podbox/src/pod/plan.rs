@@ -46,6 +46,11 @@ pub enum PodStep {
         /// Whose.
         container: String,
     },
+    /// End a container's run, so that another one follows with what the manifest asks for now.
+    Replace {
+        /// Which.
+        container: String,
+    },
     /// Send a container its stop signal.
     Stop {
         /// Which.
@@ -127,12 +132,12 @@ pub fn outcome(pod: &Shape, seen: &Observed) -> Option<Outcome> {
 fn final_code(container: &ContainerShape, seen: &Observed) -> Option<i32> {
     let ContainerState::Ended(ended) = &seen.containers.get(&container.name)?.state else { return None };
     let code = ended.exited.status.code();
-    (!container.restart.restarts(code)).then_some(code)
+    (!ended.replaced && !container.restart.restarts(code)).then_some(code)
 }
 
 /// When the last of the containers that decide the outcome ended.
 fn ended_at(pod: &Shape, seen: &Observed) -> Option<Instant> {
-    let deciding = pod.containers().filter(|shape| !shape.sidecar);
+    let deciding = pod.init.iter().chain(&pod.main).filter(|shape| !shape.sidecar);
     let ends = deciding.filter_map(|shape| match &seen.container(&shape.name).state {
         ContainerState::Ended(ended) => Some(ended.at),
         _ => None,
@@ -172,6 +177,7 @@ fn go_on(pod: &Shape, seen: &Observed, now: Instant, plan: &mut Plan) {
             None => plan.step(PodStep::CreateSandbox),
         },
         SandboxState::Ready => {
+            replace_outdated(pod, seen, now, plan);
             stop_ordered(pod, seen, now, plan);
             run_containers(pod, seen, now, plan);
         }
@@ -194,6 +200,18 @@ fn ensure_image(shape: &ContainerShape, seen: &ContainerSeen, now: Instant, plan
     }
 }
 
+/// Has runs replaced that are of another image than the manifest asks for now.
+fn replace_outdated(pod: &Shape, seen: &Observed, now: Instant, plan: &mut Plan) {
+    for shape in pod.containers() {
+        let container = seen.container(&shape.name);
+        let outdated = container.definition.as_ref().is_some_and(|image| *image != shape.image);
+        if outdated && container.run().is_some() && !container.replaced {
+            plan.step(PodStep::Replace { container: shape.name.clone() });
+            plan.wake(now);
+        }
+    }
+}
+
 /// Ends those that are to end for themselves.
 fn stop_ordered(pod: &Shape, seen: &Observed, now: Instant, plan: &mut Plan) {
     for shape in pod.containers() {
@@ -205,6 +223,12 @@ fn stop_ordered(pod: &Shape, seen: &Observed, now: Instant, plan: &mut Plan) {
 }
 
 fn run_containers(pod: &Shape, seen: &Observed, now: Instant, plan: &mut Plan) {
+    for ephemeral in &pod.ephemeral {
+        let target = ephemeral.target.as_ref();
+        if target.is_none_or(|target| seen.container(target).run().is_some()) {
+            run(ephemeral, seen, now, plan);
+        }
+    }
     let initialized = initialized(pod, seen);
     for init in &pod.init {
         let container = seen.container(&init.name);
@@ -259,6 +283,9 @@ fn run(shape: &ContainerShape, observed: &Observed, now: Instant, plan: &mut Pla
                 true => plan.wake(until),
                 false => plan.step(PodStep::Start { container: container() }),
             }
+        }
+        ContainerState::Ended(ended) if ended.replaced => {
+            plan.step(PodStep::Start { container: container() });
         }
         ContainerState::Ended(ended) if shape.restart.restarts(ended.exited.status.code()) => {
             match seen.backoff.until(ended.at, now) {

@@ -11,6 +11,8 @@ pub struct Shape {
     pub init: Vec<ContainerShape>,
     /// The other containers.
     pub main: Vec<ContainerShape>,
+    /// Ephemeral containers: they run beside the others, once, and decide nothing.
+    pub ephemeral: Vec<ContainerShape>,
     /// How long processes have between the stop signal and the kill, unless a termination says otherwise.
     pub grace: Duration,
     /// How long the pod may be at it, counted from its acceptance: `activeDeadlineSeconds`.
@@ -22,6 +24,10 @@ pub struct Shape {
 pub struct ContainerShape {
     /// Its name.
     pub name: String,
+    /// Its image, as the manifest names it: a run of another one is replaced.
+    pub image: String,
+    /// The container whose processes it is to see, and which therefore has to run.
+    pub target: Option<String>,
     /// An init container that stays: it runs beside the others and ends after them.
     pub sidecar: bool,
     /// What follows its end.
@@ -36,19 +42,20 @@ impl ContainerShape {
     /// A container without hooks.
     pub fn new(name: &str, policy: RestartPolicy) -> ContainerShape {
         let (name, restart) = (name.to_owned(), Restart::by(policy));
-        ContainerShape { name, sidecar: false, restart, post_start: false, pre_stop: false }
+        let (image, target) = (String::new(), None);
+        ContainerShape { name, image, target, sidecar: false, restart, post_start: false, pre_stop: false }
     }
 }
 
 impl Shape {
     /// A pod of these main containers, without init containers and deadline.
     pub fn new(main: Vec<ContainerShape>, grace: Duration) -> Shape {
-        Shape { init: Vec::new(), main, grace, active_deadline: None }
+        Shape { init: Vec::new(), main, ephemeral: Vec::new(), grace, active_deadline: None }
     }
 
-    /// Every container, init containers first.
+    /// Every container, init containers first, ephemeral ones last.
     pub fn containers(&self) -> impl Iterator<Item = &ContainerShape> {
-        self.init.iter().chain(&self.main)
+        self.init.iter().chain(&self.main).chain(&self.ephemeral)
     }
 
     /// A container by its name.

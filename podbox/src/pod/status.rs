@@ -44,6 +44,7 @@ pub fn status(pod: &Shape, seen: &Observed, facts: &Facts, now: Instant) -> core
         shapes.iter().map(|shape| container::status(shape, pod, seen, facts, now)).collect()
     };
     let (init, main) = (statuses(&pod.init), statuses(&pod.main));
+    let ephemeral = statuses(&pod.ephemeral);
     let containers = Containers { shape: pod, init: &init, main: &main };
     let conditions = condition::all(&containers, seen, phase);
     let ip = facts.ip.map(|ip| ip.to_string());
@@ -58,6 +59,7 @@ pub fn status(pod: &Shape, seen: &Observed, facts: &Facts, now: Instant) -> core
         pod_ip: ip,
         init_container_statuses: (!init.is_empty()).then_some(init),
         container_statuses: Some(main),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         reason: verdict.map(|verdict| verdict.reason.clone()),
         message: match (&seen.sandbox, verdict) {
             (_, Some(verdict)) => Some(verdict.message.clone()),

@@ -19,7 +19,7 @@ type End = (Exited, bool, String);
 /// What came of a step.
 #[derive(Debug)]
 pub(super) enum Report {
-    Image { container: String, result: Result<Image, PullFailure> },
+    Image { container: String, asked: String, result: Result<Image, PullFailure> },
     Sandbox { result: Result<Option<Ipv4Addr>, String> },
     Start { container: String, result: Result<Started, StartFailure> },
     Called { run: ContainerRef, hook: Hook, result: Result<(), String> },
@@ -31,7 +31,7 @@ pub(super) enum Report {
 impl<R: Runtime, I: Images> Worker<R, I> {
     pub(super) fn note(&mut self, report: Report, now: Instant) {
         match report {
-            Report::Image { container, result } => self.note_image(&container, result, now),
+            Report::Image { container, asked, result } => self.note_image(&container, &asked, result, now),
             Report::Sandbox { result: Ok(address) } => {
                 self.address = address;
                 self.seen.sandbox = SandboxState::Ready;
@@ -64,7 +64,11 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         }
     }
 
-    fn note_image(&mut self, container: &str, result: Result<Image, PullFailure>, now: Instant) {
+    fn note_image(&mut self, container: &str, asked: &str, result: Result<Image, PullFailure>, now: Instant) {
+        // The pod may have come to name another one meanwhile, which is asked for by now.
+        if self.seen.container(container).asked.as_deref() != Some(asked) {
+            return;
+        }
         let state = match result {
             Ok(image) => {
                 let id = image.id.clone();

@@ -6,7 +6,6 @@ use crate::api::images::Images;
 use crate::clock;
 use crate::node::record::PodRecord;
 use crate::node::{Node, hook, pull, words};
-use crate::pod::observed::ImageState;
 use crate::pod::observed::{Hook, SandboxState, Termination};
 use crate::pod::plan::PodStep;
 use crate::sandbox::runtime::Runtime;
@@ -22,6 +21,11 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             PodStep::Start { container } => self.start(container, now),
             PodStep::PostStart { container } => self.call(container, Hook::PostStart),
             PodStep::PreStop { container } => self.call(container, Hook::PreStop),
+            PodStep::Replace { container } => {
+                let why = format!("Container {container} definition changed, will be restarted");
+                let end = Termination::new(now, self.pod.shape.grace);
+                self.seen.container_mut(&container).replace(end, &why);
+            }
             PodStep::Stop { container } => self.stop(container, now),
             PodStep::Kill { container } => self.kill(container),
             PodStep::Fail(verdict) => self.seen.fail(verdict, Termination::new(now, self.pod.shape.grace)),
@@ -41,12 +45,11 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     }
 
     fn ensure_image(&mut self, container: String, now: Instant) {
-        let seen = self.seen.container_mut(&container);
-        seen.image = ImageState::Pulling;
-        seen.pull_backoff.tried(now, now);
+        let asked = self.pod.image(&container).0.to_owned();
+        self.seen.container_mut(&container).pulling(&asked, now);
         self.spawn(move |node, pod| async move {
             let result = pull::image(&node, &pod, &container).await;
-            Report::Image { container, result }
+            Report::Image { container, asked, result }
         });
     }
 

@@ -18,6 +18,7 @@ impl Memory {
         let accepted = at(status.start_time.as_ref()?);
         let init = status.init_container_statuses.iter().flatten();
         let all = init.chain(status.container_statuses.iter().flatten());
+        let all = all.chain(status.ephemeral_container_statuses.iter().flatten());
         let containers = all.map(|status| (status.name.clone(), container(status, boot))).collect();
         let pod = pod.clone();
         let verdict = None;

@@ -10,7 +10,7 @@
 //! has it in [`ContainerSeen::is_started`] and [`ContainerSeen::is_ready`].
 
 use super::{ImageState, Termination};
-use crate::pod::restart::Backoff;
+use crate::pod::restart::{Backoff, Pace};
 use crate::sandbox::runtime::{ExitStatus, Exited, Started};
 use serde::{Deserialize, Serialize};
 use std::time::{Instant, SystemTime};
@@ -34,6 +34,8 @@ pub struct Ended {
     pub hook: Option<String>,
     /// Its last words: what it left in its termination message file, or at the end of its log.
     pub message: String,
+    /// It was ended for another to follow, whatever the restart policy says.
+    pub replaced: bool,
 }
 
 /// Why a container could not be started.
@@ -139,6 +141,12 @@ pub struct ContainerSeen {
     pub backoff: Backoff,
     /// The current run is to end.
     pub order: Option<Order>,
+    /// Another run is to follow the current one, whatever the restart policy says.
+    pub replaced: bool,
+    /// The image that is asked for, as the manifest named it then.
+    pub asked: Option<String>,
+    /// The image that the current run, or the last one, was started with.
+    pub definition: Option<String>,
 }
 
 impl Run {
@@ -157,6 +165,7 @@ impl Run {
 impl ContainerSeen {
     /// A start is issued now.
     pub fn starting(&mut self, now: Instant) {
+        self.definition.clone_from(&self.asked);
         if let ContainerState::Ended(ended) = std::mem::replace(&mut self.state, ContainerState::Starting) {
             self.attempt = ended.attempt + 1;
             // The first run waits for nothing, and neither does the first restart.
@@ -208,8 +217,9 @@ impl ContainerSeen {
         };
         let attempt = self.attempt;
         self.order = None;
-        self.state =
-            ContainerState::Ended(Ended { attempt, started, exited, at, oom_killed, failure, hook, message });
+        let replaced = std::mem::take(&mut self.replaced);
+        let ended = Ended { attempt, started, exited, at, oom_killed, failure, hook, message, replaced };
+        self.state = ContainerState::Ended(ended);
     }
 
     /// A hook is called now.
@@ -249,6 +259,27 @@ impl ContainerSeen {
         if self.run().is_some() {
             self.order.get_or_insert_with(|| Order { end, why: why.to_owned() });
         }
+    }
+
+    /// The current run is to end, and another one is to follow.
+    pub fn replace(&mut self, end: Termination, why: &str) {
+        self.order(end, why);
+        self.replaced = self.run().is_some();
+    }
+
+    /// Its image is asked for now.
+    pub fn pulling(&mut self, reference: &str, now: Instant) {
+        self.image = ImageState::Pulling;
+        self.asked = Some(reference.to_owned());
+        self.pull_backoff.tried(now, now);
+    }
+
+    /// The manifest names another image: nothing of what was had or failed with the other one counts.
+    pub fn forget_image(&mut self, pace: Pace) {
+        self.image = ImageState::Absent;
+        self.asked = None;
+        self.pull_backoff = Backoff::default();
+        self.backoff = Backoff::new(pace);
     }
 
     /// Its stop signal is sent now.

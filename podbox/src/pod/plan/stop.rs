@@ -27,7 +27,7 @@ pub(super) fn all(pod: &Shape, seen: &Observed, end: Termination, now: Instant, 
         container.is_active()
     };
     let mut active = false;
-    for main in &pod.main {
+    for main in pod.main.iter().chain(&pod.ephemeral) {
         active |= stop(main, true, plan);
     }
     for init in pod.init.iter().rev() {

@@ -41,6 +41,8 @@ pub(super) fn status(
     };
     let image = facts.images.iter().find(|(container, _)| container == name);
     let is_init = pod.init.iter().any(|init| init.name == *name);
+    // Nobody waits for one that only looks.
+    let is_ephemeral = pod.ephemeral.iter().any(|one| one.name == *name);
     let done = state.terminated.as_ref().is_some_and(|ended| ended.exit_code == 0);
     core::ContainerStatus {
         name: name.clone(),
@@ -51,8 +53,8 @@ pub(super) fn status(
         },
         container_id: words.id(),
         // An init container that is through has done all it is there for.
-        ready: if is_init && !shape.sidecar { done } else { seen.is_ready() },
-        started: Some(seen.is_started()),
+        ready: if is_init && !shape.sidecar { done } else { seen.is_ready() && !is_ephemeral },
+        started: (!is_ephemeral).then(|| seen.is_started()),
         restart_count: i32::try_from(seen.restarts()).unwrap_or(i32::MAX),
         last_state: last.map(|ended| words.ended(ended)),
         state: Some(state),
@@ -105,6 +107,9 @@ impl Words<'_> {
     /// After a run: what keeps the next one from starting, if there is to be one.
     fn after(&self, ended: &Ended) -> core::ContainerState {
         let ends = self.observed.termination.is_some() || outcome(self.pod, self.observed).is_some();
+        if ended.replaced && !ends {
+            return self.image();
+        }
         if ends || !self.pod.restarts(self.name, ended.exited.status.code()) {
             return self.ended(ended);
         }

@@ -1,0 +1,121 @@
+//! What a later version of a pod means for what is known of it. Pure.
+//!
+//! Of a running pod, only a container's image makes a run another one: `pod::plan` replaces it. Everything else that may
+//! change is read where it is used, from the newest version.
+
+use super::observed::Observed;
+use super::shape::Shape;
+
+/// Forgets what is known of images that the pod does not name any more.
+pub fn follow(pod: &Shape, seen: &mut Observed) {
+    let pace = seen.pace;
+    for shape in pod.containers() {
+        let Some(container) = seen.containers.get_mut(&shape.name) else { continue };
+        if container.asked.as_ref().is_some_and(|asked| *asked != shape.image) {
+            container.forget_image(pace);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::pod::observed::{HookState, ImageState};
+    use crate::pod::plan::{PodStep, plan};
+    use crate::pod::restart::RestartPolicy;
+    use crate::pod::shape::ContainerShape;
+    use crate::sandbox::runtime::{ExitStatus, Exited, Started};
+    use std::time::{Duration, Instant};
+
+    fn shape(image: &str) -> Shape {
+        let web = ContainerShape { image: image.into(), ..ContainerShape::new("web", RestartPolicy::Never) };
+        Shape::new(vec![web], Duration::from_secs(30))
+    }
+
+    fn have(seen: &mut Observed, image: &str, now: Instant) {
+        seen.container_mut("web").pulling(image, now);
+        seen.container_mut("web").image = ImageState::Ready { id: image.into() };
+    }
+
+    fn run(seen: &mut Observed, now: Instant) {
+        seen.container_mut("web").starting(now);
+        let started = Started { pid: 1, cgroup_id: 1, at: clock::wall() };
+        seen.container_mut("web").started(started, HookState::Done);
+    }
+
+    fn running(image: &str, now: Instant) -> Observed {
+        let mut seen = Observed { sandbox: crate::pod::observed::SandboxState::Ready, ..Observed::default() };
+        have(&mut seen, image, now);
+        run(&mut seen, now);
+        seen
+    }
+
+    fn exit(seen: &mut Observed, now: Instant) {
+        let exited = Exited { status: ExitStatus::Code(0), at: clock::wall() };
+        seen.container_mut("web").exited(exited, false, String::new(), now);
+    }
+
+    #[test]
+    fn a_run_of_another_image_is_replaced_whatever_the_restart_policy_says() {
+        let now = clock::instant();
+        let web = || "web".to_owned();
+        let mut seen = running("web:1", now);
+        assert_eq!(plan(&shape("web:1"), &seen, now).steps, []);
+        let pod = shape("web:2");
+        follow(&pod, &mut seen);
+        let steps = plan(&pod, &seen, now).steps;
+        assert_eq!(steps, [PodStep::EnsureImage { container: web() }, PodStep::Replace { container: web() }]);
+        let end = crate::pod::observed::Termination::new(now, pod.grace);
+        seen.container_mut("web").replace(end, "it changed");
+        have(&mut seen, "web:2", now);
+        assert_eq!(plan(&pod, &seen, now).steps, [PodStep::Stop { container: web() }]);
+        seen.container_mut("web").stopping(now);
+        exit(&mut seen, now);
+        assert_eq!(plan(&pod, &seen, now).steps, [PodStep::Start { container: web() }]);
+        run(&mut seen, now);
+        assert_eq!(seen.container("web").attempt, 1);
+        assert_eq!(plan(&pod, &seen, now).steps, []);
+        // By itself it is not run again.
+        exit(&mut seen, now);
+        assert_eq!(plan(&pod, &seen, now).steps, [PodStep::RemoveSandbox]);
+    }
+
+    #[test]
+    fn an_image_that_could_not_be_had_does_not_hold_up_another() {
+        let now = clock::instant();
+        let mut seen = Observed { sandbox: crate::pod::observed::SandboxState::Ready, ..Observed::default() };
+        seen.container_mut("web").pulling("nowhere:1", now);
+        let (reason, message) = ("ErrImagePull".to_owned(), "no".to_owned());
+        seen.container_mut("web").image = ImageState::Failed { reason, message, at: now };
+        let pod = shape("web:1");
+        assert_eq!(plan(&pod, &seen, now).steps, []);
+        follow(&pod, &mut seen);
+        assert_eq!(plan(&pod, &seen, now).steps, [PodStep::EnsureImage { container: "web".into() }]);
+    }
+
+    #[test]
+    fn an_ephemeral_container_runs_once_beside_its_target_and_decides_nothing() {
+        let now = clock::instant();
+        let mut pod = shape("web:1");
+        let debugger = ContainerShape::new("debugger", RestartPolicy::Never);
+        pod.ephemeral = vec![ContainerShape { target: Some("web".into()), ..debugger }];
+        let mut seen = running("web:1", now);
+        seen.container_mut("debugger").image = ImageState::Ready { id: "x".into() };
+        let start = [PodStep::Start { container: "debugger".into() }];
+        assert_eq!(plan(&pod, &seen, now).steps, start);
+        let started = Started { pid: 2, cgroup_id: 2, at: clock::wall() };
+        seen.container_mut("debugger").starting(now);
+        seen.container_mut("debugger").started(started, HookState::Done);
+        let exited = Exited { status: ExitStatus::Code(3), at: clock::wall() };
+        seen.container_mut("debugger").exited(exited, false, String::new(), now);
+        assert_eq!(plan(&pod, &seen, now).steps, []);
+        exit(&mut seen, now);
+        assert_eq!(crate::pod::plan::outcome(&pod, &seen), Some(crate::pod::plan::Outcome::Succeeded));
+        // Without its target there is nothing to look at.
+        seen.container_mut("web").again();
+        seen.containers.remove("debugger");
+        seen.container_mut("debugger").image = ImageState::Ready { id: "x".into() };
+        assert_eq!(plan(&pod, &seen, now).steps, [PodStep::Start { container: "web".into() }]);
+    }
+}
