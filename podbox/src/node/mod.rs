@@ -17,6 +17,7 @@ pub mod record;
 pub mod recorder;
 pub mod recover;
 pub mod register;
+mod resize;
 mod sources;
 pub mod stats;
 pub mod streams;

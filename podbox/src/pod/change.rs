@@ -1,7 +1,7 @@
 //! What a later version of a pod means for what is known of it. Pure.
 //!
-//! Of a running pod, only a container's image makes a run another one: `pod::plan` replaces it. Everything else that may
-//! change is read where it is used, from the newest version.
+//! Of a running pod, a container's image makes a run another one, which `pod::plan` replaces, and its share is changed where
+//! it runs. Everything else that may change is read where it is used, from the newest version.
 
 use super::observed::Observed;
 use super::shape::Shape;
@@ -65,7 +65,13 @@ mod tests {
         let pod = shape("web:2");
         follow(&pod, &mut seen);
         let steps = plan(&pod, &seen, now).steps;
-        assert_eq!(steps, [PodStep::EnsureImage { container: web() }, PodStep::Replace { container: web() }]);
+        assert_eq!(
+            steps,
+            [
+                PodStep::EnsureImage { container: web() },
+                PodStep::Replace { container: web(), why: "definition changed, will be restarted" }
+            ]
+        );
         let end = crate::pod::observed::Termination::new(now, pod.grace);
         seen.container_mut("web").replace(end, "it changed");
         have(&mut seen, "web:2", now);

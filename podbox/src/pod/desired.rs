@@ -2,6 +2,7 @@
 //! period, stop signals, pull policies. Expects a pod that is defaulted and valid; of another, words that are not
 //! known read as the defaults.
 
+use super::resize::{self, Share};
 use super::restart::{Codes, Restart, RestartPolicy};
 use super::shape::{ContainerShape, Shape};
 use crate::api::ephemeral;
@@ -50,6 +51,8 @@ fn container(container: &Container, of_pod: RestartPolicy) -> ContainerShape {
         post_start: post_start(container).is_some(),
         pre_stop: pre_stop(container).is_some(),
         image: container.image.clone().unwrap_or_default(),
+        share: Share::of(container),
+        restarts_for: resize::restarts_for(container),
         ..ContainerShape::new(&container.name, of_pod)
     }
 }

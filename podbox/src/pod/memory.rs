@@ -11,6 +11,7 @@ mod status;
 use super::observed::{ContainerSeen, ContainerState, Ended, HookState, ImageState, Observed, Order, Run};
 use super::observed::{SandboxState, StartFailure, Termination, Verdict};
 use super::plan::outcome;
+use super::resize::Share;
 use super::restart::{Backoff, Pace};
 use super::shape::Shape;
 use crate::api::identity::{ContainerRef, PodRef};
@@ -93,6 +94,9 @@ pub struct Container {
     /// The image that the current run was started with.
     #[serde(default)]
     pub definition: Option<String>,
+    /// What the current run may use.
+    #[serde(default)]
+    pub share: Option<Share>,
 }
 
 /// What has become of a run's hooks. One that was called, and whose answer nobody got, is called again: at least once, as
@@ -169,6 +173,7 @@ impl Memory {
                 },
                 asked: seen.asked.clone(),
                 definition: seen.definition.clone(),
+                share: seen.share.clone(),
                 last: seen.last.as_ref().map(|ended| End::of(ended, now)),
                 attempt: seen.attempt,
                 backoff: seen.backoff.chosen().map(|(wait, at)| (wait, now.since_boot(at))),
@@ -307,6 +312,7 @@ impl Container {
             replaced: self.replaced && matches!(self.state, State::Running(_)),
             asked: self.asked.clone(),
             definition: self.definition.clone(),
+            share: self.share.clone(),
             ..ContainerSeen::default()
         }
     }

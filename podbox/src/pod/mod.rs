@@ -9,6 +9,7 @@ pub mod mounts;
 pub mod notice;
 pub mod observed;
 pub mod plan;
+pub mod resize;
 pub mod resolver;
 pub mod resources;
 pub mod restart;

@@ -3,8 +3,10 @@
 //! It is derived from what is known rather than said at each step, so that nothing is told that did not come true.
 
 use super::observed::{ContainerSeen, ContainerState, Ended, HookState, ImageState, Observed, SandboxState};
+use super::resize::{Refusal, Resize, Share};
 use super::shape::Shape;
 use crate::api::identity::PodRef;
+use serde_json::json;
 use std::borrow::Cow;
 
 /// Something that people want to know of a pod.
@@ -53,6 +55,7 @@ pub fn notices<'a>(
         let follows =
             |ended: &Ended| after.termination.is_none() && shape.restarts(name, ended.exited.status.code());
         of_hooks(past, seen, &mut own);
+        of_resize(name, past, seen, &mut own);
         of_run(pod, name, past, seen, follows, &mut own);
         all.extend(own.into_iter().map(|notice| Notice { container: Some(name.clone()), ..notice }));
     }
@@ -73,6 +76,30 @@ fn of_image(before: &ImageState, after: &ImageState, reference: &str, all: &mut 
             }
         }
         ImageState::Ready { .. } | ImageState::Absent | ImageState::Pulling => {}
+    }
+}
+
+fn of_resize(name: &str, before: &ContainerSeen, after: &ContainerSeen, all: &mut Vec<Notice>) {
+    if before.resize == after.resize || before.attempt != after.attempt {
+        return;
+    }
+    let of = |share: &Share| {
+        let resources = json!(share.requirements());
+        json!({"containers": [{"name": name, "resources": resources}]})
+    };
+    match (&after.resize, &after.share) {
+        (Resize::Asked(share), _) => {
+            all.push(normal("ResizeStarted", format!("Pod resize started: {}", of(share))));
+        }
+        (Resize::None, Some(share)) => {
+            all.push(normal("ResizeCompleted", format!("Pod resize completed: {}", of(share))));
+        }
+        (Resize::Failed { refusal: Refusal { infeasible, message }, .. }, _) => {
+            let (reason, what) =
+                if *infeasible { ("ResizeInfeasible", "infeasible") } else { ("ResizeError", "error") };
+            all.push(warning(reason, format!("Pod resize {what}: {message}")));
+        }
+        (Resize::None, None) => {}
     }
 }
 

@@ -7,6 +7,7 @@
 //! started, and its preStop hook before its stop signal, each once; nothing starts before the sidecars before it have
 //! started; whoever is asked to end is killed at its deadline, or 2 s after it was asked, if that is later.
 
+mod change;
 mod stop;
 
 #[cfg(test)]
@@ -48,6 +49,13 @@ pub enum PodStep {
     },
     /// End a container's run, so that another one follows with what the manifest asks for now.
     Replace {
+        /// Which.
+        container: String,
+        /// Why, as the Event that tells of it has it.
+        why: &'static str,
+    },
+    /// Give a container's run the share that the manifest asks for now.
+    Resize {
         /// Which.
         container: String,
     },
@@ -177,7 +185,7 @@ fn go_on(pod: &Shape, seen: &Observed, now: Instant, plan: &mut Plan) {
             None => plan.step(PodStep::CreateSandbox),
         },
         SandboxState::Ready => {
-            replace_outdated(pod, seen, now, plan);
+            change::bring_up_to_date(pod, seen, now, plan);
             stop_ordered(pod, seen, now, plan);
             run_containers(pod, seen, now, plan);
         }
@@ -197,18 +205,6 @@ fn ensure_image(shape: &ContainerShape, seen: &ContainerSeen, now: Instant, plan
             None => plan.step(ensure),
         },
         ImageState::Pulling | ImageState::Ready { .. } => {}
-    }
-}
-
-/// Has runs replaced that are of another image than the manifest asks for now.
-fn replace_outdated(pod: &Shape, seen: &Observed, now: Instant, plan: &mut Plan) {
-    for shape in pod.containers() {
-        let container = seen.container(&shape.name);
-        let outdated = container.definition.as_ref().is_some_and(|image| *image != shape.image);
-        if outdated && container.run().is_some() && !container.replaced {
-            plan.step(PodStep::Replace { container: shape.name.clone() });
-            plan.wake(now);
-        }
     }
 }
 

@@ -56,6 +56,13 @@ pub fn of_pod(pod: &Pod) -> Resources {
     }
 }
 
+/// Thousandths of a processor, and bytes, that a pod asks for.
+pub fn requested(pod: &Pod) -> (u64, u64) {
+    let cpu = total(pod, |container| Some(request(container, "cpu").map_or(0, millis)));
+    let memory = total(pod, |container| Some(request(container, "memory").map_or(0, bytes)));
+    (cpu.unwrap_or(0), memory.unwrap_or(0))
+}
+
 /// What a pod needs at most at any time: its containers and sidecars together, or one init container
 /// with the sidecars before it. `None` if any has none.
 fn total(pod: &Pod, amount: impl Fn(&Container) -> Option<u64>) -> Option<u64> {

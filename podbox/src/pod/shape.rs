@@ -1,6 +1,7 @@
 //! What is left of a pod's manifest where only the order of its life matters: who there is, what runs before and
 //! after whom, what follows an end. Data; `pod::desired` reads it from a manifest.
 
+use super::resize::Share;
 use super::restart::{Restart, RestartPolicy};
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ pub struct ContainerShape {
     pub name: String,
     /// Its image, as the manifest names it: a run of another one is replaced.
     pub image: String,
+    /// What it is to have: a run that has another share is given this one.
+    pub share: Share,
+    /// Resources that it wants to be restarted for.
+    pub restarts_for: Vec<String>,
     /// The container whose processes it is to see, and which therefore has to run.
     pub target: Option<String>,
     /// An init container that stays: it runs beside the others and ends after them.
@@ -42,8 +47,17 @@ impl ContainerShape {
     /// A container without hooks.
     pub fn new(name: &str, policy: RestartPolicy) -> ContainerShape {
         let (name, restart) = (name.to_owned(), Restart::by(policy));
-        let (image, target) = (String::new(), None);
-        ContainerShape { name, image, target, sidecar: false, restart, post_start: false, pre_stop: false }
+        ContainerShape {
+            name,
+            image: String::new(),
+            share: Share::default(),
+            restarts_for: Vec::new(),
+            target: None,
+            sidecar: false,
+            restart,
+            post_start: false,
+            pre_stop: false,
+        }
     }
 }
 

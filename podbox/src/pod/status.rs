@@ -9,7 +9,7 @@ mod container;
 #[cfg(test)]
 mod tests;
 
-pub use condition::ready;
+pub use condition::{RESIZING, ready};
 
 use super::observed::{ContainerState, Observed, SandboxState};
 use super::plan::{Outcome, outcome};

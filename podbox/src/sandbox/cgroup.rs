@@ -33,6 +33,14 @@ pub enum CgroupError {
     /// There is no cgroup v2 at the root.
     #[error("{} is not a cgroup v2 file system: podbox needs one, mounted there or given by --cgroup-root", .0.display())]
     NotV2(PathBuf),
+    /// A limit that would kill what it is for.
+    #[error("attempting to set memory limit ({limit}) below current usage ({used})")]
+    Usage {
+        /// What was asked for.
+        limit: u64,
+        /// What is used.
+        used: u64,
+    },
     /// Processes that SIGKILL does not end: they hang in the kernel.
     #[error("processes in {} do not end: {pids}", .path.display())]
     Undying {
@@ -90,6 +98,32 @@ fn write(group: &Path, setting: &Setting) -> Result<()> {
     match fs::write(&file, &setting.value) {
         Err(error) if setting.optional && error.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done.map_err(failed("set limit in", &file)),
+    }
+}
+
+/// Changes the settings of a group that there is.
+pub fn set<'a>(path: &Path, settings: impl IntoIterator<Item = &'a Setting>) -> Result<()> {
+    settings.into_iter().try_for_each(|setting| write(path, setting))
+}
+
+/// Whether a setting allows more than the group has now.
+pub fn grows(path: &Path, setting: &Setting) -> bool {
+    let current = fs::read_to_string(path.join(setting.file)).unwrap_or_default();
+    amount(&setting.value) > amount(&current)
+}
+
+/// The first number of a setting; `max` is above all others.
+fn amount(text: &str) -> u64 {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    if first == "max" { u64::MAX } else { first.parse().unwrap_or_default() }
+}
+
+/// Refuses a limit of memory that is used up already: nobody asks for a kill in this way. Where usage is not counted, neither
+/// is a limit enforced.
+pub fn check_usage(path: &Path, limit: u64) -> Result<()> {
+    match fs::read_to_string(path.join("memory.current")).map(|text| amount(&text)) {
+        Ok(used) if used > limit => Err(CgroupError::Usage { limit, used }),
+        _ => Ok(()),
     }
 }
 

@@ -313,6 +313,18 @@ impl Runtime for Engine {
         Ok(cgroup::kill(&self.0.facts.container_cgroup(container, tracked.label.qos))?)
     }
 
+    async fn resize(
+        &self,
+        container: &ContainerRef,
+        resources: &Resources,
+        pod: &Resources,
+    ) -> Result<(), EngineError> {
+        let qos = self.tracked(container)?.label.qos;
+        let (shared, container) = (self.0.clone(), container.clone());
+        let (own, pod) = (resources.clone(), pod.clone());
+        blocking(move || Ok(shared.resize(&container, qos, &own, &pod)?)).await
+    }
+
     async fn remove(&self, container: &ContainerRef) -> Result<(), EngineError> {
         // One that is not there is removed.
         let Ok(tracked) = self.tracked(container) else { return Ok(()) };

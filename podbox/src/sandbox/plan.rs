@@ -417,7 +417,8 @@ fn settings(resources: &Resources) -> Vec<(&'static str, Setting)> {
     all
 }
 
-fn enforced(resources: &Resources, facts: &Facts) -> Vec<Setting> {
+/// What to write into a cgroup, as far as this host can enforce it.
+pub fn enforced(resources: &Resources, facts: &Facts) -> Vec<Setting> {
     let all = settings(resources).into_iter();
     all.filter(|(controller, _)| facts.controllers.contains(*controller)).map(|(_, s)| s).collect()
 }

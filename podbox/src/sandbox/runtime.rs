@@ -144,6 +144,14 @@ pub trait Runtime: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// Kills every process in its cgroup.
     fn kill(&self, container: &ContainerRef) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Changes what a running container may use, and with it its pod as a whole. What was changed when it fails stays so: it
+    /// may be asked for again.
+    fn resize(
+        &self,
+        container: &ContainerRef,
+        resources: &Resources,
+        pod: &Resources,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// Takes an ended container's cgroup and root away; its log stays.
     fn remove(&self, container: &ContainerRef) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// Runs a command in a running container.

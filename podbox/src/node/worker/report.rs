@@ -7,6 +7,7 @@ use crate::api::image::Image;
 use crate::api::images::{Images, PullFailure};
 use crate::clock;
 use crate::pod::observed::{Hook, HookState, ImageState, SandboxState, StartFailure, Termination};
+use crate::pod::resize::{Refusal, Share};
 use crate::sandbox::runtime::{Exited, Runtime, Started};
 use crate::{limits, metrics};
 use std::net::Ipv4Addr;
@@ -25,6 +26,7 @@ pub(super) enum Report {
     Called { run: ContainerRef, hook: Hook, result: Result<(), String> },
     Exit { container: String, result: Result<End, String> },
     Told { container: String, what: &'static str, result: Result<(), String> },
+    Resized { run: ContainerRef, wanted: Share, result: Result<(), Refusal> },
     Removed { problem: Option<String> },
 }
 
@@ -54,6 +56,12 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             Report::Told { result: Ok(()), .. } => {}
             Report::Told { container, what, result: Err(error) } => {
                 tracing::warn!(pod = %self.pod.pod, container, "{what} failed: {error}");
+            }
+            Report::Resized { run, wanted, result } => {
+                if let Err(Refusal { message, .. }) = &result {
+                    tracing::warn!(pod = %self.pod.pod, container = run.name, "resizing failed: {message}");
+                }
+                self.seen.container_mut(&run.name).resized(run.attempt, wanted, result, now);
             }
             Report::Removed { problem } => {
                 if let Some(problem) = &problem {

@@ -5,9 +5,10 @@ use crate::api::error::chain;
 use crate::api::images::Images;
 use crate::clock;
 use crate::node::record::PodRecord;
-use crate::node::{Node, hook, pull, words};
+use crate::node::{Node, hook, pull, resize, words};
 use crate::pod::observed::{Hook, SandboxState, Termination};
 use crate::pod::plan::PodStep;
+use crate::pod::resize::Resize;
 use crate::sandbox::runtime::Runtime;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,8 +22,9 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             PodStep::Start { container } => self.start(container, now),
             PodStep::PostStart { container } => self.call(container, Hook::PostStart),
             PodStep::PreStop { container } => self.call(container, Hook::PreStop),
-            PodStep::Replace { container } => {
-                let why = format!("Container {container} definition changed, will be restarted");
+            PodStep::Resize { container } => self.resize(container),
+            PodStep::Replace { container, why } => {
+                let why = format!("Container {container} {why}");
                 let end = Termination::new(now, self.pod.shape.grace);
                 self.seen.container_mut(&container).replace(end, &why);
             }
@@ -54,7 +56,10 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     }
 
     fn start(&mut self, container: String, now: Instant) {
-        self.seen.container_mut(&container).starting(now);
+        let share = self.pod.shape.container(&container).map(|shape| shape.share.clone());
+        let seen = self.seen.container_mut(&container);
+        seen.starting(now);
+        (seen.share, seen.resize) = (share, Resize::None);
         let run = self.run_of(&container);
         let image = self.images.get(&container).cloned();
         let address = self.address;
@@ -70,6 +75,18 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         self.spawn(move |node, pod| async move {
             let result = hook::call(&node, &pod, &run, which, address).await;
             Report::Called { run, hook: which, result }
+        });
+    }
+
+    fn resize(&mut self, container: String) {
+        let Some(wanted) = self.pod.shape.container(&container).map(|shape| shape.share.clone()) else {
+            return;
+        };
+        self.seen.container_mut(&container).resizing(wanted.clone());
+        let run = self.run_of(&container);
+        self.spawn(move |node, pod| async move {
+            let result = resize::container(&node, &pod, &run).await;
+            Report::Resized { run, wanted, result }
         });
     }
 

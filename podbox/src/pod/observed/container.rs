@@ -10,6 +10,7 @@
 //! has it in [`ContainerSeen::is_started`] and [`ContainerSeen::is_ready`].
 
 use super::{ImageState, Termination};
+use crate::pod::resize::{Refusal, Resize, Share};
 use crate::pod::restart::{Backoff, Pace};
 use crate::sandbox::runtime::{ExitStatus, Exited, Started};
 use serde::{Deserialize, Serialize};
@@ -147,6 +148,10 @@ pub struct ContainerSeen {
     pub asked: Option<String>,
     /// The image that the current run, or the last one, was started with.
     pub definition: Option<String>,
+    /// What the current run, or the last one, may use.
+    pub share: Option<Share>,
+    /// Another share that was asked for.
+    pub resize: Resize,
 }
 
 impl Run {
@@ -280,6 +285,22 @@ impl ContainerSeen {
         self.asked = None;
         self.pull_backoff = Backoff::default();
         self.backoff = Backoff::new(pace);
+    }
+
+    /// Another share is being given to the current run.
+    pub fn resizing(&mut self, wanted: Share) {
+        self.resize = Resize::Asked(wanted);
+    }
+
+    /// That came to its end; of a run that is over, it says nothing.
+    pub fn resized(&mut self, attempt: u32, wanted: Share, result: Result<(), Refusal>, now: Instant) {
+        if attempt != self.attempt || self.resize != Resize::Asked(wanted.clone()) {
+            return;
+        }
+        match result {
+            Ok(()) => (self.share, self.resize) = (Some(wanted), Resize::None),
+            Err(refusal) => self.resize = Resize::Failed { wanted, refusal, at: now },
+        }
     }
 
     /// Its stop signal is sent now.

@@ -102,6 +102,16 @@ impl Node {
                 seen.stopping(now);
                 format!("stop:{container}")
             }
+            PodStep::Replace { container, why } => {
+                let end = Termination::new(now, self.pod.grace);
+                self.seen.container_mut(&container).replace(end, why);
+                format!("replace:{container}")
+            }
+            PodStep::Resize { container } => {
+                let share = self.pod.container(&container).map(|shape| shape.share.clone());
+                self.seen.container_mut(&container).share = share;
+                format!("resize:{container}")
+            }
             PodStep::Kill { container } => {
                 let seen = self.seen.container_mut(&container);
                 assert!(!seen.run().is_some_and(|run| run.killed), "{container} is killed twice");

@@ -2,6 +2,7 @@
 //! [`ready`] is asked where both are known.
 
 use crate::pod::observed::{Observed, SandboxState};
+use crate::pod::resize::Resize;
 use crate::pod::shape::{ContainerShape, Shape};
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition};
 use serde_json::Value;
@@ -44,13 +45,38 @@ pub(super) fn all(containers: &Containers<'_>, seen: &Observed, phase: &str) -> 
         _ => Word::no("", String::new()),
     };
     let ready = containers.ready(phase);
-    vec![
+    let own = [
         condition("PodReadyToStartContainers", &sandbox),
         condition("Initialized", &containers.initialized(seen, phase)),
         condition("Ready", &ready),
         condition("ContainersReady", &ready),
         condition("PodScheduled", &Word::yes()),
-    ]
+    ];
+    let resizing = resizing(seen).into_iter().map(|(type_, word)| condition(type_, &word));
+    own.into_iter().chain(resizing).collect()
+}
+
+/// What is said of shares that were asked for and not given yet; nothing where there are none.
+pub const RESIZING: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
+
+fn resizing(seen: &Observed) -> Vec<(&'static str, Word)> {
+    let [pending, in_progress] = RESIZING;
+    let mut found = Vec::new();
+    for container in seen.containers.values().filter(|container| container.run().is_some()) {
+        let yes = |reason, message: &str| Word { holds: true, reason, message: message.to_owned() };
+        let (type_, word) = match &container.resize {
+            Resize::None => continue,
+            Resize::Asked(_) => (in_progress, yes("", "")),
+            Resize::Failed { refusal, .. } if refusal.infeasible => {
+                (pending, yes("Infeasible", &refusal.message))
+            }
+            Resize::Failed { refusal, .. } => (in_progress, yes("Error", &refusal.message)),
+        };
+        if !found.iter().any(|(known, _)| *known == type_) {
+            found.push((type_, word));
+        }
+    }
+    found
 }
 
 impl Containers<'_> {

@@ -43,6 +43,7 @@ pub(super) fn status(
     let is_init = pod.init.iter().any(|init| init.name == *name);
     // Nobody waits for one that only looks.
     let is_ephemeral = pod.ephemeral.iter().any(|one| one.name == *name);
+    let share = seen.share.as_ref().filter(|_| seen.is_active()).unwrap_or(&shape.share);
     let done = state.terminated.as_ref().is_some_and(|ended| ended.exit_code == 0);
     core::ContainerStatus {
         name: name.clone(),
@@ -58,6 +59,8 @@ pub(super) fn status(
         restart_count: i32::try_from(seen.restarts()).unwrap_or(i32::MAX),
         last_state: last.map(|ended| words.ended(ended)),
         state: Some(state),
+        resources: Some(share.requirements()),
+        allocated_resources: (!share.requests.is_empty()).then(|| share.requests.clone()),
         ..Default::default()
     }
 }

@@ -12,7 +12,7 @@ use crate::sandbox::message::{Answer, Body, Held};
 use crate::sandbox::plan::{self, Facts};
 use crate::sandbox::record::{self, Label};
 use crate::sandbox::runtime::Started;
-use crate::sandbox::spec::{ContainerSpec, SandboxSpec};
+use crate::sandbox::spec::{ContainerSpec, Resources, SandboxSpec};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -136,6 +136,26 @@ impl Shared {
         let Answer::Started { pid, at } = answer else { return Err(ClientError::Confused.into()) };
         let cgroup_id = cgroup::id(&self.facts.container_cgroup(container, spec.qos))?;
         Ok((Started { pid, cgroup_id, at }, ending, fds))
+    }
+
+    /// What grows, grows from the pod to the container; what shrinks, the other way round: so that at no time the pod has
+    /// less than its containers are promised.
+    pub(super) fn resize(
+        &self,
+        container: &ContainerRef,
+        qos: QosClass,
+        own: &Resources,
+        pod: &Resources,
+    ) -> Result<(), CgroupError> {
+        let outer = self.facts.pod_cgroup(&container.pod, qos);
+        let inner = self.facts.container_cgroup(container, qos);
+        if let Some(limit) = own.memory_max {
+            cgroup::check_usage(&inner, limit)?;
+        }
+        let (own, pod) = (plan::enforced(own, &self.facts), plan::enforced(pod, &self.facts));
+        cgroup::set(&outer, pod.iter().filter(|setting| cgroup::grows(&outer, setting)))?;
+        cgroup::set(&inner, &own)?;
+        cgroup::set(&outer, &pod)
     }
 
     pub(super) fn take_away(&self, container: &ContainerRef, qos: QosClass) -> Result<(), EngineError> {
