@@ -4,15 +4,19 @@
 //! it runs. Everything else that may change is read where it is used, from the newest version.
 
 use super::observed::Observed;
+use super::resize::Resize;
 use super::shape::Shape;
 
-/// Forgets what is known of images that the pod does not name any more.
+/// Forgets what is known of images and shares that the pod does not ask for any more.
 pub fn follow(pod: &Shape, seen: &mut Observed) {
     let pace = seen.pace;
     for shape in pod.containers() {
         let Some(container) = seen.containers.get_mut(&shape.name) else { continue };
         if container.asked.as_ref().is_some_and(|asked| *asked != shape.image) {
             container.forget_image(pace);
+        }
+        if matches!(&container.resize, Resize::Failed { wanted, .. } if *wanted != shape.share) {
+            container.resize = Resize::None;
         }
     }
 }
@@ -98,6 +102,29 @@ mod tests {
         assert_eq!(plan(&pod, &seen, now).steps, []);
         follow(&pod, &mut seen);
         assert_eq!(plan(&pod, &seen, now).steps, [PodStep::EnsureImage { container: "web".into() }]);
+    }
+
+    #[test]
+    fn a_refusal_is_forgotten_with_what_was_refused() {
+        let now = clock::instant();
+        let mut seen = running("web:1", now);
+        let mut pod = shape("web:1");
+        seen.container_mut("web").share = Some(pod.main[0].share.clone());
+        let mut wanted = pod.main[0].share.clone();
+        wanted
+            .limits
+            .insert("cpu".into(), k8s_openapi::apimachinery::pkg::api::resource::Quantity("9".into()));
+        let given = std::mem::replace(&mut pod.main[0].share, wanted.clone());
+        assert_eq!(plan(&pod, &seen, now).steps, [PodStep::Resize { container: "web".into() }]);
+        seen.container_mut("web").resizing(wanted.clone());
+        let refusal = crate::pod::resize::Refusal { infeasible: true, message: "too much".into() };
+        seen.container_mut("web").resized(0, wanted, Err(refusal), now);
+        follow(&pod, &mut seen);
+        assert_ne!(seen.container("web").resize, Resize::None);
+        assert_eq!(plan(&pod, &seen, now).steps, []);
+        pod.main[0].share = given;
+        follow(&pod, &mut seen);
+        assert_eq!(seen.container("web").resize, Resize::None);
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn of_resize(name: &str, before: &ContainerSeen, after: &ContainerSeen, all: &mu
         (Resize::Asked(share), _) => {
             all.push(normal("ResizeStarted", format!("Pod resize started: {}", of(share))));
         }
-        (Resize::None, Some(share)) => {
+        (Resize::None, Some(share)) if before.resize == Resize::Asked(share.clone()) => {
             all.push(normal("ResizeCompleted", format!("Pod resize completed: {}", of(share))));
         }
         (Resize::Failed { refusal: Refusal { infeasible, message }, .. }, _) => {
@@ -99,7 +99,7 @@ fn of_resize(name: &str, before: &ContainerSeen, after: &ContainerSeen, all: &mu
                 if *infeasible { ("ResizeInfeasible", "infeasible") } else { ("ResizeError", "error") };
             all.push(warning(reason, format!("Pod resize {what}: {message}")));
         }
-        (Resize::None, None) => {}
+        (Resize::None, _) => {}
     }
 }
 
