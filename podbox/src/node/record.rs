@@ -5,7 +5,7 @@ use crate::api::identity::PodRef;
 use crate::api::image::Image;
 use crate::api::images::PullPolicy;
 use crate::pod::desired;
-use crate::pod::observed::Observed;
+use crate::pod::observed::{Observed, SandboxState};
 use crate::pod::shape::Shape;
 use crate::pod::sources::Sources;
 use crate::pod::status::{self, Facts};
@@ -79,6 +79,12 @@ impl PodRecord {
     pub fn status(&self, seen: &Observed, host: IpAddr, ip: Option<Ipv4Addr>, now: Instant) -> PodStatus {
         let images =
             self.containers().map(|c| (c.name.clone(), c.image.clone().unwrap_or_default())).collect();
+        let made = matches!(seen.sandbox, SandboxState::Ready | SandboxState::Removing);
+        let ip = match host {
+            // In the host's network it has the host's address.
+            IpAddr::V4(host) if made && self.host_network() => Some(host),
+            _ => ip,
+        };
         let facts = Facts { pod: self.pod.clone(), host, ip, accepted: self.accepted, images };
         let mut status = status::status(&self.shape, seen, &facts, now);
         // What was derived from this version says so.
@@ -99,5 +105,24 @@ impl PodRecord {
     /// A container by its name.
     pub fn container(&self, name: &str) -> Option<&Container> {
         self.containers().find(|container| container.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn a_pod_in_the_hosts_network_has_the_hosts_address() {
+        let text = "{spec: {hostNetwork: true, containers: [{name: a, image: x}]}}";
+        let manifest = serde_yaml::from_str(text).unwrap();
+        let pod = PodRef { namespace: "default".into(), name: "p".into(), uid: "u".into() };
+        let record = PodRecord::new(pod, manifest, Arc::new(Sources::default()), clock::wall());
+        let mut seen = Observed::default();
+        let ip = |seen: &Observed| record.status(seen, [192, 0, 2, 1].into(), None, clock::instant()).pod_ip;
+        assert_eq!(ip(&seen), None);
+        seen.sandbox = SandboxState::Ready;
+        assert_eq!(ip(&seen).as_deref(), Some("192.0.2.1"));
     }
 }
