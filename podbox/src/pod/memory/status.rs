@@ -69,7 +69,7 @@ fn end(terminated: &ContainerStateTerminated, current: u32, boot: Duration) -> E
     let oom_killed = reason == "OOMKilled";
     End {
         attempt: run.unwrap_or(current),
-        started: terminated.started_at.as_ref().map(at),
+        started: terminated.started_at.as_ref().map(at).filter(|at| *at != SystemTime::UNIX_EPOCH),
         exited: Exited {
             status: match terminated.signal {
                 Some(signal) if signal != 0 => ExitStatus::Signal(signal),

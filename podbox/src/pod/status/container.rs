@@ -8,7 +8,7 @@ use crate::pod::plan::{PULL_FAILURE_TOLD, initialized, outcome};
 use crate::pod::shape::{ContainerShape, Shape};
 use crate::sandbox::runtime::ExitStatus;
 use k8s_openapi::api::core::v1 as core;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Bytes of termination messages in one pod's status, as the kubelet has it.
 const MESSAGE_BYTES: usize = 12 << 10;
@@ -170,7 +170,8 @@ impl Words<'_> {
             },
             reason: Some(reason.to_owned()),
             message: (!message.is_empty()).then(|| message.to_owned()),
-            started_at: ended.started.map(time),
+            // As upstream dates what never started.
+            started_at: Some(time(ended.started.unwrap_or(SystemTime::UNIX_EPOCH))),
             finished_at: Some(time(ended.exited.at)),
             container_id: Some(self.id_of(ended.attempt)),
         };
