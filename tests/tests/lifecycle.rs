@@ -5,10 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
-use podbox_tests::host::IMAGE;
+use podbox_tests::host::{Host, IMAGE};
+use podbox_tests::manifest;
 use podbox_tests::needs;
 use podbox_tests::node::Node;
-use podbox_tests::run::limit;
+use podbox_tests::run::{Run, limit};
 use podbox_tests::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
 
@@ -363,4 +364,43 @@ fn what_keeps_a_container_from_running_is_told_and_mended_without_a_new_pod() {
         &["Reason: CreateContainerConfigError", "Error: configmap \"settings\" not found"],
     );
     life.node.kubectl(&["delete", "pods", "--all", "--grace-period=1"]);
+}
+
+#[test]
+fn a_restart_of_podbox_calls_no_hook_again_whose_answer_it_had() {
+    let Some(mut life) = Life::start("a_restart_of_podbox_calls_no_hook_again_whose_answer_it_had") else {
+        return;
+    };
+    let pre_stop = sh("echo pre >> /h/log; until [ -e /h/go ]; do sleep 0.05; done");
+    let hooks = json!({"lifecycle": {"postStart": sh("echo post >> /h/log"), "preStop": pre_stop}});
+    let containers = json!([script("main", MAIN, hooks)]);
+    life.create("kept", json!({"terminationGracePeriodSeconds": 60, "containers": containers}));
+    life.node.kubectl(&["wait", "pod/kept", "--for=condition=Ready", "--timeout=60s"]);
+    life.node.restart(Signal::SIGKILL);
+    life.node.kubectl(&["delete", "pod", "kept", "--wait=false"]);
+    life.wait_log("kept", "pre");
+    life.node.restart(Signal::SIGKILL);
+    // Nobody knows what came of it, so it is called once more.
+    let calls = |life: &Life| life.log("kept").iter().filter(|line| *line == "pre").count();
+    wait_until("the preStop hook is called again", limit(), || calls(&life) == 2);
+    fs::write(life.dir("kept").join("go"), "").expect("the test's tmpfs has room");
+    life.node.kubectl(&["wait", "pod/kept", "--for=delete", "--timeout=60s"]);
+    let mut log = life.log("kept");
+    log[..2].sort();
+    assert_eq!(log, ["main", "post", "pre", "pre", "term"]);
+}
+
+#[test]
+fn the_longest_wait_between_restarts_is_the_nodes_to_say() {
+    let Some(host) = Host::new("the_longest_wait_between_restarts_is_the_nodes_to_say") else { return };
+    let count = "echo run >> /v/runs; [ $(grep -c run /v/runs) -eq 5 ]";
+    let counts = manifest::script("c", count, "volumeMounts: [{name: v, mountPath: /v}]");
+    let spec =
+        format!("restartPolicy: OnFailure, volumes: [{{name: v, emptyDir: {{}}}}], containers: [{counts}]");
+    let file = host.file("pod.yaml", manifest::pod("crashes", &spec));
+    let mut command = host.podbox();
+    command.args(["run", "--restart-backoff-max", "1"]).arg(file);
+    // By the usual waits this would take 70 s.
+    Run::start(command, &host.dir).end().expect(0);
+    host.assert_clean();
 }
