@@ -35,7 +35,7 @@ use tokio::task::JoinSet;
 const SOCKET: &str = "api.sock";
 
 /// Where pods find the API: the first address of the services' range.
-const SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
+const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 
 /// Why the API could not start.
 #[derive(Debug, thiserror::Error)]
@@ -100,9 +100,12 @@ impl Cluster {
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?;
         let reached = reached_at(bound);
-        let certificate = Certificate::new(&authority, names(node), addresses(bound.ip()), clock::wall())?;
+        let addresses = addresses(bound.ip(), config.gateway().into());
+        let certificate = Certificate::new(&authority, names(node), addresses, clock::wall())?;
         let certificate = Arc::new(certificate);
         let tls = Tls::new(listener, &authority, Arc::clone(&certificate))?;
+        let (for_pods, beside) = entrance::open(config.gateway(), bound).await;
+        let beside = beside.map(|listener| Tls::new(listener, &authority, Arc::clone(&certificate)));
         let tokens = Tokens::new(authority.token_key())?;
         let api = Arc::new(Api::new(store.clone(), Kinds::new(), reached.to_string(), tokens));
         api.furnish().await.map_err(ClusterError::First)?;
@@ -113,7 +116,7 @@ impl Cluster {
         authority.write_kubeconfig(&kubeconfig, &server, clock::wall())?;
         let mut tasks = JoinSet::new();
         let controller = Local::new(Arc::clone(&api), "podbox");
-        entrance::publish(&controller, SERVICE, reached).await.map_err(ClusterError::First)?;
+        entrance::publish(&controller, SERVICE.into(), for_pods).await.map_err(ClusterError::First)?;
         tasks.spawn(terminating::run(store.clone(), controller.clone()));
         tasks.spawn(quotas::run(store.clone(), controller.clone()));
         let namespaces = Namespaces::new(store.clone(), controller, authority.pem().to_owned());
@@ -121,6 +124,10 @@ impl Cluster {
         tasks.spawn(aggregation::run(store.clone(), Arc::clone(&api)));
         tasks.spawn(renew(authority, certificate, kubeconfig.clone(), server));
         tasks.spawn(http::serve(tls, Arc::clone(&api)));
+        if let Some(beside) = beside.transpose()? {
+            tasks.spawn(http::serve(beside, Arc::clone(&api)));
+        }
+        entrance::lead(SERVICE, for_pods);
         tasks.spawn(http::serve(local, Arc::clone(&api)));
         Ok(Cluster { api, kubeconfig, store, socket, tasks })
     }
@@ -184,8 +191,8 @@ fn names(node: &str) -> Vec<String> {
     ["localhost", node].into_iter().chain(service).map(str::to_owned).collect()
 }
 
-fn addresses(bound: IpAddr) -> Vec<IpAddr> {
-    let mut all = vec![IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST), SERVICE];
+fn addresses(bound: IpAddr, gateway: IpAddr) -> Vec<IpAddr> {
+    let mut all = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into(), SERVICE.into(), gateway];
     if !bound.is_unspecified() && !all.contains(&bound) {
         all.push(bound);
     }

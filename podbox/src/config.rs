@@ -1,7 +1,7 @@
 //! Where a node keeps what, and its addresses. Rank 0: plain data, one default for each field.
 
 use ipnet::Ipv4Net;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,12 +26,23 @@ pub struct Config {
     pub api_addr: SocketAddr,
     /// The longest wait before a container that keeps ending is started again.
     pub restart_backoff_max: Duration,
+    /// The cluster's name servers, which pods ask by their `dnsPolicy`; none where there are none.
+    pub cluster_dns: Vec<IpAddr>,
+    /// What all names in the cluster end with.
+    pub cluster_domain: String,
+    /// Kernel settings beyond the safe ones that pods may ask for; one that ends with `*` stands for all that begin so.
+    pub allowed_unsafe_sysctls: Vec<String>,
 }
 
 impl Config {
     /// The bridge's own address, and the pods' default route: the first of the pod range.
     pub fn gateway(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.pod_cidr.network()).saturating_add(1))
+    }
+
+    /// Where pods' own seccomp profiles are.
+    pub fn seccomp_dir(&self) -> PathBuf {
+        self.state_dir.join("seccomp")
     }
 }
 
@@ -47,6 +58,9 @@ impl Default for Config {
             metrics_addr: SocketAddr::from(([127, 0, 0, 1], 9810)),
             api_addr: SocketAddr::from(([127, 0, 0, 1], 6443)),
             restart_backoff_max: Duration::from_secs(300),
+            cluster_dns: Vec::new(),
+            cluster_domain: "cluster.local".to_owned(),
+            allowed_unsafe_sysctls: Vec::new(),
         }
     }
 }

@@ -259,7 +259,8 @@ async fn node(
     attribution: Arc<dyn Attribution>,
 ) -> Result<(Arc<RealNode>, RealAgent), DaemonError> {
     let links = earlier.iter().map(PodRef::link_name).collect();
-    let Dataplane { mtu, .. } = dataplane::ensure(&config, links).await?;
+    let forwards = engine::forwarded(&config.run_dir)?;
+    let Dataplane { mtu, .. } = dataplane::ensure(&config, links, forwards).await?;
     let made = async {
         let mut leases = Leases::open(&config.run_dir, config.pod_cidr)?;
         let facts = facts::of_host(&config);

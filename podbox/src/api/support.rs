@@ -53,43 +53,33 @@ impl Found {
     }
 
     fn pod(&mut self, spec: &PodSpec) {
-        let on = |flag: Option<bool>| flag == Some(true);
-        self.add(on(spec.host_ipc), "spec.hostIPC", "each pod has an IPC namespace of its own");
-        self.add(on(spec.host_pid), "spec.hostPID", "each container has a PID namespace of its own");
         self.add(spec.host_users == Some(false), "spec.hostUsers", "there are no user namespaces yet");
-        self.add(
-            on(spec.share_process_namespace),
-            "spec.shareProcessNamespace",
-            "each container has a PID namespace of its own",
-        );
-        self.add(spec.dns_config.is_some(), "spec.dnsConfig", "pods get the host's name servers");
-        self.add(
-            spec.dns_policy.as_deref() == Some("None"),
-            "spec.dnsPolicy",
-            "pods get the host's name servers",
-        );
         self.add(spec.os.as_ref().is_some_and(|os| os.name != "linux"), "spec.os.name", "this is Linux");
-        self.add(spec.resources.is_some(), "spec.resources", "limits are set on containers");
         self.add(spec.resource_claims.is_some(), "spec.resourceClaims", "no devices are allocated");
-        self.add(spec.runtime_class_name.is_some(), "spec.runtimeClassName", "there is one runtime");
+        let classes = self.tokens == Tokens::ForApi;
+        self.add(
+            spec.runtime_class_name.is_some() && !classes,
+            "spec.runtimeClassName",
+            "there is no API that would know the class",
+        );
         self.add(spec.scheduling_gates.is_some(), "spec.schedulingGates", "nothing would open them");
         self.add(
             spec.readiness_gates.is_some() && self.tokens == Tokens::None,
             "spec.readinessGates",
             "there is no API in which somebody would set their conditions",
         );
-        self.add(on(spec.set_hostname_as_fqdn), "spec.setHostnameAsFQDN", "pods have no domain");
-        self.add(spec.subdomain.is_some(), "spec.subdomain", "pods have no domain");
-        self.add(spec.hostname_override.is_some(), "spec.hostnameOverride", "use spec.hostname");
         if let Some(security) = &spec.security_context {
             let given = serde_json::to_value(security).unwrap_or_default();
-            const HONOURED: &[&str] =
-                &["runAsUser", "runAsGroup", "runAsNonRoot", "supplementalGroups", "seccompProfile"];
-            self.others(&given, HONOURED, "spec.securityContext", "it would not be applied");
-            self.seccomp(
-                security.seccomp_profile.as_ref().map(|profile| &profile.type_),
-                "spec.securityContext",
-            );
+            const HONOURED: &[&str] = &[
+                "runAsUser",
+                "runAsGroup",
+                "runAsNonRoot",
+                "supplementalGroups",
+                "supplementalGroupsPolicy",
+                "seccompProfile",
+                "sysctls",
+            ];
+            self.security(given, HONOURED, "spec.securityContext");
         }
         for (index, volume) in spec.volumes.iter().flatten().enumerate() {
             self.volume(volume, &format!("spec.volumes[{index}]"));
@@ -117,24 +107,25 @@ impl Found {
         let all = rules.any(|rule| rule.action != "Restart");
         add(all, "restartPolicyRules", "only the action Restart, which is about the container itself");
         add(container.volume_devices.is_some(), "volumeDevices", "there are no block volumes");
-        let host_port = container.ports.iter().flatten().position(|port| {
-            port.host_port.is_some_and(|host_port| host_port != 0 && host_port != port.container_port)
-        });
-        if let Some(index) = host_port {
-            add(true, &format!("ports[{index}].hostPort"), "ports of the host are not forwarded");
-        }
         add(
             container.resources.as_ref().is_some_and(|resources| resources.claims.is_some()),
             "resources.claims",
             "no devices are allocated",
         );
-        for list in [
-            container.resources.as_ref().and_then(|resources| resources.limits.as_ref()),
-            container.resources.as_ref().and_then(|resources| resources.requests.as_ref()),
+        for (field, list) in [
+            ("limits", container.resources.as_ref().and_then(|resources| resources.limits.as_ref())),
+            ("requests", container.resources.as_ref().and_then(|resources| resources.requests.as_ref())),
         ] {
-            let other =
-                list.and_then(|list| list.keys().find(|name| !["cpu", "memory"].contains(&name.as_str())));
-            add(other.is_some(), "resources", "of resources, only cpu and memory are limited");
+            for name in list.into_iter().flatten().map(|(name, _)| name) {
+                if let Some(why) = unknown_resource(name) {
+                    self.add(true, format!("{path}.resources.{field}[{name}]"), why);
+                }
+            }
+        }
+        for (index, variable) in container.env.iter().flatten().enumerate() {
+            let source = variable.value_from.as_ref().and_then(|source| source.file_key_ref.as_ref());
+            let path = format!("{path}.env[{index}].valueFrom.fileKeyRef");
+            self.add(source.is_some(), path, "files of containers are not read for variables");
         }
         if let Some(security) = &container.security_context {
             let given = serde_json::to_value(security).unwrap_or_default();
@@ -149,8 +140,7 @@ impl Found {
                 "seccompProfile",
             ];
             let path = format!("{path}.securityContext");
-            self.others(&given, HONOURED, &path, "it would not be applied");
-            self.seccomp(security.seccomp_profile.as_ref().map(|profile| &profile.type_), &path);
+            self.security(given, HONOURED, &path);
         }
         for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
             let path = format!("{path}.volumeMounts[{index}]");
@@ -202,12 +192,15 @@ impl Found {
         }
     }
 
-    fn seccomp(&mut self, kind: Option<&String>, path: &str) {
-        self.add(
-            kind.is_some_and(|kind| kind == "Localhost"),
-            format!("{path}.seccompProfile"),
-            "only RuntimeDefault and Unconfined",
-        );
+    /// A security context, of which some fields are honoured whatever they say, and others as long as they ask for nothing.
+    fn security(&mut self, mut given: Value, honoured: &[&str], path: &str) {
+        for (pointer, idle) in [("/appArmorProfile/type", "Unconfined"), ("/procMount", "Default")] {
+            if given.pointer(pointer).is_some_and(|value| value == idle) {
+                let field = pointer.split('/').nth(1).unwrap_or_default();
+                given.as_object_mut().into_iter().for_each(|fields| drop(fields.remove(field)));
+            }
+        }
+        self.others(&given, honoured, path, "it would not be applied");
     }
 
     /// Fields that are set and not among those honoured.
@@ -215,6 +208,16 @@ impl Found {
         for field in given.as_object().into_iter().flat_map(|fields| fields.keys()) {
             self.add(!honoured.contains(&field.as_str()), format!("{path}.{field}"), why);
         }
+    }
+}
+
+/// Why a resource cannot be had.
+fn unknown_resource(name: &str) -> Option<&'static str> {
+    match name {
+        "cpu" | "memory" => None,
+        "ephemeral-storage" => Some("what containers write is not measured"),
+        _ if name.starts_with("hugepages-") => Some("this node reserves no huge pages"),
+        _ => Some("this node has no such resource"),
     }
 }
 
@@ -265,18 +268,16 @@ mod tests {
     #[test]
     fn what_is_not_honoured_is_named() {
         check(
-            "{hostIPC: true, shareProcessNamespace: true, securityContext: {fsGroup: 5, sysctls: []}, \
+            "{hostUsers: false, securityContext: {fsGroup: 5, windowsOptions: {}}, \
              volumes: [{name: v, persistentVolumeClaim: {claimName: p}}], \
-             containers: [{name: c, image: i, livenessProbe: {exec: {command: [a]}}, ports: [{containerPort: 1, hostPort: 2}], \
+             containers: [{name: c, image: i, livenessProbe: {exec: {command: [a]}}, \
              securityContext: {procMount: Unmasked}}]}",
             &[
-                "spec.hostIPC",
-                "spec.shareProcessNamespace",
+                "spec.hostUsers",
                 "spec.securityContext.fsGroup",
-                "spec.securityContext.sysctls",
+                "spec.securityContext.windowsOptions",
                 "spec.volumes[0].persistentVolumeClaim",
                 "spec.containers[0].livenessProbe",
-                "spec.containers[0].ports[0].hostPort",
                 "spec.containers[0].securityContext.procMount",
             ],
         );

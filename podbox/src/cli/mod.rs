@@ -17,7 +17,7 @@ use crate::config::Config;
 use clap::{Args, Parser, Subcommand};
 use ipnet::Ipv4Net;
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -64,6 +64,29 @@ struct NodeArgs {
     #[arg(long, global = true, env = "PODBOX_RESTART_BACKOFF_MAX", value_name = "SECONDS", hide_env = true)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=300))]
     restart_backoff_max: Option<u64>,
+    /// The cluster's name servers, for pods with dnsPolicy ClusterFirst [default: none]
+    #[arg(
+        long,
+        global = true,
+        env = "PODBOX_CLUSTER_DNS",
+        value_name = "ADDRESS",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    cluster_dns: Vec<IpAddr>,
+    /// What all names in the cluster end with [default: cluster.local]
+    #[arg(long, global = true, env = "PODBOX_CLUSTER_DOMAIN", value_name = "DOMAIN", hide_env = true)]
+    cluster_domain: Option<String>,
+    /// Kernel settings that pods may ask for beside the safe ones, as net.core.somaxconn or net.ipv4.* [default: none]
+    #[arg(
+        long,
+        global = true,
+        env = "PODBOX_ALLOWED_UNSAFE_SYSCTLS",
+        value_name = "NAME",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    allowed_unsafe_sysctls: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,6 +109,14 @@ enum Command {
     Kubeconfig(kubeconfig::KubeconfigArgs),
     /// Serve the Kubernetes API and run the pods bound to this node
     Node,
+    /// Be the first process of a PID namespace that containers share; the keeper starts it
+    #[command(hide = true)]
+    Pause {
+        /// Where its root is mounted
+        target: PathBuf,
+        /// Its root
+        empty: PathBuf,
+    },
     /// Run the pods of manifests on this node, in the foreground
     Run(run::RunArgs),
     /// End every pod on this host, while no podbox runs, and take all but images, logs and the API's objects away
@@ -107,6 +138,9 @@ impl NodeArgs {
             restart_backoff_max: self
                 .restart_backoff_max
                 .map_or(default.restart_backoff_max, Duration::from_secs),
+            cluster_dns: self.cluster_dns,
+            cluster_domain: self.cluster_domain.unwrap_or(default.cluster_domain),
+            allowed_unsafe_sysctls: self.allowed_unsafe_sysctls,
         }
     }
 }
@@ -131,6 +165,9 @@ pub fn main() -> ExitCode {
             Err(error) => fail(&error.into()),
         };
     }
+    if let Command::Pause { target, empty } = &cli.command {
+        crate::sandbox::pause::main(target.as_os_str(), empty.as_os_str());
+    }
     log_to_stderr();
     let config = cli.node.config();
     let done: anyhow::Result<ExitCode> = match cli.command {
@@ -141,7 +178,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args, config),
         Command::Stop(args) => stop::run(&args, config),
         Command::Events(args) => events::run(args, &config),
-        Command::Keeper { .. } => unreachable!("handled before"),
+        Command::Keeper { .. } | Command::Pause { .. } => unreachable!("handled before"),
     };
     match done {
         Ok(code) => code,

@@ -1,19 +1,54 @@
 //! The Service `kubernetes` in the namespace `default`, by which pods reach the API, and its endpoints.
 //!
-//! An API that listens on this host's loopback alone cannot be reached from a pod: its Service has no endpoints then, and
-//! those of an earlier start are taken away.
+//! An API that listens on this host's loopback alone cannot be reached from a pod; so it listens on the bridge's address too,
+//! where only this node and its pods reach it. Where that cannot be (there is no bridge), the Service has no endpoints,
+//! and those of an earlier start are taken away.
 
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
 use crate::api::status::ApiError;
+use crate::net::nat;
+use crate::sandbox::spec::Forward;
 use crate::server::api::local::Local;
 use serde_json::{Value, json};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use tokio::net::TcpListener;
 
 const NAME: &str = "kubernetes";
 const NAMESPACE: &str = "default";
 /// What pods ask for.
 const PORT: u16 = 443;
+
+/// Where pods reach an API that is bound here, and the listener that it takes, if any.
+pub async fn open(gateway: Ipv4Addr, bound: SocketAddr) -> (SocketAddr, Option<TcpListener>) {
+    let at_bridge = SocketAddr::from((gateway, bound.port()));
+    if bound.ip().is_unspecified() {
+        return (at_bridge, None);
+    }
+    if !bound.ip().is_loopback() {
+        return (bound, None);
+    }
+    match TcpListener::bind(at_bridge).await {
+        Ok(listener) => (at_bridge, Some(listener)),
+        Err(error) => {
+            tracing::warn!("pods cannot reach the API: listening on {at_bridge} failed: {error}");
+            (bound, None)
+        }
+    }
+}
+
+/// Lets the Service's address lead there, for pods and for this host.
+pub fn lead(service: Ipv4Addr, reached: SocketAddr) {
+    let IpAddr::V4(target) = reached.ip() else { return };
+    if target.is_loopback() {
+        return;
+    }
+    let protocol = "TCP".to_owned();
+    let forward = Forward { address: service, protocol, port: PORT, target_port: reached.port() };
+    if let Err(error) = nat::add(target, &[forward]) {
+        tracing::warn!("pods cannot reach the API by its Service: {error}");
+    }
+}
 
 /// Puts the Service at `address` into the store, leading to where the API is `reached`.
 pub async fn publish(objects: &Local, address: IpAddr, reached: SocketAddr) -> Result<(), ApiError> {

@@ -10,11 +10,13 @@ use super::masquerade::{self, NftError};
 use super::observe::observe;
 use crate::config::Config;
 use crate::sandbox::link::hardware_address;
+use crate::sandbox::spec::Forward;
 use ipnet::Ipv4Net;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 /// Forwarding of IPv4 packets between links: of the calling thread's network namespace.
@@ -84,9 +86,13 @@ pub struct Dataplane {
 
 /// Makes the pod network, or what is missing of it, and removes links of pods that are not among `pods` (by
 /// [`link name`](crate::api::identity::PodRef::link_name)). Must run on a thread in the host's network namespace.
-/// When it fails, a bridge that it made is gone again.
-pub async fn ensure(config: &Config, pods: BTreeSet<String>) -> Result<Dataplane, DataplaneError> {
-    let network = Network::open(config, pods)?;
+/// `forwards` are the node's ports that lead to them. When it fails, a bridge that it made is gone again.
+pub async fn ensure(
+    config: &Config,
+    pods: BTreeSet<String>,
+    forwards: Vec<(Ipv4Addr, Forward)>,
+) -> Result<Dataplane, DataplaneError> {
+    let network = Network { forwards, ..Network::open(config, pods)? };
     let before = network.observe().await?;
     let steps = diff::diff(&network.wanted, &before)?;
     let made = network.make(&steps).await;
@@ -121,6 +127,8 @@ pub async fn teardown(config: &Config) -> Result<(), Vec<DataplaneError>> {
 struct Network {
     handle: Handle,
     wanted: Wanted,
+    /// The node's ports that lead to pods.
+    forwards: Vec<(Ipv4Addr, Forward)>,
     /// Says that forwarding was off before podbox.
     forwarding_was_off: PathBuf,
 }
@@ -138,7 +146,8 @@ impl Network {
                 .expect("a range's own length is valid"),
             pods,
         };
-        Ok(Network { handle, wanted, forwarding_was_off: config.run_dir.join("forwarding-was-off") })
+        let forwarding_was_off = config.run_dir.join("forwarding-was-off");
+        Ok(Network { handle, wanted, forwards: Vec::new(), forwarding_was_off })
     }
 
     async fn observe(&self) -> Result<Present, DataplaneError> {
@@ -152,6 +161,9 @@ impl Network {
             self.apply(step).await?;
         }
         let bridge = self.bridge().await?;
+        // For what reaches a pod by a port of the node's loopback address.
+        let file = format!("/proc/sys/net/ipv4/conf/{}/route_localnet", self.wanted.bridge);
+        fs::write(&file, "1").map_err(|source| file_error("writing", Path::new(&file), source))?;
         let file = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", self.wanted.bridge);
         match fs::write(&file, "1") {
             // A kernel without IPv6.
@@ -190,7 +202,7 @@ impl Network {
             NetStep::Forward => self.forward(),
             NetStep::Masquerade => {
                 // Milliseconds, at start: not worth a thread.
-                Ok(masquerade::apply(&masquerade::table(gateway.trunc()))?)
+                Ok(masquerade::apply(&masquerade::table(bridge, *gateway, &self.forwards))?)
             }
             NetStep::RemoveLink { index, name } => self.remove_link(*index, name).await,
         }

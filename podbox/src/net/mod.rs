@@ -5,4 +5,5 @@ pub mod diff;
 pub mod ipam;
 pub mod lease;
 pub mod masquerade;
+pub mod nat;
 mod observe;

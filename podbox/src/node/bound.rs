@@ -22,6 +22,7 @@ use crate::api::images::Images;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
 use crate::api::support::{self, Tokens};
+use crate::pod::admit::{self, Rejection};
 use crate::pod::notice::Notice;
 use crate::sandbox::runtime::Runtime;
 use crate::store::{Change, Entry, Happened, Store, Watch};
@@ -52,6 +53,8 @@ pub struct Bound<R, I, O> {
     /// What pods of an earlier daemon go on from, until they do.
     memories: Memories,
     notices: Option<Notices>,
+    /// What this node allows of unsafe kernel settings.
+    allowed_sysctls: Vec<String>,
 }
 
 enum Event {
@@ -74,7 +77,8 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
     ) -> Self {
         let (views, told, refused) = (node.views.watch(), BTreeMap::new(), BTreeSet::new());
         let (ended, notices) = (BTreeSet::new(), node.notices.get().cloned());
-        Bound { store, objects, name, agent, views, told, refused, ended, memories, notices }
+        let allowed_sysctls = node.config.allowed_unsafe_sysctls.clone();
+        Bound { store, objects, name, agent, views, told, refused, ended, memories, notices, allowed_sysctls }
     }
 
     /// Runs until it is dropped.
@@ -194,19 +198,16 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         }
         let parsed: Result<Pod, _> = serde_json::from_value(pod);
         let memory = self.memories.remove(uid);
-        let refused = match &parsed {
+        let judged = match &parsed {
             // It was accepted once.
-            Ok(_) if memory.is_some() => String::new(),
-            Ok(pod) => support::unsupported(pod, Tokens::ForApi)
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; "),
-            Err(error) => error.to_string(),
+            Ok(_) if memory.is_some() => Ok(()),
+            Ok(pod) => self.judge(pod, uid),
+            Err(error) => Err(unsupported(error.to_string())),
         };
-        let pod = match parsed {
-            Ok(pod) if refused.is_empty() => pod,
-            _ => return self.refuse(at, uid, refused).await,
+        let pod = match (parsed, judged) {
+            (Ok(pod), Ok(())) => pod,
+            (_, Err(rejection)) => return self.refuse(at, uid, rejection).await,
+            (Err(_), Ok(())) => return,
         };
         let mut sources = sources::of(&self.store, &at.namespace, &pod);
         if let Some(account) = sources::token_of(&pod) {
@@ -224,11 +225,40 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         self.agent.resume(PodRecord::new(pod_ref, pod, sources, accepted), memory);
     }
 
+    /// Whether this node takes a pod: what podbox does not honour, and what this node cannot give it.
+    fn judge(&self, pod: &Pod, uid: &str) -> Result<(), Rejection> {
+        let unknown = support::unsupported(pod, Tokens::ForApi);
+        if !unknown.is_empty() {
+            let fields: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+            return Err(unsupported(fields.join("; ")));
+        }
+        let others = if admit::host_ports(pod).is_empty() { Vec::new() } else { self.beside(uid) };
+        admit::admit(pod, &others, &self.allowed_sysctls)
+    }
+
+    /// The other pods that run here.
+    fn beside(&self, uid: &str) -> Vec<Pod> {
+        let Ok(page) = self.store.list(PODS, None, None, 0, None) else { return Vec::new() };
+        let here = page
+            .entries
+            .iter()
+            .filter_map(|entry| parsed(entry))
+            .filter(|pod| object::uid(pod) != uid && self.agent.has(object::uid(pod)) && !over(pod));
+        here.filter_map(|pod| serde_json::from_value(pod).ok()).collect()
+    }
+
     /// A pod that this node cannot run as it is asked to fails, and says why.
-    async fn refuse(&mut self, at: &ObjectRef, uid: &str, why: String) {
-        tracing::warn!("pod {}/{} is refused: {why}", at.namespace, at.name);
+    async fn refuse(&mut self, at: &ObjectRef, uid: &str, Rejection { reason, message }: Rejection) {
+        tracing::warn!("pod {}/{} is refused: {message}", at.namespace, at.name);
         self.refused.insert(uid.to_owned());
-        let status = json!({"phase": "Failed", "reason": "UnsupportedPodSpec", "message": why});
+        if let Some(notices) = &self.notices {
+            let (namespace, name, uid) = (at.namespace.clone(), at.name.clone(), uid.to_owned());
+            let reason = reason.into();
+            let notice = Notice { container: None, warning: true, reason, message: message.clone() };
+            notices.tell(&PodRef { namespace, name, uid }, notice);
+        }
+        let message = format!("Pod was rejected: {message}");
+        let status = json!({"phase": "Failed", "reason": reason, "message": message});
         let now = clock::wall();
         let set = |pod: &mut Value| {
             if object::uid(pod) == uid {
@@ -320,6 +350,10 @@ pub fn wanted(store: &Store, node: &str) -> Vec<Wanted> {
         Wanted { pod: reference, status }
     };
     here.map(wanted).collect()
+}
+
+fn unsupported(message: String) -> Rejection {
+    Rejection { reason: "UnsupportedPodSpec", message }
 }
 
 fn over(pod: &Value) -> bool {

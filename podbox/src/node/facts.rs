@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::pod::compose::NodeFacts;
-use crate::pod::resolver;
+use crate::pod::resolver::{ClusterDns, Resolver};
 use nix::sys::sysinfo::sysinfo;
 use nix::unistd::gethostname;
 use std::fs;
@@ -13,15 +13,19 @@ use std::thread;
 
 /// The facts now. What the host does not say is left empty: a pod that needs it says so when it starts.
 pub fn of_host(config: &Config) -> NodeFacts {
-    let resolv_conf = host_resolv_conf().unwrap_or_else(|error| {
+    let resolver = host_resolver().unwrap_or_else(|error| {
         tracing::warn!(%error, "pods get no name servers: reading the host's failed");
-        String::new()
+        Resolver::default()
     });
     NodeFacts {
         node_name: gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         host_ip: host_ip().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         pod_cidr: config.pod_cidr,
-        resolv_conf: resolver::pod_resolv_conf(&resolv_conf),
+        resolver,
+        cluster_dns: ClusterDns {
+            servers: config.cluster_dns.clone(),
+            domain: config.cluster_domain.clone(),
+        },
         hosts: fs::read_to_string("/etc/hosts").unwrap_or_default(),
         log_dir: config.log_dir.clone(),
         cpu_milli: thread::available_parallelism().map_or(1000, |cpus| cpus.get() as u64 * 1000),
@@ -31,16 +35,18 @@ pub fn of_host(config: &Config) -> NodeFacts {
 
 /// The host's resolver configuration, as it serves pods: systemd-resolved's servers when it has only loopback
 /// ones.
-fn host_resolv_conf() -> io::Result<String> {
+fn host_resolver() -> io::Result<Resolver> {
     let host = match fs::read_to_string("/etc/resolv.conf") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         other => other?,
     };
-    if resolver::serves_pods(&host) {
-        return Ok(host);
+    let own = Resolver::of_host(&host);
+    if !own.servers.is_empty() {
+        return Ok(own);
     }
     // Absent: no systemd-resolved. The host's own is then all there is.
-    Ok(fs::read_to_string("/run/systemd/resolve/resolv.conf").unwrap_or(host))
+    let resolved = fs::read_to_string("/run/systemd/resolve/resolv.conf");
+    Ok(resolved.map_or(own, |text| Resolver::of_host(&text)))
 }
 
 /// The address this host sends from by its default route. Connecting a datagram socket sends nothing.

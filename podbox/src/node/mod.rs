@@ -33,8 +33,10 @@ use crate::config::Config;
 use crate::net::lease::Leases;
 use crate::pod::compose::{self, NodeFacts};
 use crate::pod::observed::StartFailure;
+use crate::sandbox::caps::CapSet;
 use crate::sandbox::runtime::{Runtime, Started, Unenforced};
-use crate::sandbox::spec::Resources;
+use crate::sandbox::seccomp;
+use crate::sandbox::spec::{ContainerSpec, Resources, Seccomp};
 use checkpoint::Checkpoints;
 use record::PodRecord;
 use recorder::Notices;
@@ -107,7 +109,8 @@ impl<R: Runtime, I> Node<R, I> {
             reason: "CreateContainerError".into(),
             message: format!("the image of container {} is not on this node", run.name),
         })?;
-        let spec = compose::container(&pod.manifest, &pod.sources, &self.facts, address, run, image)?;
+        let mut spec = compose::container(&pod.manifest, &pod.sources, &self.facts, address, run, image)?;
+        self.read_profile(&mut spec).await?;
         if run.attempt == 0 {
             self.tell_unenforced(run, &spec.resources);
         }
@@ -115,6 +118,23 @@ impl<R: Runtime, I> Node<R, I> {
             .start(&spec)
             .await
             .map_err(|error| StartFailure { reason: "StartError".into(), message: chain(&error) })
+    }
+
+    /// Reads the seccomp profile that a container names.
+    async fn read_profile(&self, spec: &mut ContainerSpec) -> Result<(), StartFailure> {
+        let security = &mut spec.security;
+        let Seccomp::Localhost(name) = &security.seccomp else { return Ok(()) };
+        let failed = |error: &dyn std::error::Error| StartFailure {
+            reason: "CreateContainerError".into(),
+            message: format!("failed to generate seccomp spec opts: {}", chain(error)),
+        };
+        let caps = CapSet::resolve(&security.capabilities_add, &security.capabilities_drop);
+        let caps = caps.map_err(|error| failed(&error))?;
+        let (directory, name) = (self.config.seccomp_dir(), name.clone());
+        let loaded = tokio::task::spawn_blocking(move || seccomp::load(&directory, &name, caps)).await;
+        let program = loaded.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+        security.seccomp = Seccomp::Compiled(program);
+        Ok(())
     }
 
     /// A limit that the manifest asks for is never dropped in silence. What podbox sets by itself (weights, the

@@ -1,17 +1,36 @@
 //! The ConfigMaps and Secrets that a pod may refer to, out of the store.
 
 use crate::api::admission;
-use crate::pod::sources::Sources;
-use crate::store::Store;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use crate::pod::sources::{API_SERVICE, DEFAULT_NAMESPACE, Sources};
+use crate::store::{Key, Store};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use serde::de::DeserializeOwned;
 
 /// Those of a pod's namespace.
-pub fn of(store: &Store, namespace: &str, _pod: &Pod) -> Sources {
+pub fn of(store: &Store, namespace: &str, pod: &Pod) -> Sources {
     let mut sources = Sources::default();
     all::<ConfigMap>(store, "/configmaps", namespace).iter().for_each(|map| sources.add_config_map(map));
     all::<Secret>(store, "/secrets", namespace).iter().for_each(|secret| sources.add_secret(secret));
+    surroundings(store, namespace, pod, &mut sources);
     sources
+}
+
+/// Adds what pods are told of Services, and what their runtime classes mean.
+fn surroundings(store: &Store, namespace: &str, pod: &Pod, sources: &mut Sources) {
+    let api = one::<Service>(store, "/services", &Key::new(DEFAULT_NAMESPACE, API_SERVICE));
+    let own = all::<Service>(store, "/services", namespace);
+    api.into_iter().chain(own).for_each(|service| sources.add_service(service));
+    let class = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_deref());
+    if let Some(name) = class
+        && let Some(class) = one::<RuntimeClass>(store, "node.k8s.io/runtimeclasses", &Key::new("", name))
+    {
+        sources.add_runtime_class(name.to_owned(), class.handler);
+    }
+}
+
+fn one<T: DeserializeOwned>(store: &Store, collection: &str, key: &Key) -> Option<T> {
+    serde_json::from_slice(&store.get(collection, key)?.bytes).ok()
 }
 
 /// The service account whose token one of a pod's volumes has.

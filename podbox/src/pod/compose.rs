@@ -1,14 +1,15 @@
 //! A pod, its image and what it refers to, made into what the sandbox engine builds. Pure: after this, no
 //! Kubernetes word is left to resolve.
 
+use super::naming::{self, Names};
 use super::observed::StartFailure;
-use super::resolver::{HostAlias, host_network_hosts, pod_hosts};
+use super::resolver::{ClusterDns, Resolver};
 use super::sources::{DEFAULT_NAMESPACE, Scope, Sources};
-use super::{environ, mounts, resources, volumes};
+use super::{admit, environ, mounts, resources, security, volumes};
 use crate::api::ephemeral;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::{Image, ImageConfig};
-use crate::sandbox::spec::{ContainerSpec, Network, PidNamespace, SandboxSpec, Seccomp, Security, User};
+use crate::sandbox::spec::{ContainerSpec, Network, PidNamespace, SandboxSpec, Sysctl};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use std::borrow::Cow;
@@ -24,8 +25,10 @@ pub struct NodeFacts {
     pub host_ip: IpAddr,
     /// The range of pod addresses, with the bridge's own as its address.
     pub pod_cidr: Ipv4Net,
-    /// `/etc/resolv.conf` for pods.
-    pub resolv_conf: String,
+    /// What the host's `/etc/resolv.conf` has for pods.
+    pub resolver: Resolver,
+    /// The cluster's DNS.
+    pub cluster_dns: ClusterDns,
     /// The host's `/etc/hosts`, for pods in its network.
     pub hosts: String,
     /// Where container logs go.
@@ -35,6 +38,9 @@ pub struct NodeFacts {
     /// The node's memory in bytes.
     pub memory_bytes: u64,
 }
+
+/// The handler that runtime classes know podbox by.
+const RUNTIME: &str = "podbox";
 
 /// What references are resolved against.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +74,18 @@ impl<'a> Context<'a> {
         self.pod.spec.as_ref().ok_or_else(|| failure("CreateContainerError", "the pod has no spec"))
     }
 
+    /// Whose processes the pod's containers see.
+    fn pids(&self) -> PidNamespace {
+        self.pod.spec.as_ref().map(pids).unwrap_or_default()
+    }
+
+    fn names(&self) -> Result<Names, StartFailure> {
+        let name = self.pod.metadata.name.as_deref().unwrap_or_default();
+        let (node, domain) = (&self.facts.node_name, &self.facts.cluster_dns.domain);
+        Names::of(self.spec()?, name, self.scope.namespace, node, domain)
+            .map_err(|why| failure("CreateContainerError", why))
+    }
+
     /// The pod's containers, init containers first.
     pub fn containers(&self) -> impl Iterator<Item = &'a Container> {
         let spec = self.pod.spec.iter();
@@ -77,12 +95,12 @@ impl<'a> Context<'a> {
     /// A container by its name, and whose processes it sees.
     fn container(&self, name: &str) -> Option<(Cow<'a, Container>, PidNamespace)> {
         if let Some(lasting) = self.containers().find(|container| container.name == name) {
-            return Some((Cow::Borrowed(lasting), PidNamespace::Own));
+            return Some((Cow::Borrowed(lasting), self.pids()));
         }
         let one = ephemeral::of(self.pod).find(|container| container.name == name)?;
         let pid = match ephemeral::target(one) {
             Some(target) => PidNamespace::OfContainer(target.to_owned()),
-            None => PidNamespace::Own,
+            None => self.pids(),
         };
         Some((Cow::Owned(ephemeral::as_container(one)), pid))
     }
@@ -106,16 +124,12 @@ pub fn sandbox(
 ) -> Result<SandboxSpec, StartFailure> {
     let context = Context::new(pod, sources, facts, address)?;
     let spec = context.spec()?;
+    runtime_class(spec, &context)?;
     let name = pod.metadata.name.clone().unwrap_or_default();
-    let hostname = hostname(spec, &name);
+    let names = context.names()?;
     let volumes = spec.volumes.as_deref().unwrap_or_default();
-    let mut aliases = Vec::new();
-    for alias in spec.host_aliases.iter().flatten() {
-        let ip = alias.ip.parse().map_err(|_| {
-            failure("CreateContainerError", format!("hostAliases: {:?} is not an address", alias.ip))
-        })?;
-        aliases.push(HostAlias { ip, hostnames: alias.hostnames.clone().unwrap_or_default() });
-    }
+    let aliases = naming::aliases(spec).map_err(|why| failure("CreateContainerError", why))?;
+    let resolver = Resolver::of_pod(spec, context.scope.namespace, &facts.resolver, &facts.cluster_dns);
     Ok(SandboxSpec {
         pod: PodRef { namespace: context.scope.namespace.to_owned(), name, uid: context.uid.to_owned() },
         qos: resources::qos(pod),
@@ -129,11 +143,15 @@ pub fn sandbox(
         },
         resources: resources::of_pod(pod),
         hosts: match address {
-            Some(address) => pod_hosts(address.into(), &hostname, None, &aliases),
-            None => host_network_hosts(&facts.hosts, &aliases),
+            Some(address) => names.hosts(address.into(), &aliases),
+            None => naming::host_network_hosts(&facts.hosts, &aliases),
         },
-        resolv_conf: facts.resolv_conf.clone(),
-        hostname,
+        resolv_conf: resolver.text(),
+        hostname: names.hostname,
+        forwards: if address.is_some() { admit::host_ports(pod) } else { Vec::new() },
+        host_ipc: spec.host_ipc == Some(true),
+        shared_pids: pids(spec) == PidNamespace::OfPod,
+        sysctls: sysctls(spec),
         empty_dirs: volumes::empty_dirs(volumes),
         file_volumes: volumes::file_volumes(volumes, &context).map_err(config_error)?,
     })
@@ -144,11 +162,31 @@ fn gateway(range: Ipv4Net) -> Ipv4Addr {
     range.hosts().next().unwrap_or(range.addr())
 }
 
-/// `spec.hostname`, or the pod's name cut to what the kernel takes.
-fn hostname(spec: &PodSpec, name: &str) -> String {
-    const LONGEST: usize = 63;
-    let own = spec.hostname.as_deref().filter(|hostname| !hostname.is_empty());
-    own.unwrap_or(name).chars().take(LONGEST).collect::<String>().trim_end_matches(['-', '.']).to_owned()
+/// Whose processes a pod's containers see.
+fn pids(spec: &PodSpec) -> PidNamespace {
+    match (spec.host_pid == Some(true), spec.share_process_namespace == Some(true)) {
+        (true, _) => PidNamespace::Host,
+        (false, true) => PidNamespace::OfPod,
+        (false, false) => PidNamespace::Own,
+    }
+}
+
+/// There is one runtime; a class must mean it, by its name or by naming none.
+fn runtime_class(spec: &PodSpec, context: &Context<'_>) -> Result<(), StartFailure> {
+    let Some(class) = spec.runtime_class_name.as_deref().filter(|class| !class.is_empty()) else {
+        return Ok(());
+    };
+    let why = match context.scope.handler(class) {
+        Some("" | RUNTIME) => return Ok(()),
+        Some(other) => format!("no runtime for {other:?} is configured"),
+        None => format!("RuntimeClass {class:?} not found"),
+    };
+    Err(failure("CreateContainerError", format!("failed to get sandbox runtime: {why}")))
+}
+
+fn sysctls(spec: &PodSpec) -> Vec<Sysctl> {
+    let given = spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
+    given.map(|sysctl| Sysctl { name: sysctl.name.clone(), value: sysctl.value.clone() }).collect()
 }
 
 /// One run of a container.
@@ -179,14 +217,14 @@ pub fn container(
         qos,
         layers: image.layers.clone(),
         args,
-        env: environment(&image.config, &own, &hostname(spec, &run.pod.name)),
+        env: environment(&image.config, &own, &context.names()?.hostname),
         cwd: own_dir.or(image_dir).unwrap_or("/").to_owned(),
-        user: user(spec, container, &image.config)?,
+        user: security::user(&context, spec, container, &image.config)?,
         mounts: mounts::of_container(spec, container, &own)?,
         resources: resources::of_container(container),
-        security: security(spec, container),
+        security: security::of_container(spec, container),
         pid,
-        oom_score_adj: resources::oom_score_adj(qos, container, facts.memory_bytes),
+        oom_score_adj: resources::oom_score_adj(pod, container, facts.memory_bytes),
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
@@ -227,49 +265,4 @@ fn environment(image: &ImageConfig, own: &environ::Environment, hostname: &str) 
         all.set(name, value.to_owned());
     }
     all.lines()
-}
-
-fn user(spec: &PodSpec, container: &Container, image: &ImageConfig) -> Result<User, StartFailure> {
-    let of_pod = spec.security_context.clone().unwrap_or_default();
-    let own = container.security_context.clone().unwrap_or_default();
-    let id = |id: Option<i64>| {
-        let id = id.map(u32::try_from).transpose();
-        id.map_err(|_| config_error("a user or group id is out of range".to_owned()))
-    };
-    let mut groups = Vec::new();
-    for group in of_pod.supplemental_groups.iter().flatten().copied().chain(of_pod.fs_group) {
-        groups.extend(id(Some(group))?);
-    }
-    Ok(User {
-        image_user: image.user.clone(),
-        uid: id(own.run_as_user.or(of_pod.run_as_user))?,
-        gid: id(own.run_as_group.or(of_pod.run_as_group))?,
-        groups,
-        non_root: own.run_as_non_root.or(of_pod.run_as_non_root).unwrap_or(false),
-    })
-}
-
-fn security(spec: &PodSpec, container: &Container) -> Security {
-    let own = container.security_context.clone().unwrap_or_default();
-    let of_pod = spec.security_context.as_ref().and_then(|context| context.seccomp_profile.as_ref());
-    let capabilities = own.capabilities.unwrap_or_default();
-    // Manifests may write them with or without the prefix.
-    let names = |list: Option<Vec<String>>| -> Vec<String> {
-        let names = list.into_iter().flatten();
-        names.map(|name| name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name)).collect()
-    };
-    let privileged = own.privileged.unwrap_or(false);
-    let profile = own.seccomp_profile.as_ref().or(of_pod).map(|profile| profile.type_.as_str());
-    Security {
-        privileged,
-        capabilities_add: names(capabilities.add),
-        capabilities_drop: names(capabilities.drop),
-        no_new_privs: own.allow_privilege_escalation == Some(false),
-        read_only_root: own.read_only_root_filesystem.unwrap_or(false),
-        seccomp: match profile {
-            Some("Unconfined") => Seccomp::Unconfined,
-            _ if privileged => Seccomp::Unconfined,
-            _ => Seccomp::RuntimeDefault,
-        },
-    }
 }

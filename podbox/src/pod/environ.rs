@@ -2,8 +2,8 @@
 //! Pure; what a reference does not find is an error in upstream's words.
 
 use super::compose::Context;
-use super::resources;
 use super::sources::Scope;
+use super::{resources, services};
 use crate::api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{
     Container, EnvFromSource, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 pub struct Environment {
     order: Vec<String>,
     values: BTreeMap<String, String>,
+    /// What `$(NAME)` sees where no variable is set.
+    around: BTreeMap<String, String>,
 }
 
 impl Environment {
@@ -25,6 +27,13 @@ impl Environment {
         }
     }
 
+    /// Sets a variable unless it is set.
+    pub fn set_absent(&mut self, name: &str, value: String) {
+        if !self.values.contains_key(name) {
+            self.set(name, value);
+        }
+    }
+
     /// Each `NAME=VALUE`.
     pub fn lines(&self) -> Vec<String> {
         self.order.iter().map(|name| format!("{name}={}", self.values[name])).collect()
@@ -32,11 +41,11 @@ impl Environment {
 
     /// Replaces `$(NAME)`; `$$` is a dollar sign, and what is not known stays as it is.
     pub fn expand(&self, text: &str) -> String {
-        expand(text, &self.values)
+        expand(text, |name| self.values.get(name).or_else(|| self.around.get(name)))
     }
 }
 
-fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
+fn expand<'a>(text: &str, value: impl Fn(&str) -> Option<&'a String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -46,7 +55,7 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
             out.push('$');
             rest = after;
         } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|body| body.split_once(')')) {
-            match values.get(name) {
+            match value(name) {
                 Some(value) => out.push_str(value),
                 None => out.extend(["$(", name, ")"]),
             }
@@ -59,10 +68,14 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
     out
 }
 
-/// A container's own variables: envFrom in order, then env in order, each of which sees those before it.
-/// The image's are not among them: they are neither expanded nor seen by `$(NAME)`.
+/// A container's own variables: envFrom in order, then env in order, each of which sees those before it and those of
+/// Services, which come last and replace none. The image's are not among them: they are neither expanded nor seen by
+/// `$(NAME)`.
 pub fn own(container: &Container, context: &Context<'_>) -> Result<Environment, String> {
-    let mut environment = Environment::default();
+    let links = context.pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);
+    let services = services::variables(context.scope.services(links));
+    let mut environment =
+        Environment { around: services.iter().cloned().collect(), ..Environment::default() };
     for source in container.env_from.iter().flatten() {
         take_all(source, &context.scope, &mut environment)?;
     }
@@ -75,6 +88,9 @@ pub fn own(container: &Container, context: &Context<'_>) -> Result<Environment, 
             None => environment.expand(variable.value.as_deref().unwrap_or_default()),
         };
         environment.set(&variable.name, value);
+    }
+    for (name, value) in services {
+        environment.set_absent(&name, value);
     }
     Ok(environment)
 }
@@ -181,8 +197,8 @@ fn lines(map: Option<&BTreeMap<String, String>>) -> String {
     lines.join("\n")
 }
 
-/// A container's request or limit, in units of the divisor, rounded up. A limit that is not set is what
-/// the node has.
+/// A container's request or limit, in units of the divisor, rounded up. A limit that is not set is the pod's as a whole,
+/// or what the node has.
 pub fn resource(
     reference: &ResourceFieldSelector,
     own: Option<&Container>,
@@ -201,7 +217,7 @@ pub fn resource(
         .split_once('.')
         .ok_or_else(|| format!("unsupported container resource : {}", reference.resource))?;
     let quantity = match kind {
-        "limits" => resources::limit(container, name),
+        "limits" => resources::limit(container, name).or_else(|| resources::pod_limit(context.pod, name)),
         "requests" => resources::request(container, name),
         _ => return Err(format!("unsupported container resource : {}", reference.resource)),
     };
@@ -249,7 +265,7 @@ mod tests {
             ("$()", "$()"),
             ("é$(A)é", "éaé"),
         ] {
-            assert_eq!(expand(text, &values), expected, "{text:?}");
+            assert_eq!(expand(text, |name| values.get(name)), expected, "{text:?}");
         }
     }
 }

@@ -1,36 +1,142 @@
-//! The files by which a pod finds names: `/etc/resolv.conf` and `/etc/hosts`, as the kubelet writes them. Pure:
-//! the host's own files are handed in.
+//! `/etc/resolv.conf` of a pod: what its `dnsPolicy` gives it, and its `dnsConfig` adds, as the kubelet merges them.
+//! Pure: the host's own file is handed in.
 //!
-//! `dnsPolicy: Default`: a pod asks the servers that the host asks. A server on the host's loopback cannot be
-//! reached from a pod; where systemd-resolved listens there, the servers behind it are the ones to ask.
+//! With `Default` a pod asks the servers that the host asks. A server on the host's loopback cannot be reached from a
+//! pod; where systemd-resolved listens there, the servers behind it are the ones to ask. `ClusterFirst` is the same
+//! where the node knows of no cluster DNS, and in the host's network.
 
+use k8s_openapi::api::core::v1::{PodDNSConfig, PodSpec};
 use std::fmt::Write;
 use std::net::IpAddr;
 
 /// What the C library reads; it ignores further ones.
 const NAME_SERVERS: usize = 3;
-/// Whether a resolver configuration names a server that pods can reach.
-pub fn serves_pods(host: &str) -> bool {
-    servers(host).next().is_some()
+/// Kubernetes' bounds of a search list.
+const SEARCHES: usize = 32;
+const SEARCH_CHARS: usize = 2048;
+
+/// A resolver's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolver {
+    /// Whom to ask.
+    pub servers: Vec<IpAddr>,
+    /// What to try after a name that is not whole.
+    pub searches: Vec<String>,
+    /// `NAME` or `NAME:VALUE`.
+    pub options: Vec<String>,
 }
 
-/// A pod's `/etc/resolv.conf`, from the host's.
-pub fn pod_resolv_conf(host: &str) -> String {
-    let mut pod = String::new();
-    // Of several, the last one counts; `domain` is an old word for a single one.
-    let search = directives(host).filter(|(word, _)| matches!(*word, "search" | "domain")).last();
-    if let Some((_, domains)) = search.filter(|(_, domains)| !domains.is_empty()) {
-        let _ = writeln!(pod, "search {}", words(domains));
+/// The cluster's DNS, as the node is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterDns {
+    /// Its servers; none where there is no cluster DNS.
+    pub servers: Vec<IpAddr>,
+    /// What all names in the cluster end with.
+    pub domain: String,
+}
+
+impl Default for ClusterDns {
+    fn default() -> Self {
+        ClusterDns { servers: Vec::new(), domain: "cluster.local".to_owned() }
     }
-    for server in servers(host).take(NAME_SERVERS) {
-        let _ = writeln!(pod, "nameserver {server}");
+}
+
+impl Resolver {
+    /// What the host's file has that is of use in a pod.
+    pub fn of_host(text: &str) -> Resolver {
+        // Of several, the last one counts; `domain` is an old word for a single one.
+        let search = directives(text).filter(|(word, _)| matches!(*word, "search" | "domain")).last();
+        let options = directives(text).filter(|(word, _)| *word == "options");
+        Resolver {
+            servers: servers(text).collect(),
+            searches: search.map(|(_, domains)| words(domains)).unwrap_or_default(),
+            options: options.flat_map(|(_, options)| words(options)).collect(),
+        }
     }
-    let options: Vec<_> =
-        directives(host).filter(|(word, _)| *word == "options").map(|(_, options)| words(options)).collect();
-    if !options.is_empty() {
-        let _ = writeln!(pod, "options {}", options.join(" "));
+
+    /// A pod's, by its policy and what it adds.
+    pub fn of_pod(spec: &PodSpec, namespace: &str, host: &Resolver, cluster: &ClusterDns) -> Resolver {
+        let host_network = spec.host_network == Some(true);
+        let mut own = match spec.dns_policy.as_deref().unwrap_or("ClusterFirst") {
+            "None" => Resolver::default(),
+            "ClusterFirst" if !host_network && !cluster.servers.is_empty() => {
+                Resolver::of_cluster(namespace, host, cluster)
+            }
+            "ClusterFirstWithHostNet" if !cluster.servers.is_empty() => {
+                Resolver::of_cluster(namespace, host, cluster)
+            }
+            _ => host.clone(),
+        };
+        if let Some(config) = &spec.dns_config {
+            own.add(config);
+        }
+        own.fit();
+        own
     }
-    pod
+
+    fn of_cluster(namespace: &str, host: &Resolver, cluster: &ClusterDns) -> Resolver {
+        let domain = &cluster.domain;
+        let searches = [format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.clone()];
+        Resolver {
+            servers: cluster.servers.clone(),
+            searches: distinct(searches.into_iter().chain(host.searches.iter().cloned())),
+            options: vec!["ndots:5".to_owned()],
+        }
+    }
+
+    fn add(&mut self, config: &PodDNSConfig) {
+        let servers = config.nameservers.iter().flatten().filter_map(|server| server.parse().ok());
+        self.servers = distinct(std::mem::take(&mut self.servers).into_iter().chain(servers));
+        let searches = config.searches.iter().flatten().cloned();
+        self.searches = distinct(std::mem::take(&mut self.searches).into_iter().chain(searches));
+        for option in config.options.iter().flatten() {
+            let Some(name) = option.name.as_deref() else { continue };
+            let text = match option.value.as_deref().filter(|value| !value.is_empty()) {
+                Some(value) => format!("{name}:{value}"),
+                None => name.to_owned(),
+            };
+            let named = |one: &&mut String| one.split(':').next() == Some(name);
+            match self.options.iter_mut().find(named) {
+                Some(there) => *there = text,
+                None => self.options.push(text),
+            }
+        }
+    }
+
+    /// Cuts off what no resolver would read.
+    fn fit(&mut self) {
+        self.servers.truncate(NAME_SERVERS);
+        self.searches.truncate(SEARCHES);
+        while self.searches.join(" ").len() > SEARCH_CHARS {
+            self.searches.pop();
+        }
+    }
+
+    /// As a file.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if !self.searches.is_empty() {
+            let _ = writeln!(text, "search {}", self.searches.join(" "));
+        }
+        for server in &self.servers {
+            let _ = writeln!(text, "nameserver {server}");
+        }
+        if !self.options.is_empty() {
+            let _ = writeln!(text, "options {}", self.options.join(" "));
+        }
+        text
+    }
+}
+
+/// Each once, in the order of their first mention.
+fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut kept = Vec::new();
+    for one in all {
+        if !kept.contains(&one) {
+            kept.push(one);
+        }
+    }
+    kept
 }
 
 /// Servers that a pod can reach. A scope (`%eth0`) names a link of the host's, which the pod does not have.
@@ -49,61 +155,17 @@ fn directives(text: &str) -> impl Iterator<Item = (&str, &str)> {
         .map(|(word, rest)| (word, rest.trim()))
 }
 
-fn words(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Names that a pod adds to its `/etc/hosts`: `hostAliases`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostAlias {
-    /// The address.
-    pub ip: IpAddr,
-    /// Its names.
-    pub hostnames: Vec<String>,
-}
-
-/// A pod's `/etc/hosts`. `domain` is what follows the host name when the pod has a `subdomain`.
-pub fn pod_hosts(address: IpAddr, hostname: &str, domain: Option<&str>, aliases: &[HostAlias]) -> String {
-    let mut hosts = String::from(
-        "# Kubernetes-managed hosts file.\n\
-         127.0.0.1\tlocalhost\n\
-         ::1\tlocalhost ip6-localhost ip6-loopback\n\
-         fe00::0\tip6-localnet\n\
-         fe00::0\tip6-mcastprefix\n\
-         fe00::1\tip6-allnodes\n\
-         fe00::2\tip6-allrouters\n",
-    );
-    let _ = match domain {
-        Some(domain) => writeln!(hosts, "{address}\t{hostname}.{domain}\t{hostname}"),
-        None => writeln!(hosts, "{address}\t{hostname}"),
-    };
-    append_aliases(&mut hosts, aliases);
-    hosts
-}
-
-/// `/etc/hosts` of a pod with `hostNetwork: true`: the host's own, and the pod's aliases.
-pub fn host_network_hosts(host: &str, aliases: &[HostAlias]) -> String {
-    let mut hosts = format!("# Kubernetes-managed hosts file (host network).\n{host}");
-    append_aliases(&mut hosts, aliases);
-    hosts
-}
-
-fn append_aliases(hosts: &mut String, aliases: &[HostAlias]) {
-    if aliases.is_empty() {
-        return;
-    }
-    hosts.push_str("\n# Entries added by HostAliases.\n");
-    for alias in aliases {
-        let _ = writeln!(hosts, "{}\t{}", alias.ip, alias.hostnames.join("\t"));
-    }
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[track_caller]
     fn check(host: &str, pod: &str) {
-        assert_eq!(pod_resolv_conf(host), pod, "from {host:?}");
+        assert_eq!(Resolver::of_host(host).text(), pod, "from {host:?}");
     }
 
     #[test]
@@ -123,25 +185,54 @@ mod tests {
         check("", "");
     }
 
-    #[test]
-    fn only_as_many_servers_as_the_resolver_reads() {
-        let host: String = (1..6).map(|i| format!("nameserver 192.0.2.{i}\n")).collect();
-        check(&host, "nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n");
+    /// The file of a pod with this spec, on a host with one server and one search domain.
+    #[track_caller]
+    fn check_pod(spec: &str, cluster: bool, expected: &str) {
+        let spec: PodSpec = serde_yaml::from_str(spec).unwrap();
+        let host = Resolver::of_host("search host.example\nnameserver 192.0.2.1\noptions edns0\n");
+        let servers = if cluster { vec![[10, 96, 0, 10].into()] } else { Vec::new() };
+        let cluster = ClusterDns { servers, ..ClusterDns::default() };
+        assert_eq!(Resolver::of_pod(&spec, "team", &host, &cluster).text(), expected, "{spec:?}");
     }
 
     #[test]
-    fn hosts_as_the_kubelet_writes_them() {
-        let address = IpAddr::from([10, 85, 0, 2]);
-        let plain = pod_hosts(address, "web-0", None, &[]);
-        assert!(plain.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
-        assert!(plain.ends_with("fe00::2\tip6-allrouters\n10.85.0.2\tweb-0\n"), "{plain}");
-        let alias = HostAlias { ip: [192, 0, 2, 7].into(), hostnames: vec!["db".into(), "db.local".into()] };
-        let full = pod_hosts(address, "web-0", Some("web.default.svc.cluster.local"), &[alias]);
-        assert!(
-            full.ends_with(
-                "10.85.0.2\tweb-0.web.default.svc.cluster.local\tweb-0\n\n# Entries added by HostAliases.\n192.0.2.7\tdb\tdb.local\n"
-            ),
-            "{full}"
+    fn policies_choose_the_base_and_the_pod_adds_to_it() {
+        let host = "search host.example\nnameserver 192.0.2.1\noptions edns0\n";
+        let in_cluster = "search team.svc.cluster.local svc.cluster.local cluster.local host.example\n\
+                          nameserver 10.96.0.10\noptions ndots:5\n";
+        check_pod("{containers: []}", false, host);
+        check_pod("{containers: []}", true, in_cluster);
+        check_pod("{containers: [], dnsPolicy: Default}", true, host);
+        check_pod("{containers: [], hostNetwork: true, dnsPolicy: ClusterFirst}", true, host);
+        check_pod(
+            "{containers: [], hostNetwork: true, dnsPolicy: ClusterFirstWithHostNet}",
+            true,
+            in_cluster,
         );
+        check_pod(
+            "{containers: [], dnsPolicy: None, dnsConfig: {nameservers: [1.1.1.1, 1.1.1.1], searches: [a.b], \
+             options: [{name: ndots, value: '2'}, {name: edns0}]}}",
+            true,
+            "search a.b\nnameserver 1.1.1.1\noptions ndots:2 edns0\n",
+        );
+        check_pod(
+            "{containers: [], dnsConfig: {nameservers: [1.1.1.1], searches: [host.example, a.b], \
+             options: [{name: ndots, value: '1'}]}}",
+            true,
+            "search team.svc.cluster.local svc.cluster.local cluster.local host.example a.b\n\
+             nameserver 10.96.0.10\nnameserver 1.1.1.1\noptions ndots:1\n",
+        );
+    }
+
+    #[test]
+    fn only_as_much_as_the_resolver_reads() {
+        let more: Vec<String> = (1..6).map(|i| format!("192.0.2.{i}")).collect();
+        let searches: Vec<String> = (0..40).map(|i| format!("d{i}.example")).collect();
+        let spec = format!(
+            "{{containers: [], dnsPolicy: None, dnsConfig: {{nameservers: {more:?}, searches: {searches:?}}}}}"
+        );
+        let spec: PodSpec = serde_yaml::from_str(&spec).unwrap();
+        let own = Resolver::of_pod(&spec, "n", &Resolver::default(), &ClusterDns::default());
+        assert_eq!((own.servers.len(), own.searches.len()), (3, 32));
     }
 }

@@ -4,6 +4,7 @@ use crate::api::identity::QosClass;
 use crate::api::quantity::Quantity;
 use crate::sandbox::spec::{CpuMax, Resources};
 use k8s_openapi::api::core::v1::{Container, Pod};
+use std::collections::BTreeMap;
 
 const CPU_PERIOD_US: u64 = 100_000;
 /// The kernel takes no smaller quota.
@@ -16,15 +17,35 @@ pub const PIDS_MAX: u64 = 32_768;
 
 /// A container's limit, if it has one.
 pub fn limit(container: &Container, name: &str) -> Option<Quantity> {
-    let limits = container.resources.as_ref()?.limits.as_ref()?;
-    Quantity::parse(&limits.get(name)?.0).ok()
+    listed(container.resources.as_ref()?.limits.as_ref(), name)
 }
 
 /// A container's request: its own, or its limit, as defaulting has it.
 pub fn request(container: &Container, name: &str) -> Option<Quantity> {
     let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-    let own = requests.and_then(|requests| Quantity::parse(&requests.get(name)?.0).ok());
-    own.or_else(|| limit(container, name))
+    listed(requests, name).or_else(|| limit(container, name))
+}
+
+/// The limit of a pod as a whole, if `spec.resources` has one.
+pub fn pod_limit(pod: &Pod, name: &str) -> Option<Quantity> {
+    listed(pod.spec.as_ref()?.resources.as_ref()?.limits.as_ref(), name)
+}
+
+/// The request of a pod as a whole, if `spec.resources` has one: a limit counts as one, as defaulting has it.
+pub fn pod_request(pod: &Pod, name: &str) -> Option<Quantity> {
+    let resources = pod.spec.as_ref()?.resources.as_ref()?;
+    listed(resources.requests.as_ref(), name).or_else(|| listed(resources.limits.as_ref(), name))
+}
+
+type List = BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>;
+
+fn listed(list: Option<&List>, name: &str) -> Option<Quantity> {
+    Quantity::parse(&list?.get(name)?.0).ok()
+}
+
+/// What the pod's runtime class adds.
+fn overhead(pod: &Pod, name: &str) -> Option<Quantity> {
+    listed(pod.spec.as_ref()?.overhead.as_ref(), name)
 }
 
 /// A container's cgroup settings. memory.high is left alone: the kubelet sets it only under a feature that
@@ -42,13 +63,25 @@ pub fn of_container(container: &Container) -> Resources {
     }
 }
 
-/// A pod's own cgroup: the sum of its containers' requests, and of their limits where each has one.
+/// A pod's own cgroup: what `spec.resources` says, or else the sum of its containers' requests, and of their limits
+/// where each has one; and what its runtime class adds.
 pub fn of_pod(pod: &Pod) -> Resources {
-    let requested = total(pod, |container| Some(request(container, "cpu").map_or(0, millis))).unwrap_or(0);
+    let own = |name: &str, amount: fn(Quantity) -> u64| pod_limit(pod, name).map(amount).filter(|n| *n > 0);
+    let sum = |name: &str, amount: fn(Quantity) -> u64| {
+        total(pod, |container| limit(container, name).map(amount).filter(|n| *n > 0))
+    };
+    let limited = |name: &str, amount: fn(Quantity) -> u64| {
+        let limit = own(name, amount).or_else(|| sum(name, amount))?;
+        Some(limit.saturating_add(overhead(pod, name).map_or(0, amount)))
+    };
+    let requested = pod_request(pod, "cpu")
+        .map(millis)
+        .or_else(|| total(pod, |container| Some(request(container, "cpu").map_or(0, millis))))
+        .unwrap_or(0);
     Resources {
-        cpu_max: total(pod, |container| limit(container, "cpu").map(millis).filter(|m| *m > 0)).map(cpu_max),
-        cpu_weight: Some(cpu_weight(requested)),
-        memory_max: total(pod, |container| limit(container, "memory").map(bytes).filter(|b| *b > 0)),
+        cpu_max: limited("cpu", millis).map(cpu_max),
+        cpu_weight: Some(cpu_weight(requested.saturating_add(overhead(pod, "cpu").map_or(0, millis)))),
+        memory_max: limited("memory", bytes),
         memory_high: None,
         // The container is the unit that dies, not the pod.
         oom_group: false,
@@ -95,27 +128,51 @@ fn cpu_max(millis: u64) -> CpuMax {
     CpuMax { quota_us, period_us: CPU_PERIOD_US }
 }
 
-/// Shares by the kubelet's formula, then to a weight by the OCI runtimes' one.
+/// Shares by the kubelet's formula, then to a weight by the OCI runtimes' one: least, default and most of the one are
+/// those of the other (2, 1024, 262144 and 1, 100, 10000).
 fn cpu_weight(millis: u64) -> u64 {
     let shares = (millis.saturating_mul(1024) / 1000).clamp(SHARES_LEAST, SHARES_MOST);
-    1 + ((shares - SHARES_LEAST) * 9999) / (SHARES_MOST - SHARES_LEAST)
+    match shares {
+        SHARES_LEAST => 1,
+        SHARES_MOST => 10_000,
+        shares => {
+            let log = (shares as f64).log2();
+            let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+            10f64.powf(exponent).ceil() as u64
+        }
+    }
 }
 
 /// The pod's QoS class.
 pub fn qos(pod: &Pod) -> QosClass {
-    let all: Vec<&Container> = containers(pod).collect();
-    let sets = |container: &&Container| {
-        ["cpu", "memory"]
-            .iter()
-            .any(|name| request(container, name).is_some_and(|request| !request.is_zero()))
+    if pod.spec.as_ref().is_some_and(|spec| spec.resources.is_some()) {
+        return class(&[(|name| pod_request(pod, name), |name| pod_limit(pod, name))]);
+    }
+    let all: Vec<_> = containers(pod)
+        .map(|container| {
+            (move |name: &str| request(container, name), move |name: &str| limit(container, name))
+        })
+        .collect();
+    class(&all)
+}
+
+/// The class of what has these requests and limits.
+fn class<R, L>(all: &[(R, L)]) -> QosClass
+where
+    R: Fn(&str) -> Option<Quantity>,
+    L: Fn(&str) -> Option<Quantity>,
+{
+    const COUNTED: [&str; 2] = ["cpu", "memory"];
+    let asks = |(request, _): &(R, L)| {
+        COUNTED.iter().any(|name| request(name).is_some_and(|request| !request.is_zero()))
     };
-    let guarantees = |container: &&Container| {
-        ["cpu", "memory"].iter().all(|name| {
-            let limit = limit(container, name).filter(|limit| !limit.is_zero());
-            limit.is_some() && request(container, name) == limit
+    let guarantees = |(request, limit): &(R, L)| {
+        COUNTED.iter().all(|name| {
+            let limit = limit(name).filter(|limit| !limit.is_zero());
+            limit.is_some() && request(name) == limit
         })
     };
-    if !all.iter().any(sets) {
+    if !all.iter().any(asks) {
         QosClass::BestEffort
     } else if all.iter().all(guarantees) {
         QosClass::Guaranteed
@@ -124,22 +181,46 @@ pub fn qos(pod: &Pod) -> QosClass {
     }
 }
 
-/// The kubelet's oom_score_adj: the more of the node's memory a burstable container asked for, the later
-/// it is chosen.
-pub fn oom_score_adj(qos: QosClass, container: &Container, node_memory: u64) -> i32 {
+/// The kubelet's oom_score_adj: the more of the node's memory a burstable container asked for, the later it is chosen. A
+/// sidecar is chosen no sooner than any container that it serves; of what only the pod as a whole asked for, each
+/// container has its part.
+pub fn oom_score_adj(pod: &Pod, container: &Container, node_memory: u64) -> i32 {
     const GUARANTEED: i32 = -997;
     const BEST_EFFORT: i32 = 1000;
-    match qos {
+    let critical = pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref());
+    match qos(pod) {
+        _ if critical == Some("system-node-critical") => GUARANTEED,
         QosClass::Guaranteed => GUARANTEED,
         QosClass::BestEffort => BEST_EFFORT,
         QosClass::Burstable => {
-            let requested = u128::from(request(container, "memory").map_or(0, bytes));
-            let share = 1000 * requested / u128::from(node_memory.max(1));
+            let own = request(container, "memory").map_or(0, bytes);
+            let requested = own.saturating_add(unassigned(pod)).max(served(pod, container));
+            let share = 1000 * u128::from(requested) / u128::from(node_memory.max(1));
             let adjustment = 1000 - i32::try_from(share).unwrap_or(1000);
             // Above every guaranteed container, below every best-effort one.
             adjustment.clamp(1000 + GUARANTEED, BEST_EFFORT - 1)
         }
     }
+}
+
+/// A container's part of the memory that its pod asks for beyond what the containers do.
+fn unassigned(pod: &Pod) -> u64 {
+    let Some(whole) = pod_request(pod, "memory").map(bytes) else { return 0 };
+    let asked = containers(pod).map(|container| request(container, "memory").map_or(0, bytes));
+    let (count, asked) = asked.fold((0, 0u64), |(count, sum), one| (count + 1, sum.saturating_add(one)));
+    whole.saturating_sub(asked) / u64::max(count, 1)
+}
+
+/// For a sidecar, the least memory that one of the regular containers asks for; 0 for any other.
+fn served(pod: &Pod, container: &Container) -> u64 {
+    let spec = pod.spec.iter();
+    let is_sidecar = container.restart_policy.as_deref() == Some("Always")
+        && spec
+            .clone()
+            .any(|spec| spec.init_containers.iter().flatten().any(|init| init.name == container.name));
+    let regular = spec.flat_map(|spec| &spec.containers);
+    let least = regular.map(|container| request(container, "memory").map_or(0, bytes)).min();
+    least.filter(|_| is_sidecar).unwrap_or(0)
 }
 
 fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
@@ -185,9 +266,9 @@ mod tests {
         let [first, second] = &pod.spec.as_ref().unwrap().containers[..] else { panic!() };
         let first = of_container(first);
         assert_eq!(first.cpu_max, Some(CpuMax { quota_us: 25_000, period_us: 100_000 }));
-        assert_eq!((first.cpu_weight, first.memory_max), (Some(10), Some(64 << 20)));
+        assert_eq!((first.cpu_weight, first.memory_max), (Some(35), Some(64 << 20)));
         let second = of_container(second);
-        assert_eq!((second.cpu_max, second.cpu_weight, second.memory_max), (None, Some(79), None));
+        assert_eq!((second.cpu_max, second.cpu_weight, second.memory_max), (None, Some(174), None));
         // One container without a limit, and the pod has none.
         assert_eq!((of_pod(&pod).cpu_max, of_pod(&pod).memory_max), (None, None));
     }
@@ -197,12 +278,55 @@ mod tests {
         let adjustment = |resources: &str| {
             let pod = pod(&[resources]);
             let container = &pod.spec.as_ref().unwrap().containers[0];
-            oom_score_adj(qos(&pod), container, 4 << 30)
+            oom_score_adj(&pod, container, 4 << 30)
         };
         assert_eq!(adjustment("{}"), 1000);
         assert_eq!(adjustment("{limits: {cpu: 1, memory: 1Gi}}"), -997);
         assert_eq!(adjustment("{requests: {memory: 1Gi}}"), 750);
         assert_eq!(adjustment("{requests: {memory: 4Gi}}"), 3);
         assert_eq!(adjustment("{requests: {cpu: 1}}"), 999);
+    }
+
+    #[test]
+    fn the_weights_of_shares_meet_at_least_default_and_most() {
+        for (millis, weight) in
+            [(0, 1), (2, 1), (100, 17), (1000, 100), (256_000, 10_000), (u64::MAX, 10_000)]
+        {
+            assert_eq!(cpu_weight(millis), weight, "{millis}m");
+        }
+    }
+
+    fn whole(spec: &str) -> Pod {
+        serde_yaml::from_str(&format!("{{spec: {spec}}}")).unwrap()
+    }
+
+    #[test]
+    fn what_a_pod_asks_for_as_a_whole_goes_before_its_containers() {
+        let pod = whole(
+            "{resources: {limits: {cpu: 2, memory: 1Gi}}, overhead: {cpu: 500m, memory: 1Mi}, \
+             containers: [{name: a, resources: {requests: {memory: 512Mi}}}, {name: b}]}",
+        );
+        assert_eq!(qos(&pod), QosClass::Guaranteed);
+        let own = of_pod(&pod);
+        assert_eq!(own.cpu_max.map(|max| max.quota_us), Some(250_000));
+        assert_eq!(own.memory_max, Some((1 << 30) + (1 << 20)));
+        let burst = whole(
+            "{resources: {requests: {memory: 1Gi}}, containers: [{name: a, resources: {requests: {memory: 512Mi}}}, {name: b}]}",
+        );
+        let adjustment =
+            |at: usize| oom_score_adj(&burst, &burst.spec.as_ref().unwrap().containers[at], 4 << 30);
+        assert_eq!((qos(&burst), adjustment(0), adjustment(1)), (QosClass::Burstable, 813, 938));
+    }
+
+    #[test]
+    fn a_sidecar_outlives_whom_it_serves_and_what_the_node_needs_outlives_all() {
+        let pod = whole(
+            "{initContainers: [{name: s, restartPolicy: Always}], containers: [{name: a, resources: {requests: {memory: 1Gi}}}]}",
+        );
+        let sidecar = &pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap()[0];
+        assert_eq!(oom_score_adj(&pod, sidecar, 4 << 30), 750);
+        let critical = whole("{priorityClassName: system-node-critical, containers: [{name: a}]}");
+        let container = &critical.spec.as_ref().unwrap().containers[0];
+        assert_eq!(oom_score_adj(&critical, container, 4 << 30), -997);
     }
 }

@@ -1,6 +1,6 @@
 //! What pods refer to beside themselves: ConfigMaps, Secrets, tokens. Pure: whoever fills it decides when to look.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use std::collections::BTreeMap;
 
 /// What a ConfigMap or a Secret holds.
@@ -24,6 +24,10 @@ pub struct Sources {
     secrets: BTreeMap<(String, String), Entries>,
     /// The pod's own token, under the key `token`.
     token: Entries,
+    /// Services of pods' namespaces, and the one that leads to the API.
+    services: BTreeMap<(String, String), Service>,
+    /// The handler of each runtime class.
+    handlers: BTreeMap<String, String>,
 }
 
 /// The namespace of an object that names none.
@@ -55,6 +59,21 @@ impl Sources {
 
 const TOKEN: &str = "token";
 
+/// The Service by which pods reach the API, in the namespace of who names none.
+pub const API_SERVICE: &str = "kubernetes";
+
+impl Sources {
+    /// Adds a Service; one of the same name is replaced.
+    pub fn add_service(&mut self, service: Service) {
+        self.services.insert(key(&service.metadata), service);
+    }
+
+    /// Adds a runtime class by its name.
+    pub fn add_runtime_class(&mut self, name: String, handler: String) {
+        self.handlers.insert(name, handler);
+    }
+}
+
 impl Sources {
     /// Sets the token of the pod's service account.
     pub fn set_token(&mut self, token: String) {
@@ -85,6 +104,22 @@ impl<'a> Scope<'a> {
     pub fn token(&self) -> Result<&'a [u8], String> {
         let token = self.sources.token.entries.get(TOKEN).map(Vec::as_slice);
         token.ok_or_else(|| "failed to fetch token: the API issued none".to_owned())
+    }
+
+    /// The Services that a pod is told of: that of the API, and those of its namespace if it asks for `links`.
+    pub fn services(&self, links: bool) -> impl Iterator<Item = &'a Service> {
+        let (sources, own) = (self.sources, self.namespace);
+        let api =
+            |(namespace, name): &(String, String)| namespace == DEFAULT_NAMESPACE && name == API_SERVICE;
+        // One of that name in its own namespace goes before it, as upstream has it.
+        let shadowed = links && sources.services.contains_key(&(own.to_owned(), API_SERVICE.to_owned()));
+        let told = move |at: &(String, String)| (links && at.0 == own) || (!shadowed && api(at));
+        sources.services.iter().filter(move |(at, _)| told(at)).map(|(_, service)| service)
+    }
+
+    /// A runtime class's handler, if there is such a class.
+    pub fn handler(&self, class: &str) -> Option<&'a str> {
+        self.sources.handlers.get(class).map(String::as_str)
     }
 
     /// A Secret's entries; `None` if it is optional and not there.

@@ -12,6 +12,8 @@ use super::netns::{self, NetnsError, PinSpec, Pinned};
 use super::step::{Lane, Step, Undo};
 use crate::api::attribution::Attribution;
 use crate::api::error::chain;
+use crate::net::masquerade::NftError;
+use crate::net::nat;
 use crate::{clock, metrics as table};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -40,6 +42,9 @@ pub enum StepError {
     /// A link needs namespaces pinned before it, in the same plan.
     #[error("no network namespace was pinned for it")]
     NoNamespace,
+    /// Ports of the node.
+    #[error(transparent)]
+    Ports(#[from] NftError),
     /// The device policy.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -99,9 +104,9 @@ impl Hands<'_> {
     /// Does every step, or none. Blocking. Returns what the keeper said to a launch.
     pub fn apply(&self, steps: &[Step]) -> Result<Option<Reply>, Box<ApplyError>> {
         let lane = |lane| -> Vec<_> { steps.iter().enumerate().filter(|(_, s)| s.lane() == lane).collect() };
-        let (network, ground) = (lane(Lane::Network), lane(Lane::Ground));
-        let mut done = [Vec::new(), Vec::new()];
-        let [done_network, done_ground] = &mut done;
+        let (network, ground, last) = (lane(Lane::Network), lane(Lane::Ground), lane(Lane::Last));
+        let mut done = [Vec::new(), Vec::new(), Vec::new()];
+        let [done_last, done_network, done_ground] = &mut done;
         let (first, second) = if network.is_empty() {
             (Ok(None), self.run(&ground, done_ground))
         } else {
@@ -111,7 +116,9 @@ impl Hands<'_> {
                 (beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), here)
             })
         };
-        match first.and(second) {
+        let both = first.and(second);
+        let all = both.and_then(|reply| Ok(self.run(&last, done_last)?.or(reply)));
+        match all {
             Ok(reply) => Ok(reply),
             Err((step, subject, source)) => {
                 let undone = done.iter().flat_map(|lane| lane.iter().rev()).filter_map(|step| step.inverse());
@@ -148,10 +155,11 @@ impl Hands<'_> {
             Step::MountTmpfs { target, size, mode, exec } => mount_tmpfs(target, *size, *mode, *exec)?,
             Step::WriteFile { path, bytes, mode } => write_file(path, bytes, *mode)?,
             Step::MakeCgroup { path, settings, delegate } => cgroup::create(path, settings, delegate)?,
-            Step::PinNamespaces { dir, hostname, network } => {
-                let spec = PinSpec { hostname: hostname.clone(), network: *network };
+            Step::PinNamespaces { dir, hostname, network, ipc } => {
+                let spec = PinSpec { hostname: hostname.clone(), network: *network, ipc: *ipc };
                 *pinned = Some(netns::pin(dir, &spec)?);
             }
+            Step::SetSysctls { dir, settings } => netns::configure(dir, settings)?,
             Step::AttachLink { host_name, address, prefix_len, gateway } => {
                 let pod = pinned.as_ref().and_then(|pinned| pinned.net.as_ref());
                 let bridge_index = nix::net::if_::if_nametoindex(self.bridge)
@@ -161,6 +169,8 @@ impl Hands<'_> {
                 let spec = LinkSpec { host_name, bridge_index, address, prefix_len, gateway, mtu };
                 link::attach(pod.ok_or(StepError::NoNamespace)?, &spec)?;
             }
+            Step::ForwardPorts { target, forwards } => nat::add(*target, forwards)?,
+            Step::Pause(pause) => drop(self.keeper.request(Body::Pause(pause.clone()), &[])?),
             Step::AllowDevices { cgroup } => self.devices.attach(cgroup)?,
             Step::Register { cgroup, container } => {
                 self.attribution.register(cgroup::id(cgroup)?, container);
@@ -184,6 +194,7 @@ impl Hands<'_> {
             Undo::RemoveCgroup(path) => cgroup::remove(path)?,
             Undo::Unpin(dir) => netns::unpin(dir)?,
             Undo::DetachLink(name) => link::detach(name)?,
+            Undo::ClosePorts { target, forwards } => nat::remove(*target, forwards)?,
             Undo::Unregister(path) => {
                 // A cgroup that is gone is in no register either.
                 if let Ok(id) = cgroup::id(path) {

@@ -86,12 +86,17 @@ impl CapSet {
         DEFAULT.iter().filter_map(|name| number(name)).fold(CapSet::NONE, CapSet::with)
     }
 
-    /// The set a container gets that adds and drops these. As in Kubernetes, `ALL` may stand in either
-    /// list, and a name that is in both is kept.
+    /// The set a container gets that adds and drops these. As containerd has it: `ALL` in either list chooses what to
+    /// begin with, none before all, and a name that is in both lists is dropped.
     pub fn resolve(add: &[String], drop: &[String]) -> Result<CapSet, UnknownCapability> {
-        let dropped = parse(drop)?;
-        let added = parse(add)?;
-        Ok(CapSet((CapSet::standard().0 & !dropped.0) | added.0))
+        let (added, add_all) = parse(add)?;
+        let (dropped, drop_all) = parse(drop)?;
+        let base = match (drop_all, add_all) {
+            (true, _) => CapSet::NONE,
+            (false, true) => CapSet::ALL,
+            (false, false) => CapSet::standard(),
+        };
+        Ok(CapSet((base.0 | added.0) & !dropped.0))
     }
 
     /// Whether it has the capability of this name.
@@ -114,10 +119,16 @@ fn number(name: &str) -> Option<usize> {
     NAMES.iter().position(|known| *known == name)
 }
 
-fn parse(names: &[String]) -> Result<CapSet, UnknownCapability> {
-    names.iter().try_fold(CapSet::NONE, |set, name| match name.to_ascii_uppercase().as_str() {
-        "ALL" => Ok(CapSet::ALL),
-        upper => number(upper).map(|n| set.with(n)).ok_or_else(|| UnknownCapability(name.clone())),
+/// Those that are named, and whether `ALL` is.
+fn parse(names: &[String]) -> Result<(CapSet, bool), UnknownCapability> {
+    names.iter().try_fold((CapSet::NONE, false), |(set, all), name| {
+        match name.to_ascii_uppercase().as_str() {
+            "ALL" => Ok((set, true)),
+            upper => {
+                let number = number(upper).ok_or_else(|| UnknownCapability(name.clone()))?;
+                Ok((set.with(number), all))
+            }
+        }
     })
 }
 
@@ -139,6 +150,9 @@ mod tests {
         check(&["SYS_ADMIN"], &["NET_RAW"], 0xa824_05fb);
         check(&["all"], &[], CapSet::ALL.0);
         check(&["CAP_BPF"], &["ALL"], 1 << 39);
+        check(&["ALL"], &["CHOWN"], CapSet::ALL.0 & !1);
+        check(&["ALL", "CHOWN"], &["ALL"], 1);
+        check(&["CHOWN"], &["CHOWN"], 0xa804_25fa);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod measure;
 mod shared;
 mod streams;
 
-pub use adopt::on_record;
+pub use adopt::{forwarded, on_record};
 pub use error::EngineError;
 
 use super::cgroup;

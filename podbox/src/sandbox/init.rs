@@ -5,10 +5,10 @@
 //! Seccomp comes last where `no_new_privs` allows it. Without, installing a filter needs CAP_SYS_ADMIN, so it
 //! comes before the capabilities go; the few calls after it are in every profile.
 
-use super::launch::{Launch, Process};
+use super::launch::{Launch, Pause, Process};
 use super::message::{Context, Failure};
 use super::user::{self, Identity};
-use super::{mount, sys, terminal};
+use super::{mount, pause, sys, terminal};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
@@ -18,6 +18,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -36,6 +37,8 @@ pub struct Inherited<'a> {
     pub console: Option<BorrowedFd<'a>>,
     /// The seccomp filter, compiled.
     pub filter: Option<&'a [libc::sock_filter]>,
+    /// How the kernel installs it.
+    pub filter_flags: u32,
     /// The highest capability that this kernel knows.
     pub last_cap: u32,
     /// The limit of open files from before the keeper raised its own.
@@ -44,7 +47,7 @@ pub struct Inherited<'a> {
 
 /// Becomes a container's first process. Returns only why it could not.
 pub fn container(launch: &Launch, inherited: &Inherited<'_>) -> Failure {
-    let built = ordinary(&launch.process, inherited)
+    let built = ordinary(Some(launch.process.oom_score_adj), inherited)
         .and_then(|()| launch.join.iter().try_for_each(|namespace| join(namespace)))
         // Not by a flag of clone: it would take the keeper's cgroup for its root.
         .and_then(|()| unshare(CloneFlags::CLONE_NEWCGROUP).at("unshare", "cgroup namespace"))
@@ -53,6 +56,39 @@ pub fn container(launch: &Launch, inherited: &Inherited<'_>) -> Failure {
         Ok(()) => program(&launch.process, &launch.process.args, &launch.cwd, inherited),
         Err(failure) => failure,
     }
+}
+
+/// Becomes a pod's pause process: this program anew, so that nothing of the keeper's memory is left in it. It tells by
+/// `told` once it has given up the rest. Returns only why it could not.
+pub fn pause(
+    pause: &Pause,
+    program: BorrowedFd<'_>,
+    inherited: &Inherited<'_>,
+    told: BorrowedFd<'_>,
+) -> Failure {
+    /// Upstream's, of what the pod is lost with.
+    const OOM_SCORE_ADJ: i32 = -998;
+    // Where podbox may not lower it, the pod is lost a little sooner.
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ.to_string());
+    let prepared = ordinary(None, inherited)
+        .and_then(|()| pause.join.iter().try_for_each(|namespace| join(namespace)))
+        .and_then(|()| unshare(CloneFlags::CLONE_NEWCGROUP).at("unshare", "cgroup namespace"));
+    if let Err(failure) = prepared {
+        return failure;
+    }
+    let string =
+        |path: &Path| CString::new(path.as_os_str().as_bytes()).at("pass", path.display().to_string());
+    let (target, empty) = match (string(&pause.target), string(&pause.empty)) {
+        (Ok(target), Ok(empty)) => (target, empty),
+        (Err(failure), _) | (_, Err(failure)) => return failure,
+    };
+    let args = [c"podbox".to_owned(), pause::COMMAND.to_owned(), target, empty];
+    // It comes first: closing what is above must spare the pipe.
+    let kept = sys::cloexec_from(3).and_then(|()| sys::dup_onto(told, pause::REPORT));
+    if let Err(errno) = kept {
+        return Failure::errno("keep", "the report pipe", errno as i32);
+    }
+    Failure::errno("exec", "podbox's own program", sys::execve_fd(program, &args, &[]) as i32)
 }
 
 /// Becomes a command in a running container. Returns only why it could not.
@@ -68,7 +104,7 @@ pub fn exec(
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
-    let joined = ordinary(process, inherited)
+    let joined = ordinary(Some(process.oom_score_adj), inherited)
         .and_then(|()| setns(container, all).at("join", "the container's namespaces"));
     match joined {
         Ok(()) => program(process, args, cwd, inherited),
@@ -77,7 +113,7 @@ pub fn exec(
 }
 
 /// Sheds what makes the keeper special.
-fn ordinary(process: &Process, inherited: &Inherited<'_>) -> Result<()> {
+fn ordinary(oom_score_adj: Option<i32>, inherited: &Inherited<'_>) -> Result<()> {
     for (number, fd) in (0..).zip(inherited.stdio) {
         sys::dup_onto(fd, number).at("dup", format!("descriptor {number}"))?;
     }
@@ -88,8 +124,10 @@ fn ordinary(process: &Process, inherited: &Inherited<'_>) -> Result<()> {
     nix::unistd::setsid().at("start", "session")?;
     // Node devices and mount points are made with exactly the mode they are given.
     umask(Mode::empty());
-    fs::write("/proc/self/oom_score_adj", process.oom_score_adj.to_string())
-        .at("write", format!("{} to oom_score_adj", process.oom_score_adj))?;
+    if let Some(value) = oom_score_adj {
+        fs::write("/proc/self/oom_score_adj", value.to_string())
+            .at("write", format!("{value} to oom_score_adj"))?;
+    }
     let (soft, hard) = inherited.nofile;
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).at("set", "limit of open files")?;
     match sys::new_session_keyring() {
@@ -147,7 +185,8 @@ fn accounts(path: &str) -> Result<String> {
 }
 
 fn confine(inherited: &Inherited<'_>) -> Result<()> {
-    inherited.filter.map_or(Ok(()), |filter| sys::seccomp(filter).at("install", "seccomp filter"))
+    let install = |filter| sys::seccomp(filter, inherited.filter_flags).at("install", "seccomp filter");
+    inherited.filter.map_or(Ok(()), install)
 }
 
 fn become_user(process: &Process, who: &Identity, last_cap: u32) -> Result<()> {

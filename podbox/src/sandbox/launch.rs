@@ -2,7 +2,7 @@
 //! absolute on the host unless it says otherwise. Data only; `plan` writes it, `init` carries it out.
 
 use super::caps::CapSet;
-use super::spec::User;
+use super::spec::{Program, User};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -87,6 +87,18 @@ pub struct Bind {
     pub read_only: bool,
 }
 
+/// What filters system calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Filter {
+    /// Nothing.
+    #[default]
+    None,
+    /// The default-deny profile, as it is for the process's capabilities.
+    Standard,
+    /// A program.
+    Program(Program),
+}
+
 /// A program and what it may do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Process {
@@ -100,10 +112,25 @@ pub struct Process {
     pub caps: CapSet,
     /// `PR_SET_NO_NEW_PRIVS`.
     pub no_new_privs: bool,
-    /// Install the default-deny filter.
-    pub seccomp: bool,
+    /// What filters its system calls.
+    pub seccomp: Filter,
     /// oom_score_adj.
     pub oom_score_adj: i32,
+}
+
+/// A process for the keeper to clone that does nothing but be PID 1 of the namespace which a pod's containers share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pause {
+    /// The keeper's key for it.
+    pub id: String,
+    /// Its cgroup's directory.
+    pub cgroup: PathBuf,
+    /// Pinned namespaces it joins.
+    pub join: Vec<PathBuf>,
+    /// An empty directory of the host: the mount point of its root, in its own mount namespace only.
+    pub target: PathBuf,
+    /// An empty directory of the host: its root.
+    pub empty: PathBuf,
 }
 
 /// A command for a container that runs; user, capabilities and the rest are the container's own.

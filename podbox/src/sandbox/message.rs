@@ -3,14 +3,14 @@
 //! Each request carries a serial number, and its answer the same one. Ends of processes are pushed to every
 //! daemon that is connected; one that was away learns of them from [`Answer::List`].
 
-use super::launch::{ExecLaunch, Launch};
+use super::launch::{ExecLaunch, Launch, Pause};
 use super::runtime::ExitStatus;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::SystemTime;
 
 /// Of this protocol. A daemon talks only to a keeper of its own version.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// From the daemon.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub enum Body {
     },
     /// Starts a container; answered once its program runs.
     Start(Box<Launch>),
+    /// Sees to it that a pod's pause process runs; answered once it does, and has given up all that it must not have.
+    Pause(Box<Pause>),
     /// Starts a command in a container; its streams come along as descriptors, as [`ExecLaunch`] says.
     Exec(ExecLaunch),
     /// Signals the first process of a container or an exec.

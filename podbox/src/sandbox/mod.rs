@@ -14,6 +14,7 @@ pub mod runtime;
 pub mod spec;
 pub mod step;
 mod syscalls;
+pub mod sysctl;
 pub mod user;
 
 // The daemon's hands.
@@ -37,6 +38,7 @@ pub mod usage;
 mod init;
 pub mod keeper;
 mod mount;
+pub mod pause;
 pub mod seccomp;
 mod sys;
 mod terminal;

@@ -9,6 +9,8 @@
 //! It does not make links (`link`), and it never joins a namespace on a thread that lives on.
 
 use super::netlink::{CHANGE, Netlink, NetlinkError};
+use super::spec::Sysctl;
+use super::sysctl;
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -43,6 +45,8 @@ pub struct PinSpec {
     pub hostname: String,
     /// Make a network namespace; not for `hostNetwork: true`.
     pub network: bool,
+    /// Make an IPC namespace; not for `hostIPC: true`.
+    pub ipc: bool,
 }
 
 /// Namespaces that were made and pinned. Dropping this leaves them pinned.
@@ -50,8 +54,8 @@ pub struct PinSpec {
 pub struct Pinned {
     /// The network, unless it is the host's.
     pub net: Option<PodNet>,
-    /// System V IPC and message queues.
-    pub ipc: OwnedFd,
+    /// System V IPC and message queues, unless they are the host's.
+    pub ipc: Option<OwnedFd>,
     /// The host name.
     pub uts: OwnedFd,
 }
@@ -100,12 +104,12 @@ pub enum NetnsError {
     #[error("bringing the pod's loopback up failed")]
     Loopback(#[source] NetlinkError),
     /// A setting of the namespace was not taken.
-    #[error("writing {value:?} to {path} failed")]
+    #[error("writing {value:?} to {} failed", .path.display())]
     Sysctl {
         /// The setting's file.
-        path: &'static str,
+        path: PathBuf,
         /// What was written.
-        value: &'static str,
+        value: String,
         /// Why.
         #[source]
         source: io::Error,
@@ -198,6 +202,31 @@ fn unpin_one(pin: &Path) -> Result<(), NetnsError> {
     absent_is_done(fs::remove_file(pin)).map_err(|source| path_error("removing", pin, source))
 }
 
+/// Writes kernel settings in pinned namespaces. Blocking.
+pub fn configure(dir: &Path, settings: &[Sysctl]) -> Result<(), NetnsError> {
+    on_a_thread_of_its_own(|| {
+        for name in ["net", "ipc", "uts"] {
+            let pin = dir.join(name);
+            match File::open(&pin) {
+                // The host's own, in which the pod has nothing to set.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => {
+                    let opened = opened.map_err(|source| path_error("opening", &pin, source))?;
+                    setns(opened, CloneFlags::empty()).map_err(NetnsError::Unshare)?;
+                }
+            }
+        }
+        settings.iter().try_for_each(|setting| {
+            let path = sysctl::path(&setting.name);
+            fs::write(&path, &setting.value).map_err(sysctl_error(path, &setting.value))
+        })
+    })
+}
+
+fn sysctl_error(path: PathBuf, value: &str) -> impl FnOnce(io::Error) -> NetnsError {
+    move |source| NetnsError::Sysctl { path, value: value.to_owned(), source }
+}
+
 fn absent_is_done(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -256,13 +285,15 @@ fn on_a_thread_of_its_own<T: Send>(
 }
 
 fn make(dir: &Path, spec: &PinSpec) -> Result<Pinned, NetnsError> {
-    let mut flags = CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    let mut flags = CloneFlags::CLONE_NEWUTS;
     flags.set(CloneFlags::CLONE_NEWNET, spec.network);
+    flags.set(CloneFlags::CLONE_NEWIPC, spec.ipc);
     unshare(flags).map_err(NetnsError::Unshare)?;
     nix::unistd::sethostname(&spec.hostname)
         .map_err(|source| NetnsError::Hostname { name: spec.hostname.clone(), source })?;
     let net = if spec.network { Some(make_network(dir)?) } else { None };
-    Ok(Pinned { net, ipc: keep(dir, "ipc")?, uts: keep(dir, "uts")? })
+    let ipc = if spec.ipc { Some(keep(dir, "ipc")?) } else { None };
+    Ok(Pinned { net, ipc, uts: keep(dir, "uts")? })
 }
 
 fn make_network(dir: &Path) -> Result<PodNet, NetnsError> {
@@ -271,11 +302,7 @@ fn make_network(dir: &Path) -> Result<PodNet, NetnsError> {
     netlink.change([(RouteNetlinkMessage::SetLink(up), CHANGE)]).map_err(NetnsError::Loopback)?;
     for (path, value) in POD_SYSCTLS {
         // Absent: the kernel has no IPv6.
-        absent_is_done(fs::write(path, value)).map_err(|source| NetnsError::Sysctl {
-            path,
-            value,
-            source,
-        })?;
+        absent_is_done(fs::write(path, value)).map_err(sysctl_error(path.into(), value))?;
     }
     Ok(PodNet { namespace: keep(dir, "net")?, netlink })
 }

@@ -5,7 +5,7 @@
 //! enforce is in [`unenforced`].
 
 use super::caps::{CapSet, UnknownCapability};
-use super::launch::{Bind, Launch, Pids, Process, Root, Stdio};
+use super::launch::{Bind, Filter, Launch, Pause, Pids, Process, Root, Stdio};
 use super::runtime::Unenforced;
 use super::spec::{ContainerSpec, MountSource, Network, PidNamespace, Resources, SandboxSpec, Seccomp};
 use super::step::{Setting, Step, Undo};
@@ -15,6 +15,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// A pod's `/dev/shm` has the size that Docker and containerd give it.
 const SHM_BYTES: u64 = 64 << 20;
+/// The host's shared memory.
+const HOST_SHM: &str = "/dev/shm";
 /// The cgroup that everything of podbox is in.
 pub const SLICE: &str = "podbox.slice";
 
@@ -80,6 +82,14 @@ pub enum PlanError {
     Target {
         /// That container.
         target: String,
+    },
+    /// Whoever wrote the spec has to read it.
+    #[error("container {container:?}: the seccomp profile {name:?} was not read")]
+    Profile {
+        /// The container.
+        container: String,
+        /// The profile.
+        name: String,
     },
     /// Without a command or layers there is nothing to run.
     #[error("container {0:?} has no command, and its image names none")]
@@ -182,11 +192,36 @@ pub fn sandbox(spec: &SandboxSpec, facts: &Facts) -> Result<Vec<Step>, PlanError
     if let Network::Pod { address, prefix_len, gateway } = spec.network {
         let host_name = spec.pod.link_name();
         steps.push(Step::AttachLink { host_name, address, prefix_len, gateway });
+        if !spec.forwards.is_empty() {
+            steps.push(Step::ForwardPorts { target: address, forwards: spec.forwards.clone() });
+        }
+    }
+    if !spec.sysctls.is_empty() {
+        // Some are the link's.
+        let (dir, settings) = (facts.namespaces(&spec.pod), spec.sysctls.clone());
+        steps.push(Step::SetSysctls { dir, settings });
     }
     for volume in volumes(spec, facts)? {
         steps.extend(volume.steps);
     }
+    if spec.shared_pids {
+        let pause = pause(spec, facts);
+        steps.push(Step::MakeCgroup { path: pause.cgroup.clone(), settings: vec![], delegate: vec![] });
+        steps.push(Step::Pause(Box::new(pause)));
+    }
     Ok(steps)
+}
+
+/// The process that holds the PID namespace which a pod's containers share.
+pub fn pause(spec: &SandboxSpec, facts: &Facts) -> Pause {
+    Pause {
+        id: shared_pids_id(&spec.pod),
+        // No container's: those end in the number of a run.
+        cgroup: facts.pod_cgroup(&spec.pod, spec.qos).join("pids"),
+        join: joined(spec, facts),
+        target: facts.root_target(),
+        empty: facts.empty(),
+    }
 }
 
 fn pin(spec: &SandboxSpec, facts: &Facts) -> Step {
@@ -194,6 +229,7 @@ fn pin(spec: &SandboxSpec, facts: &Facts) -> Step {
         dir: facts.namespaces(&spec.pod),
         hostname: spec.hostname.clone(),
         network: matches!(spec.network, Network::Pod { .. }),
+        ipc: !spec.host_ipc,
     }
 }
 
@@ -312,13 +348,11 @@ fn launch(
 ) -> Result<Launch, PlanError> {
     let state = container_state(&spec.container, facts);
     let security = &spec.security;
-    let namespaces = facts.namespaces(&sandbox.pod);
-    let own_network = matches!(sandbox.network, Network::Pod { .. }).then_some("net");
     Ok(Launch {
         id: launch_id(&spec.container),
         label,
         cgroup: facts.container_cgroup(&spec.container, spec.qos),
-        join: own_network.into_iter().chain(["ipc", "uts"]).map(|name| namespaces.join(name)).collect(),
+        join: joined(sandbox, facts),
         pids: Pids::default(),
         root: Root {
             target: facts.root_target(),
@@ -337,7 +371,7 @@ fn launch(
             user: spec.user.clone(),
             caps: caps(spec)?,
             no_new_privs: security.no_new_privs,
-            seccomp: security.seccomp == Seccomp::RuntimeDefault && !security.privileged,
+            seccomp: filter(spec)?,
             oom_score_adj: spec.oom_score_adj,
         },
         stdio: match spec {
@@ -346,6 +380,27 @@ fn launch(
             _ => Stdio::Output,
         },
     })
+}
+
+/// The pins of the namespaces that are the pod's own.
+fn joined(sandbox: &SandboxSpec, facts: &Facts) -> Vec<PathBuf> {
+    let own_network = matches!(sandbox.network, Network::Pod { .. });
+    let own = [("net", own_network), ("ipc", !sandbox.host_ipc), ("uts", true)];
+    let own = own.into_iter().filter(|(_, own)| *own);
+    own.map(|(name, _)| facts.namespaces(&sandbox.pod).join(name)).collect()
+}
+
+fn filter(spec: &ContainerSpec) -> Result<Filter, PlanError> {
+    match &spec.security.seccomp {
+        _ if spec.security.privileged => Ok(Filter::None),
+        Seccomp::Unconfined => Ok(Filter::None),
+        Seccomp::RuntimeDefault => Ok(Filter::Standard),
+        Seccomp::Compiled(program) => Ok(Filter::Program(program.clone())),
+        Seccomp::Localhost(name) => {
+            let container = spec.container.name.clone();
+            Err(PlanError::Profile { container, name: name.clone() })
+        }
+    }
 }
 
 fn caps(spec: &ContainerSpec) -> Result<CapSet, PlanError> {
@@ -366,7 +421,11 @@ fn binds(spec: &ContainerSpec, sandbox: &SandboxSpec, facts: &Facts) -> Result<V
         // They belong to the pod, but a container may edit its files, as under every kubelet.
         read_only: false,
     };
-    let mut binds = vec![own("shm", "/dev/shm")];
+    let mut binds = vec![match sandbox.host_ipc {
+        // Shared memory goes with the namespace, as under every runtime.
+        true => Bind { source: HOST_SHM.into(), ..own("shm", HOST_SHM) },
+        false => own("shm", "/dev/shm"),
+    }];
     for name in ["hosts", "resolv.conf", "hostname"] {
         binds.push(own(name, &format!("/etc/{name}")));
     }

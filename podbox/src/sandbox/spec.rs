@@ -19,6 +19,18 @@ pub struct SandboxSpec {
     pub network: Network,
     /// The sum of the containers' limits, written to the pod's cgroup.
     pub resources: Resources,
+    /// System V IPC and message queues are the host's: `hostIPC: true`.
+    #[serde(default)]
+    pub host_ipc: bool,
+    /// Ports of the node that lead to it.
+    #[serde(default)]
+    pub forwards: Vec<Forward>,
+    /// Its containers share a PID namespace: `shareProcessNamespace: true`.
+    #[serde(default)]
+    pub shared_pids: bool,
+    /// Kernel settings of the pod's own namespaces.
+    #[serde(default)]
+    pub sysctls: Vec<Sysctl>,
     /// Content of `/etc/hosts` in each container.
     pub hosts: String,
     /// Content of `/etc/resolv.conf` in each container.
@@ -43,6 +55,28 @@ pub enum Network {
         /// The bridge's address: the default route.
         gateway: Ipv4Addr,
     },
+}
+
+/// A port of the node that leads to a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// Of the node; unspecified for all of its addresses.
+    pub address: Ipv4Addr,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// The node's.
+    pub port: u16,
+    /// The pod's.
+    pub target_port: u16,
+}
+
+/// A kernel setting, by its name with dots or slashes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sysctl {
+    /// `net.ipv4.ip_local_port_range`.
+    pub name: String,
+    /// What to write.
+    pub value: String,
 }
 
 /// An emptyDir volume.
@@ -176,6 +210,9 @@ pub struct User {
     pub gid: Option<u32>,
     /// supplementalGroups and fsGroup.
     pub groups: Vec<u32>,
+    /// supplementalGroupsPolicy Strict: what the image's `/etc/group` says of the user does not count.
+    #[serde(default)]
+    pub strict_groups: bool,
     /// runAsNonRoot: refuse uid 0.
     pub non_root: bool,
 }
@@ -220,12 +257,25 @@ pub struct Security {
 }
 
 /// The seccomp profile of a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seccomp {
     /// The default-deny profile.
     RuntimeDefault,
     /// None.
     Unconfined,
+    /// A profile of this node's, by its path below the directory of profiles: not read yet.
+    Localhost(String),
+    /// A profile, compiled.
+    Compiled(Program),
+}
+
+/// A classic BPF program, an instruction each: code, jumps and operand from the highest bits down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The instructions.
+    pub code: Vec<u64>,
+    /// `SECCOMP_FILTER_FLAG_…`.
+    pub flags: u32,
 }
 
 impl Default for Security {

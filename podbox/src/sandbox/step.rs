@@ -1,7 +1,8 @@
 //! The steps that build a sandbox or a container, and what undoes each. Data: `plan` lists them, `apply`
 //! does them.
 
-use super::launch::Launch;
+use super::launch::{Launch, Pause};
+use super::spec::{Forward, Sysctl};
 use crate::api::identity::ContainerRef;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ pub enum Lane {
     Network,
     /// Everything else.
     Ground,
+    /// What needs both: once they are through.
+    Last,
 }
 
 /// One thing to do.
@@ -62,6 +65,15 @@ pub enum Step {
         hostname: String,
         /// With a network namespace.
         network: bool,
+        /// With an IPC namespace.
+        ipc: bool,
+    },
+    /// Writes kernel settings in the namespaces just pinned. Undone by their end.
+    SetSysctls {
+        /// Where they are pinned.
+        dir: PathBuf,
+        /// What to set.
+        settings: Vec<Sysctl>,
     },
     /// Links the namespace just pinned to the bridge.
     AttachLink {
@@ -74,6 +86,15 @@ pub enum Step {
         /// The default route.
         gateway: Ipv4Addr,
     },
+    /// Lets ports of the node lead to the pod.
+    ForwardPorts {
+        /// The pod's address.
+        target: Ipv4Addr,
+        /// Which.
+        forwards: Vec<Forward>,
+    },
+    /// Lets the keeper start the process that holds the PID namespace which the pod's containers share.
+    Pause(Box<Pause>),
     /// Attaches the device policy to a cgroup. Undone by the cgroup's end.
     AllowDevices {
         /// Its directory.
@@ -114,6 +135,13 @@ pub enum Undo {
     Unpin(PathBuf),
     /// Removes a link by its host end's name.
     DetachLink(String),
+    /// Lets ports of the node lead to a pod no more.
+    ClosePorts {
+        /// The pod's address.
+        target: Ipv4Addr,
+        /// Which.
+        forwards: Vec<Forward>,
+    },
     /// Says that the cgroup is nobody's.
     Unregister(PathBuf),
     /// Kills the container and lets the keeper forget it.
@@ -134,7 +162,10 @@ impl Step {
             Step::WriteFile { .. } => "write-file",
             Step::MakeCgroup { .. } => "make-cgroup",
             Step::PinNamespaces { .. } => "pin-namespaces",
+            Step::SetSysctls { .. } => "set-sysctls",
             Step::AttachLink { .. } => "attach-link",
+            Step::ForwardPorts { .. } => "forward-ports",
+            Step::Pause(_) => "pause",
             Step::AllowDevices { .. } => "allow-devices",
             Step::Register { .. } => "register",
             Step::Launch(_) => "launch",
@@ -148,9 +179,11 @@ impl Step {
             | Step::WriteFile { path, .. }
             | Step::MakeCgroup { path, .. } => path.display().to_string(),
             Step::MountTmpfs { target, .. } => target.display().to_string(),
-            Step::PinNamespaces { dir, .. } => dir.display().to_string(),
+            Step::PinNamespaces { dir, .. } | Step::SetSysctls { dir, .. } => dir.display().to_string(),
             Step::AttachLink { host_name, .. } => host_name.clone(),
             Step::AllowDevices { cgroup } | Step::Register { cgroup, .. } => cgroup.display().to_string(),
+            Step::ForwardPorts { target, .. } => target.to_string(),
+            Step::Pause(pause) => pause.id.clone(),
             Step::Launch(launch) => launch.id.clone(),
         }
     }
@@ -158,7 +191,11 @@ impl Step {
     /// Where it runs.
     pub fn lane(&self) -> Lane {
         match self {
-            Step::PinNamespaces { .. } | Step::AttachLink { .. } => Lane::Network,
+            Step::PinNamespaces { .. }
+            | Step::SetSysctls { .. }
+            | Step::AttachLink { .. }
+            | Step::ForwardPorts { .. } => Lane::Network,
+            Step::Pause(_) => Lane::Last,
             _ => Lane::Ground,
         }
     }
@@ -171,8 +208,12 @@ impl Step {
             Step::MakeCgroup { path, .. } => Undo::RemoveCgroup(path.clone()),
             Step::PinNamespaces { dir, .. } => Undo::Unpin(dir.clone()),
             Step::AttachLink { host_name, .. } => Undo::DetachLink(host_name.clone()),
-            Step::AllowDevices { .. } => return None,
+            Step::AllowDevices { .. } | Step::SetSysctls { .. } => return None,
             Step::Register { cgroup, .. } => Undo::Unregister(cgroup.clone()),
+            Step::ForwardPorts { target, forwards } => {
+                Undo::ClosePorts { target: *target, forwards: forwards.clone() }
+            }
+            Step::Pause(pause) => Undo::Forget { id: pause.id.clone(), cgroup: pause.cgroup.clone() },
             Step::Launch(launch) => Undo::Forget { id: launch.id.clone(), cgroup: launch.cgroup.clone() },
         })
     }

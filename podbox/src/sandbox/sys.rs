@@ -187,13 +187,13 @@ pub fn capset(set: u64) -> Result<()> {
     Errno::result(done).map(drop)
 }
 
-/// Installs a seccomp filter for this thread.
-pub fn seccomp(filter: &[libc::sock_filter]) -> Result<()> {
+/// Installs a seccomp filter for this thread; `flags` are `SECCOMP_FILTER_FLAG_…`.
+pub fn seccomp(filter: &[libc::sock_filter], flags: u32) -> Result<()> {
     let len = u16::try_from(filter.len()).map_err(|_| Errno::E2BIG)?;
     let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut() };
     // SAFETY: the kernel copies `len` instructions from `filter` and does not write to them.
     let done =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
     Errno::result(done).map(drop)
 }
 
@@ -207,6 +207,29 @@ pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> Errno {
     let (args, env) = (pointers(args), pointers(env));
     // SAFETY: both lists end with null and point to C strings that outlive the call.
     unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    Errno::last()
+}
+
+/// `execveat` of an open file; returns only when it failed.
+pub fn execve_fd(file: BorrowedFd<'_>, args: &[CString], env: &[CString]) -> Errno {
+    let pointers = |strings: &[CString]| {
+        let mut list: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
+        list.push(std::ptr::null());
+        list
+    };
+    let (args, env) = (pointers(args), pointers(env));
+    let file = file.as_raw_fd();
+    // SAFETY: both lists end with null and point to C strings that outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file,
+            c"".as_ptr(),
+            args.as_ptr(),
+            env.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
     Errno::last()
 }
 
@@ -237,10 +260,15 @@ pub unsafe fn fork() -> Result<bool> {
     Errno::result(unsafe { libc::fork() }).map(|pid| pid == 0)
 }
 
-/// Makes `fd` also be descriptor number `number`, open across exec. For 0, 1 and 2 only.
+/// Makes `fd` also be descriptor number `number`, open across exec. For 0, 1 and 2, and for another right before exec.
 pub fn dup_onto(fd: impl AsFd, number: RawFd) -> Result<()> {
+    if fd.as_fd().as_raw_fd() == number {
+        // dup2 would do nothing, and leave it to be closed by exec.
+        // SAFETY: no pointers; the descriptor is open.
+        return Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }).map(drop);
+    }
     // SAFETY: whoever held `number` as an owned descriptor loses what it named; stdin, stdout and stderr
-    // are owned by nobody in the keeper and its children.
+    // are owned by nobody in the keeper and its children, and before exec nobody uses what it loses.
     Errno::result(unsafe { libc::dup2(fd.as_fd().as_raw_fd(), number) }).map(drop)
 }
 

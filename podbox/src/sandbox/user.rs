@@ -52,7 +52,9 @@ pub fn resolve(user: &User, passwd: &str, group: &str) -> Result<Identity, UserE
         (None, None) => entry.gid,
     };
     let mut groups = user.groups.clone();
-    groups.extend(memberships(group, &entry.name));
+    if !user.strict_groups {
+        groups.extend(memberships(group, &entry.name));
+    }
     groups.push(gid);
     groups.sort_unstable();
     groups.dedup();
@@ -163,6 +165,8 @@ mod tests {
         let user = User { uid: Some(33), gid: Some(9), groups: vec![2000], ..image("root:root") };
         check(user, Ok((33, 9, &[9, 50, 2000], "/srv")));
         check(User { uid: Some(33), ..image("root:logs") }, Ok((33, 34, &[34, 50], "/srv")));
+        let strict = User { strict_groups: true, groups: vec![2000], ..image("web") };
+        check(strict, Ok((33, 34, &[34, 2000], "/srv")));
         check(User { non_root: true, ..image("") }, Err(UserError::Root));
         check(User { non_root: true, uid: Some(33), ..image("") }, Ok((33, 34, &[34, 50], "/srv")));
     }

@@ -20,7 +20,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 
 fn ensure(config: &Config, pods: &[&str]) -> Result<Dataplane, DataplaneError> {
     let pods: BTreeSet<_> = pods.iter().map(|&name| name.to_owned()).collect();
-    block_on(dataplane::ensure(config, pods))
+    block_on(dataplane::ensure(config, pods, Vec::new()))
 }
 
 fn attach(config: &Config, plane: Dataplane, pod: &Pinned, name: &str, last: u8) {

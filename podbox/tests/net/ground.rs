@@ -38,7 +38,8 @@ impl Ground {
     }
 
     pub fn pin(&self, name: &str) -> Pinned {
-        netns::pin(&self.pins.join(name), &PinSpec { hostname: name.into(), network: true }).unwrap()
+        netns::pin(&self.pins.join(name), &PinSpec { hostname: name.into(), network: true, ipc: true })
+            .unwrap()
     }
 
     /// Everything a sandbox could leave behind: links, addresses, routes, rules, mounts, pins.

@@ -111,7 +111,7 @@ fn each_failing_step_leaves_nothing() {
     assert!(matches!(error, LinkError::Route { .. }), "{error:?}");
     let no_name = LinkSpec { host_name: "a-name-of-many-letters".into(), ..good.clone() };
     assert!(matches!(link::attach(net, &no_name), Err(LinkError::Create { .. })));
-    let long = PinSpec { hostname: "x".repeat(65), network: true };
+    let long = PinSpec { hostname: "x".repeat(65), network: true, ipc: true };
     assert!(matches!(netns::pin(&ground.pins.join("b"), &long), Err(NetnsError::Hostname { .. })));
     assert_eq!(ground.snapshot(), before);
 
@@ -127,7 +127,8 @@ fn a_name_is_never_given_twice() {
     let before = ground.snapshot();
     let again = link::attach(b.net.as_ref().unwrap(), &link_spec(bridge, "pba", 3));
     assert!(matches!(again, Err(LinkError::Create { .. })));
-    let pinned = netns::pin(&ground.pins.join("a"), &PinSpec { hostname: "a".into(), network: true });
+    let pinned =
+        netns::pin(&ground.pins.join("a"), &PinSpec { hostname: "a".into(), network: true, ipc: true });
     assert!(matches!(pinned, Err(NetnsError::Exists(_))));
     assert_eq!(ground.snapshot(), before, "the first pod's link and pins are untouched");
 }
@@ -136,7 +137,7 @@ fn a_name_is_never_given_twice() {
 fn a_host_network_pod_has_no_network_of_its_own() {
     let Some(ground) = Ground::new("a_host_network_pod_has_no_network_of_its_own") else { return };
     let dir = ground.pins.join("a");
-    let pod = netns::pin(&dir, &PinSpec { hostname: "node".into(), network: false }).unwrap();
+    let pod = netns::pin(&dir, &PinSpec { hostname: "node".into(), network: false, ipc: true }).unwrap();
     assert!(pod.net.is_none() && !dir.join("net").exists() && dir.join("uts").exists());
     netns::unpin(&dir).unwrap();
     assert!(!dir.exists());

@@ -7,6 +7,7 @@ use crate::net::{dataplane, masquerade};
 use crate::sandbox::link::{self, LinkSpec};
 use crate::sandbox::netlink::{CREATE, Netlink, NetlinkError};
 use crate::sandbox::netns::{self, PinSpec, Pinned};
+use ipnet::Ipv4Net;
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -41,7 +42,7 @@ fn enter() -> nix::Result<()> {
 
 fn in_trial() -> Vec<Finding> {
     let pinned = netns::ensure_dir(Path::new(TRIAL_DIR)).and_then(|pins| {
-        netns::pin(&pins.join("pod"), &PinSpec { hostname: "podbox-try".into(), network: true })
+        netns::pin(&pins.join("pod"), &PinSpec { hostname: "podbox-try".into(), network: true, ipc: true })
     });
     let mend = ("sandboxes", "run as root; see user.max_net_namespaces");
     let linked = pinned.as_ref().map(linked);
@@ -83,9 +84,10 @@ fn bridge() -> Result<u32, NetlinkError> {
 }
 
 fn masquerade() -> Finding {
-    let range = Config::default().pod_cidr;
+    let config = Config::default();
+    let gateway = Ipv4Net::new(config.gateway(), config.pod_cidr.prefix_len()).unwrap_or(config.pod_cidr);
     let mend = "apt-get install nftables; modprobe nft_masq nft_chain_nat";
-    let applied = masquerade::apply(&masquerade::table(range));
+    let applied = masquerade::apply(&masquerade::table(BRIDGE, gateway, &[]));
     Finding::tried("nftables", applied, |()| "masquerade".into(), (NO_PODS.0, mend))
 }
 

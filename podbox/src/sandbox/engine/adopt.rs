@@ -9,15 +9,27 @@ use crate::api::identity::{ContainerRef, PodRef};
 use crate::sandbox::message::{Body, Held};
 use crate::sandbox::record::{self, Label};
 use crate::sandbox::runtime::Started;
+use crate::sandbox::spec::{Forward, Network, SandboxSpec};
 use crate::sandbox::{cgroup, plan};
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Sandboxes that an earlier podbox left in this run directory.
 pub fn on_record(run_dir: &Path) -> Result<Vec<PodRef>, EngineError> {
     Ok(record::read_all(run_dir)?.into_iter().map(|spec| spec.pod).collect())
+}
+
+/// Ports of the node that lead to those sandboxes, each with the pod's address.
+pub fn forwarded(run_dir: &Path) -> Result<Vec<(Ipv4Addr, Forward)>, EngineError> {
+    let all = record::read_all(run_dir)?.into_iter();
+    let of = |spec: SandboxSpec| match spec.network {
+        Network::Pod { address, .. } => spec.forwards.into_iter().map(|one| (address, one)).collect(),
+        Network::Host => Vec::new(),
+    };
+    Ok(all.flat_map(of).collect())
 }
 
 impl Engine {

@@ -12,7 +12,7 @@ use crate::sandbox::message::{Answer, Body, Held};
 use crate::sandbox::plan::{self, Facts};
 use crate::sandbox::record::{self, Label};
 use crate::sandbox::runtime::Started;
-use crate::sandbox::spec::{ContainerSpec, Resources, SandboxSpec};
+use crate::sandbox::spec::{ContainerSpec, PidNamespace, Resources, SandboxSpec};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -123,6 +123,10 @@ impl Shared {
         let steps =
             plan::container(spec, &sandbox, &self.facts, label, |name| self.running(&container.pod, name))
                 .map_err(|source| EngineError::Plan { subject: container.to_string(), source })?;
+        if spec.pid == PidNamespace::OfPod {
+            // It runs since the sandbox was made, unless somebody killed it, and all of the pod's containers with it.
+            self.keeper.request(Body::Pause(Box::new(plan::pause(&sandbox, &self.facts))), &[])?;
+        }
         let id = plan::launch_id(container);
         let ending = self.keeper.watch(&id);
         let applied = self.hands().apply(&steps);

@@ -34,6 +34,8 @@ pub enum Kind {
         /// And here.
         cwd: String,
     },
+    /// PID 1 of a namespace that a pod's containers share.
+    Pause,
     /// A command in a container.
     Command,
 }
@@ -101,15 +103,24 @@ impl Child {
                 .flat_map(|s| [s.source.as_fd(), s.staging_read.as_fd(), s.staging_write.as_fd()])
                 .chain(stdio.stdin.as_ref().map(AsFd::as_fd))
                 .collect(),
-            Kind::Command => Vec::new(),
+            Kind::Pause | Kind::Command => Vec::new(),
         }
+    }
+
+    /// Whether it is about to end: killed, and waiting for what ends with it. One that cannot be looked at is.
+    pub fn is_exiting(&self) -> bool {
+        /// `PF_EXITING`, of the ninth field of its line; the second one may hold anything up to its last parenthesis.
+        const EXITING: u64 = 0x4;
+        let line = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let flags = line.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse().ok());
+        flags.is_none_or(|flags: u64| flags & EXITING != 0)
     }
 
     /// Takes what a process hands over before it executes.
     pub fn settle(&mut self) -> Result<(), Failure> {
         match &mut self.kind {
             Kind::Container { stdio, .. } => stdio.take_terminal(),
-            Kind::Command => Ok(()),
+            Kind::Pause | Kind::Command => Ok(()),
         }
     }
 

@@ -4,7 +4,7 @@ use super::KeeperError;
 use super::connection::Connection;
 use super::process::{Child, Kind, Phase};
 use super::spawn::{SpawnError, Spawner};
-use crate::sandbox::launch::{ExecLaunch, Launch, Pids};
+use crate::sandbox::launch::{ExecLaunch, Launch, Pause, Pids};
 use crate::sandbox::message::{Answer, Body, Failure, FromKeeper, Held, Request, VERSION};
 use crate::sandbox::sys;
 use crate::sandbox::wire::WireError;
@@ -40,6 +40,8 @@ pub struct Keeper {
     spawner: Spawner,
     /// Who waits until nothing is between clone and exec: connection and serial number.
     settling: Vec<(u64, u64)>,
+    /// Pause processes that are to follow others, or are being started, and who asked for them.
+    pausing: Vec<(Pause, (u64, u64))>,
 }
 
 /// What a request came to: an answer now, or none until a process has reported.
@@ -51,9 +53,18 @@ impl Keeper {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(KeeperError::Wait)?;
         let spawner = Spawner::new(nofile)?;
         let (sources, connections, children) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let settling = Vec::new();
-        let mut keeper =
-            Keeper { epoll, listener, sources, next_key: 0, connections, children, spawner, settling };
+        let (settling, pausing) = (Vec::new(), Vec::new());
+        let mut keeper = Keeper {
+            epoll,
+            listener,
+            sources,
+            next_key: 0,
+            connections,
+            children,
+            spawner,
+            settling,
+            pausing,
+        };
         let key = keeper.key(Source::Listener);
         poll(&keeper.epoll, keeper.listener.as_fd(), key).map_err(KeeperError::Wait)?;
         Ok(keeper)
@@ -72,6 +83,7 @@ impl Keeper {
                 if self.apply(event.data())?.is_break() {
                     return Ok(());
                 }
+                self.pause_again()?;
                 self.settle();
             }
         }
@@ -150,6 +162,7 @@ impl Keeper {
         match request.body {
             Body::Hello { version } => self.hello(key, version),
             Body::Start(launch) => self.start(*launch, (key, request.serial)),
+            Body::Pause(pause) => self.pause(*pause, (key, request.serial)),
             Body::Exec(launch) => self.exec(&launch, &fds, (key, request.serial)),
             Body::Signal { id, signal } => self.signal(&id, signal),
             Body::Settle => {
@@ -190,6 +203,37 @@ impl Keeper {
         let child = self.spawner.container(launch, beside, asked)?;
         self.hold(id, child);
         Ok(None)
+    }
+
+    /// One that runs is left alone. One that was killed takes all containers of its pod along, which ask for another: it
+    /// comes once nothing is left in the namespace of the first.
+    fn pause(&mut self, pause: Pause, asked: (u64, u64)) -> Outcome {
+        match self.children.get(&pause.id).map(|child| (&child.phase, child.is_exiting())) {
+            None => {}
+            Some((Phase::Ended(_), _)) => drop(self.drop_child(&pause.id)),
+            Some((Phase::Running, false)) => return Ok(Some(Answer::Done)),
+            Some((Phase::Running | Phase::Starting { .. }, _)) => {
+                self.pausing.push((pause, asked));
+                return Ok(None);
+            }
+        }
+        self.admit(&pause.id)?;
+        let child = self.spawner.pause(&pause, asked)?;
+        self.hold(pause.id, child);
+        Ok(None)
+    }
+
+    /// Looks again at pause processes that could not be started yet.
+    fn pause_again(&mut self) -> Result<(), KeeperError> {
+        for (pause, asked) in std::mem::take(&mut self.pausing) {
+            match self.pause(pause, asked) {
+                Ok(None) => {}
+                Ok(Some(answer)) => self.answer(asked, answer, None),
+                Err(SpawnError::Refused(failure)) => self.answer(asked, Answer::Failed(failure), None),
+                Err(SpawnError::Fatal(error)) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn exec(&mut self, launch: &ExecLaunch, fds: &[OwnedFd], asked: (u64, u64)) -> Outcome {
@@ -316,7 +360,9 @@ impl Keeper {
                 stdio.stdin = None;
                 Ok(Some(Answer::Done))
             }
-            Some(Kind::Command) => Err(Failure::text("close stdin of", id, "it is not a container").into()),
+            Some(Kind::Pause | Kind::Command) => {
+                Err(Failure::text("close stdin of", id, "it is not a container").into())
+            }
         }
     }
 

@@ -6,10 +6,10 @@ use super::stdio;
 use crate::clock;
 use crate::sandbox::caps::CapSet;
 use crate::sandbox::init::{self, Inherited};
-use crate::sandbox::launch::{ExecLaunch, Launch, Pids, Process, Stdio};
+use crate::sandbox::launch::{ExecLaunch, Filter, Launch, Pause, Pids, Process, Stdio};
 use crate::sandbox::message::{Context, Failure};
 use crate::sandbox::{seccomp, sys};
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::rlim_t;
 use nix::unistd::pipe2;
@@ -41,6 +41,8 @@ impl From<Failure> for SpawnError {
 pub struct Spawner {
     null: File,
     own_pids: File,
+    /// This program, as pause processes run it.
+    program: nix::Result<OwnedFd>,
     last_cap: u32,
     nofile: (rlim_t, rlim_t),
     filters: BTreeMap<CapSet, Vec<libc::sock_filter>>,
@@ -55,7 +57,7 @@ impl Spawner {
             open("/proc/self/ns/pid").map_err(|e| KeeperError::Start("open its pid namespace", e))?;
         let known = |cap: &u32| sys::prctl(libc::PR_CAPBSET_READ, (*cap).into()).is_ok();
         let last_cap = (0..64).take_while(known).last().unwrap_or(0);
-        Ok(Spawner { null, own_pids, last_cap, nofile, filters: BTreeMap::new() })
+        Ok(Spawner { null, own_pids, program: own_program(), last_cap, nofile, filters: BTreeMap::new() })
     }
 
     /// Clones a container's first process; `beside` is the one whose PID namespace it shares.
@@ -66,7 +68,7 @@ impl Spawner {
         asked: (u64, u64),
     ) -> Result<Child, SpawnError> {
         let (ours, theirs) = stdio::make(launch.stdio)?;
-        let filter = self.filter(&launch.process)?;
+        let filter = self.filter(&launch.process);
         let cgroup = open_cgroup(&launch.cgroup)?;
         let (report, told) = report_pipe()?;
         let flags = match launch.pids {
@@ -79,12 +81,31 @@ impl Spawner {
                 let stdin = theirs.stdin.as_ref().map_or(self.null.as_fd(), AsFd::as_fd);
                 let stdio = [stdin, theirs.stdout.as_fd(), theirs.stderr.as_fd()];
                 let console = theirs.console.as_ref().map(AsFd::as_fd);
-                let inherited = self.inherited(stdio, console, filter.as_deref());
+                let inherited = self.inherited(stdio, console, &filter);
                 init::report(&init::container(&launch, &inherited), told)
             }
             sys::Cloned::Parent(pid, pidfd) => {
                 let kind = Kind::Container { stdio: ours, process: launch.process, cwd: launch.cwd };
                 Ok(starting(pid, pidfd, launch.label, kind, report, asked))
+            }
+        }
+    }
+
+    /// Clones a pod's pause process.
+    pub fn pause(&mut self, pause: &Pause, asked: (u64, u64)) -> Result<Child, SpawnError> {
+        let program = self.program.as_ref().map_err(|errno| *errno).at("open", "podbox's own program")?;
+        let cgroup = open_cgroup(&pause.cgroup)?;
+        let (report, told) = report_pipe()?;
+        let flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
+        match self.clone(&pause.id, None, flags, cgroup.as_fd())? {
+            sys::Cloned::Child => {
+                let null = self.null.as_fd();
+                let inherited = self.inherited([null, null, null], None, &None);
+                let failure = init::pause(pause, program.as_fd(), &inherited, told.as_fd());
+                init::report(&failure, told)
+            }
+            sys::Cloned::Parent(pid, pidfd) => {
+                Ok(starting(pid, pidfd, String::new(), Kind::Pause, report, asked))
             }
         }
     }
@@ -100,7 +121,7 @@ impl Spawner {
         let Kind::Container { process, cwd, .. } = &container.kind else {
             return Err(Failure::text("exec in", launch.container.clone(), "it is not a container").into());
         };
-        let filter = self.filter(process)?;
+        let filter = self.filter(process);
         let null = self.null.as_fd();
         let (stdio, console) = match (launch.stdio, fds) {
             (Stdio::Output, [stdout, stderr]) => ([null, stdout.as_fd(), stderr.as_fd()], None),
@@ -117,7 +138,7 @@ impl Spawner {
         let (report, told) = report_pipe()?;
         match self.clone(&launch.id, Some(container.pidfd.as_fd()), 0, cgroup.as_fd())? {
             sys::Cloned::Child => {
-                let inherited = self.inherited(stdio, console, filter.as_deref());
+                let inherited = self.inherited(stdio, console, &filter);
                 let failure = init::exec(container.pidfd.as_fd(), process, &launch.args, cwd, &inherited);
                 init::report(&failure, told)
             }
@@ -153,25 +174,38 @@ impl Spawner {
         &self,
         stdio: [BorrowedFd<'a>; 3],
         console: Option<BorrowedFd<'a>>,
-        filter: Option<&'a [libc::sock_filter]>,
+        filter: &'a Option<(Vec<libc::sock_filter>, u32)>,
     ) -> Inherited<'a> {
-        Inherited { stdio, console, filter, last_cap: self.last_cap, nofile: self.nofile }
+        let (last_cap, nofile) = (self.last_cap, self.nofile);
+        let filter_flags = filter.as_ref().map_or(0, |(_, flags)| *flags);
+        let filter = filter.as_ref().map(|(code, _)| &code[..]);
+        Inherited { stdio, console, filter, filter_flags, last_cap, nofile }
     }
 
-    fn filter(&mut self, process: &Process) -> Result<Option<Vec<libc::sock_filter>>, Failure> {
-        if !process.seccomp {
-            return Ok(None);
+    /// A process's filter, and how the kernel installs it.
+    fn filter(&mut self, process: &Process) -> Option<(Vec<libc::sock_filter>, u32)> {
+        match &process.seccomp {
+            Filter::None => None,
+            Filter::Program(program) => Some((seccomp::unpacked(&program.code), program.flags)),
+            Filter::Standard => {
+                let known = self.filters.get(&process.caps).cloned();
+                let filter = known.unwrap_or_else(|| seccomp::compile(process.caps));
+                if self.filters.len() < FILTERS {
+                    self.filters.insert(process.caps, filter.clone());
+                }
+                Some((filter, 0))
+            }
         }
-        if let Some(filter) = self.filters.get(&process.caps) {
-            return Ok(Some(filter.clone()));
-        }
-        let filter = seccomp::compile(process.caps)
-            .map_err(|error| Failure::text("compile", "seccomp profile", error))?;
-        if self.filters.len() < FILTERS {
-            self.filters.insert(process.caps, filter.clone());
-        }
-        Ok(Some(filter))
     }
+}
+
+/// This program by a mount of its own, read-only and attached nowhere: a container that may look at its pod's pause
+/// process finds the program behind it, but can never write to the host's file.
+fn own_program() -> nix::Result<OwnedFd> {
+    let tree = sys::open_tree(AT_FDCWD, c"/proc/self/exe", false)?;
+    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    sys::mount_setattr(tree.as_fd(), attributes, false)?;
+    Ok(tree)
 }
 
 fn starting(
