@@ -59,6 +59,9 @@ pub fn main(args: &Args) -> Result<i32> {
             eprintln!("run: in a virtual machine with kernel {series}: {why}");
             let mut command = vec!["sh".to_owned()];
             command.extend(words(&image, &files));
+            if let Some(columns) = columns() {
+                command = through_a_port(columns, command);
+            }
             let (series, memory) = ((*series).to_owned(), "4G".to_owned());
             vm::run(&vm::Request { series, memory, timeout: LIMIT, bin, command })
         }
@@ -110,9 +113,34 @@ fn words(image: &Path, files: &[PathBuf]) -> Vec<String> {
     words
 }
 
+/// How wide the terminal is, if all that podbox says goes to one.
+fn columns() -> Option<u16> {
+    let (out, err) = (console::Term::stdout(), console::Term::stderr());
+    let size = (out.is_term() && err.is_term()).then(|| out.size_checked()).flatten();
+    size.map(|(_, columns)| columns)
+}
+
+/// Makes `command` draw its live table though a machine's port is no terminal: what it draws arrives at ours. Standard
+/// error goes the same way, since the machine keeps no order between its two ports.
+fn through_a_port(columns: u16, command: Vec<String>) -> Vec<String> {
+    let script = r#"export PODBOX_COLUMNS="$1"; shift; exec "$@" 2>&1"#;
+    let mut words = ["sh", "-c", script, "sh"].map(str::to_owned).to_vec();
+    words.push(columns.to_string());
+    words.extend(command);
+    words
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Place, choose};
+    use super::{Place, choose, through_a_port};
+
+    #[test]
+    fn a_command_behind_a_port_is_told_the_width_and_keeps_its_words() {
+        let command = ["sh", "-c", r#"echo "$PODBOX_COLUMNS" "$@"; echo said >&2"#, "sh", "a  b", "it's"];
+        let words = through_a_port(132, command.map(str::to_owned).to_vec());
+        let output = std::process::Command::new(&words[0]).args(&words[1..]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "132 a  b it's\nsaid\n");
+    }
 
     #[test]
     fn a_host_that_lacks_something_is_told_what() {

@@ -10,6 +10,10 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
+/// Tells how wide the terminal is that standard output reaches by way of something that is none, such as a virtual
+/// machine's port: `cargo xtask run` sets it.
+const COLUMNS: &str = "PODBOX_COLUMNS";
+
 const HEADER: &[&str] = &["POD", "CONTAINER", "STATE", "RESTARTS", "IP", "LAST KERNEL EVENT"];
 
 /// Every pod's view.
@@ -42,7 +46,8 @@ impl Write for Above {
 /// Where the table goes.
 #[derive(Debug)]
 pub struct Screen {
-    terminal: bool,
+    /// What [`COLUMNS`] tells.
+    told: Option<usize>,
     /// The rows of the last frame; off a terminal only changed ones are printed.
     rows: Vec<Vec<String>>,
 }
@@ -50,19 +55,28 @@ pub struct Screen {
 impl Screen {
     /// Standard output, as it is.
     pub fn stdout() -> Self {
-        Screen { terminal: io::stdout().is_terminal(), rows: Vec::new() }
+        Screen {
+            told: std::env::var(COLUMNS).ok().and_then(|columns| columns.parse().ok()),
+            rows: Vec::new(),
+        }
+    }
+
+    /// How wide the terminal is now; none if there is none.
+    fn columns(&self) -> Option<usize> {
+        let own = io::stdout().is_terminal().then(|| usize::from(console::Term::stdout().size().1));
+        own.or(self.told)
     }
 
     /// Shows the pods as they are now.
     pub fn show(&mut self, pods: &Pods) -> io::Result<()> {
         let rows = rows(pods);
+        let columns = self.columns();
         let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
-        if rows == self.rows && (*drawn > 0 || !self.terminal) {
+        if rows == self.rows && (*drawn > 0 || columns.is_none()) {
             return Ok(());
         }
         let mut out = io::stdout().lock();
-        if self.terminal {
-            let width = usize::from(console::Term::stdout().size().1);
+        if let Some(width) = columns {
             let frame = table::render(HEADER, &rows);
             write!(out, "{}", rewind(*drawn))?;
             for line in frame.lines() {
