@@ -28,7 +28,8 @@ fn said(output: &Output) -> String {
 #[test]
 fn pythons_client_lists_watches_patches_and_runs_commands() {
     let test = "pythons_client_lists_watches_patches_and_runs_commands";
-    let (Some(()), Some(node)) = (needs::host(test), Node::start(test)) else { return };
+    let Some(()) = needs::host(test) else { return };
+    let Some(node) = Node::start(test) else { return };
     let script = workspace().join("tests/clients/client.py");
     let output = node.client("python3").arg(script).output().expect("Python is installed");
     assert_eq!(said(&output), "all as it should be\n");
@@ -106,7 +107,8 @@ fn a_prometheus_finds_nodes_pods_and_services() {
 #[test]
 fn rusts_client_watches_applies_and_runs_commands() {
     let test = "rusts_client_watches_applies_and_runs_commands";
-    let (Some(()), Some(node)) = (needs::host(test), Node::start(test)) else { return };
+    let Some(()) = needs::host(test) else { return };
+    let Some(node) = Node::start(test) else { return };
     // One thread: others would be in the network namespace that the test has left.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("threads can be started").block_on(async {

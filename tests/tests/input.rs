@@ -4,6 +4,7 @@ use std::process::Command;
 
 use podbox_tests::host::Host;
 use podbox_tests::manifest::{container, job, pod};
+use podbox_tests::needs;
 use podbox_tests::run::{Ended, Run};
 
 /// A manifest that is refused, with the words that the error must have.
@@ -77,6 +78,7 @@ fn refused(host: &Host, what: &str, content: &[u8], words: &[&str]) {
 #[test]
 fn a_manifest_that_cannot_be_run_is_one_error_with_file_document_and_field() {
     let test = "a_manifest_that_cannot_be_run_is_one_error_with_file_document_and_field";
+    let Some(()) = needs::host(test) else { return };
     let Some(host) = Host::without_image(test) else { return };
     for (what, text, words) in REFUSED {
         refused(&host, what, text.as_bytes(), words);
@@ -103,7 +105,9 @@ fn with_image(image: &str, policy: &str) -> String {
 
 #[test]
 fn an_image_that_cannot_be_had_is_one_error_and_nothing_stays() {
-    let Some(host) = Host::new("an_image_that_cannot_be_had_is_one_error_and_nothing_stays") else { return };
+    let test = "an_image_that_cannot_be_had_is_one_error_and_nothing_stays";
+    let Some(()) = needs::host(test) else { return };
+    let Some(host) = Host::new(test) else { return };
     for (image, policy, words) in [
         ("podbox.local/absent:latest", "Never", "podbox.local/absent:latest"),
         // Nobody listens on this port of this host's own loopback.
@@ -119,7 +123,9 @@ fn an_image_that_cannot_be_had_is_one_error_and_nothing_stays() {
 
 #[test]
 fn an_image_whose_digest_does_not_match_is_refused() {
-    let Some(host) = Host::without_image("an_image_whose_digest_does_not_match_is_refused") else { return };
+    let test = "an_image_whose_digest_does_not_match_is_refused";
+    let Some(()) = needs::host(test) else { return };
+    let Some(host) = Host::without_image(test) else { return };
     let layout = host.dir.join("layout");
     let copied = Command::new("cp").arg("-a").arg(podbox_tests::image()).arg(&layout).status();
     assert!(copied.expect("cp is installed").success());

@@ -5,7 +5,8 @@ use podbox_tests::transcript::play;
 use podbox_tests::{needs, workspace};
 
 fn transcript(name: &str) {
-    let (Some(()), Some(node)) = (needs::host(name), Node::start(name)) else { return };
+    let Some(()) = needs::host(name) else { return };
+    let Some(node) = Node::start(name) else { return };
     play(&node, &workspace().join("tests/transcripts").join(format!("{name}.txt")));
 }
 
