@@ -52,7 +52,9 @@ pub fn main(args: &Args) -> Result<i32> {
         return machine::inside(list);
     }
     let report = Report::default();
-    prepare(&report)?;
+    if !prepare(&report) {
+        return Ok(report.close());
+    }
     if !args.privileged {
         checks(&report);
     }
@@ -67,13 +69,12 @@ pub fn main(args: &Args) -> Result<i32> {
     Ok(report.close())
 }
 
-/// What must be there before anything can run.
-fn prepare(report: &Report) -> Result<()> {
+/// What must be there before anything can run; whether it is.
+fn prepare(report: &Report) -> bool {
     let mut needs = vec![Need::Build, Need::Image, Need::Peers];
     needs.extend(vm::SERIES.iter().map(|series| Need::Vm(series)));
-    setup::ensure(&needs)?;
-    report.step("image", "the test image", || image::ensure().map(drop));
-    Ok(())
+    report.step("setup", "packages, kernels and programs that tests need", || setup::ensure(&needs))
+        && report.step("image", "the test image", || image::ensure().map(drop))
 }
 
 /// Format, the house rules, and lints.

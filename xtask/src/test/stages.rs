@@ -84,7 +84,8 @@ fn try_unit(stage: &str, binary: &Binary, package: &Path, words: &[&str], report
     let mut command = Command::new(&binary.path);
     // libtest tells each test's time only if it is asked as a nightly's.
     command.args(["-Zunstable-options", "--report-time"]).env("RUSTC_BOOTSTRAP", "1").args(words);
-    command.current_dir(package).stdout(Stdio::piped()).stdin(Stdio::null());
+    command.current_dir(package).env("CARGO_MANIFEST_DIR", package);
+    command.stdout(Stdio::piped()).stdin(Stdio::null());
     let mut child = command.spawn().with_context(|| format!("cannot start {}", binary.path.display()))?;
     let output = child.stdout.take().context("a test program has no output")?;
     let mut other = Vec::new();
