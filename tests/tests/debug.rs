@@ -179,3 +179,45 @@ fn kubectl_debug_looks_into_a_running_pod() {
     // With the pod it goes.
     node.kubectl(&["delete", "pod", "patient", "--timeout=60s"]);
 }
+
+#[test]
+fn kubectl_debug_copies_a_pod_and_looks_at_the_node() {
+    let Some(node) = node("kubectl_debug_copies_a_pod_and_looks_at_the_node") else { return };
+    let script = "echo -n hidden > /proc/self/comm; while :; do sleep 0.1; done";
+    run_pod(&node, "patient", json!({"containers": [container("main", NAMES[0], script)]}));
+
+    // In a copy, everything sees everything.
+    let debug = ["debug", "-it", "patient", "--copy-to=copy", "--share-processes", "-c", "doctor"];
+    let image = ["--image", NAMES[1], "--image-pull-policy=Never", "--profile=general", "--", "sh"];
+    let mut shell = Terminal::run(kubectl(&node, &[&debug[..], &image].concat()), 30, 100);
+    shell.press("\n");
+    shell.wait("# ");
+    shell.press("until grep -q hidden /proc/[0-9]*/comm; do :; done; cat /version; echo se''en\n");
+    shell.wait("seen");
+    assert!(shell.screen().replace('\r', "").contains("2\nseen"), "{}", shell.screen());
+    shell.press("exit\n");
+    shell.end();
+    assert_eq!(pod(&node, "copy")["spec"]["shareProcessNamespace"], true);
+    assert_eq!(pod(&node, "patient")["status"]["phase"], "Running");
+
+    // On the node, its processes, its network and its files.
+    let name = node.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]);
+    node.host.file("mark", "of the host");
+    let target = format!("node/{name}");
+    let debug = ["debug", "-it", &target, "--image", NAMES[1], "--image-pull-policy=Never"];
+    let args = [&debug[..], &["--profile=general", "--", "sh"]].concat();
+    let mut shell = Terminal::run(kubectl(&node, &args), 30, 100);
+    shell.press("\n");
+    shell.wait("# ");
+    let mark = node.host.dir.join("mark").display().to_string();
+    shell.press(&format!(
+        "cat /host{mark}; echo; grep -c . /proc/{}/comm; echo lo''oked\n",
+        std::process::id()
+    ));
+    shell.wait("looked");
+    let screen = shell.screen().replace('\r', "");
+    assert!(screen.contains("of the host\n1\nlooked"), "{screen}");
+    shell.press("exit\n");
+    shell.end();
+    node.kubectl(&["delete", "pods", "--all", "--timeout=60s"]);
+}
