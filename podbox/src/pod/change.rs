@@ -105,6 +105,22 @@ mod tests {
     }
 
     #[test]
+    fn an_image_that_is_always_pulled_is_asked_for_before_each_run() {
+        let now = clock::instant();
+        let mut pod = shape("web:1");
+        let web = ContainerShape::new("web", RestartPolicy::Always);
+        pod.main = vec![ContainerShape { image: "web:1".into(), always_pulled: true, ..web }];
+        let mut seen = running("web:1", now);
+        let web = || "web".to_owned();
+        exit(&mut seen, now);
+        assert_eq!(plan(&pod, &seen, now).steps, [PodStep::EnsureImage { container: web() }]);
+        have(&mut seen, "web:1", now);
+        assert_eq!(plan(&pod, &seen, now).steps, [PodStep::Start { container: web() }]);
+        run(&mut seen, now);
+        assert_eq!(plan(&pod, &seen, now).steps, []);
+    }
+
+    #[test]
     fn a_refusal_is_forgotten_with_what_was_refused() {
         let now = clock::instant();
         let mut seen = running("web:1", now);

@@ -51,6 +51,7 @@ fn container(container: &Container, of_pod: RestartPolicy) -> ContainerShape {
         post_start: post_start(container).is_some(),
         pre_stop: pre_stop(container).is_some(),
         image: container.image.clone().unwrap_or_default(),
+        always_pulled: pull_policy(container) == PullPolicy::Always,
         share: Share::of(container),
         restarts_for: resize::restarts_for(container),
         ..ContainerShape::new(&container.name, of_pod)

@@ -91,6 +91,9 @@ pub struct Container {
     /// The image that was asked for.
     #[serde(default)]
     pub asked: Option<String>,
+    /// For which run.
+    #[serde(default)]
+    pub asked_for: Option<u32>,
     /// The image that the current run was started with.
     #[serde(default)]
     pub definition: Option<String>,
@@ -172,6 +175,7 @@ impl Memory {
                     _ => seen.replaced,
                 },
                 asked: seen.asked.clone(),
+                asked_for: seen.asked_for,
                 definition: seen.definition.clone(),
                 share: seen.share.clone(),
                 last: seen.last.as_ref().map(|ended| End::of(ended, now)),
@@ -311,6 +315,7 @@ impl Container {
             }),
             replaced: self.replaced && matches!(self.state, State::Running(_)),
             asked: self.asked.clone(),
+            asked_for: self.asked_for,
             definition: self.definition.clone(),
             share: self.share.clone(),
             ..ContainerSeen::default()

@@ -265,30 +265,36 @@ fn holds_up(main: &ContainerShape, seen: &ContainerSeen) -> bool {
 /// Starts a container when it is time, and calls its hook once it runs.
 fn run(shape: &ContainerShape, observed: &Observed, now: Instant, plan: &mut Plan) {
     let seen = observed.container(&shape.name);
-    let container = || shape.name.clone();
     match &seen.state {
         ContainerState::Running(run) if run.post_start == HookState::Due && seen.order.is_none() => {
-            plan.step(PodStep::PostStart { container: container() });
+            plan.step(PodStep::PostStart { container: shape.name.clone() });
         }
         ContainerState::Running(_) | ContainerState::Starting => {}
         _ if !matches!(seen.image, ImageState::Ready { .. }) => {}
-        ContainerState::Waiting => plan.step(PodStep::Start { container: container() }),
+        ContainerState::Waiting => start(shape, seen, plan),
         ContainerState::Refused { at, .. } => {
             let until = *at + seen.backoff.first();
             match now < until {
                 true => plan.wake(until),
-                false => plan.step(PodStep::Start { container: container() }),
+                false => start(shape, seen, plan),
             }
         }
-        ContainerState::Ended(ended) if ended.replaced => {
-            plan.step(PodStep::Start { container: container() });
-        }
+        ContainerState::Ended(ended) if ended.replaced => start(shape, seen, plan),
         ContainerState::Ended(ended) if shape.restart.restarts(ended.exited.status.code()) => {
             match seen.backoff.until(ended.at, now) {
                 Some(until) => plan.wake(until),
-                None => plan.step(PodStep::Start { container: container() }),
+                None => start(shape, seen, plan),
             }
         }
         ContainerState::Ended(_) => {}
     }
+}
+
+/// Where each run is to have what the registry has by then, that is asked first.
+fn start(shape: &ContainerShape, seen: &ContainerSeen, plan: &mut Plan) {
+    let container = shape.name.clone();
+    plan.step(match shape.always_pulled && seen.asked_for != Some(seen.next()) {
+        true => PodStep::EnsureImage { container },
+        false => PodStep::Start { container },
+    });
 }

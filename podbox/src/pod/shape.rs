@@ -27,6 +27,8 @@ pub struct ContainerShape {
     pub name: String,
     /// Its image, as the manifest names it: a run of another one is replaced.
     pub image: String,
+    /// Its registry is asked for the image before each run: `imagePullPolicy: Always`.
+    pub always_pulled: bool,
     /// What it is to have: a run that has another share is given this one.
     pub share: Share,
     /// Resources that it wants to be restarted for.
@@ -50,6 +52,7 @@ impl ContainerShape {
         ContainerShape {
             name,
             image: String::new(),
+            always_pulled: false,
             share: Share::default(),
             restarts_for: Vec::new(),
             target: None,

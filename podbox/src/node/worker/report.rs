@@ -77,18 +77,17 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         if self.seen.container(container).asked.as_deref() != Some(asked) {
             return;
         }
-        let state = match result {
+        let seen = self.seen.container_mut(container);
+        match result {
             Ok(image) => {
-                let id = image.id.clone();
+                seen.had(image.id.clone());
                 self.images.insert(container.to_owned(), Arc::new(image));
-                ImageState::Ready { id }
             }
             Err(PullFailure { reason, message }) => {
                 tracing::error!(pod = %self.pod.pod, container, "{reason}: {message}");
-                ImageState::Failed { reason: reason.to_owned(), message, at: now }
+                seen.image = ImageState::Failed { reason: reason.to_owned(), message, at: now };
             }
-        };
-        self.seen.container_mut(container).image = state;
+        }
     }
 
     fn note_started(&mut self, container: &str, started: Started) {

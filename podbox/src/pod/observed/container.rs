@@ -146,6 +146,8 @@ pub struct ContainerSeen {
     pub replaced: bool,
     /// The image that is asked for, as the manifest named it then.
     pub asked: Option<String>,
+    /// The run that the image was asked for last.
+    pub asked_for: Option<u32>,
     /// The image that the current run, or the last one, was started with.
     pub definition: Option<String>,
     /// What the current run, or the last one, may use.
@@ -276,7 +278,14 @@ impl ContainerSeen {
     pub fn pulling(&mut self, reference: &str, now: Instant) {
         self.image = ImageState::Pulling;
         self.asked = Some(reference.to_owned());
+        self.asked_for = Some(self.next());
         self.pull_backoff.tried(now, now);
+    }
+
+    /// Its image is here; a failure after this one is the first.
+    pub fn had(&mut self, id: String) {
+        self.image = ImageState::Ready { id };
+        self.pull_backoff = Backoff::default();
     }
 
     /// The manifest names another image: nothing of what was had or failed with the other one counts.
@@ -343,6 +352,17 @@ impl ContainerSeen {
     /// Whether any run of it has come to be started, or to its end.
     pub fn has_run(&self) -> bool {
         self.last.is_some() || self.is_started() || matches!(self.state, ContainerState::Ended(_))
+    }
+
+    /// The number of the next run.
+    pub fn next(&self) -> u32 {
+        match &self.state {
+            ContainerState::Running(_) => self.attempt + 1,
+            ContainerState::Ended(ended) => ended.attempt + 1,
+            ContainerState::Waiting | ContainerState::Starting | ContainerState::Refused { .. } => {
+                self.attempt
+            }
+        }
     }
 
     /// How often it was started again.

@@ -116,6 +116,9 @@ impl Words<'_> {
         if ends || !self.pod.restarts(self.name, ended.exited.status.code()) {
             return self.ended(ended);
         }
+        if matches!(self.seen.image, ImageState::Failed { .. }) {
+            return self.image();
+        }
         if self.seen.backoff.until(ended.at, self.now).is_some() {
             return waits("CrashLoopBackOff", Some(self.backing_off()));
         }
