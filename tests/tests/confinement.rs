@@ -413,3 +413,48 @@ fn a_pod_reaches_the_api_with_what_it_is_given() {
         node.kubectl(&["get", "endpoints", "kubernetes", "-o", "jsonpath={.subsets[0].addresses[0].ip}"]);
     assert_eq!(endpoints, "10.85.0.1");
 }
+
+#[test]
+fn limits_of_a_pod_as_a_whole_and_what_its_class_adds_are_its_cgroups() {
+    let test = "limits_of_a_pod_as_a_whole_and_what_its_class_adds_are_its_cgroups";
+    let (Some(()), Some(())) =
+        (podbox_tests::needs::controller(test, "memory"), podbox_tests::needs::controller(test, "cpu"))
+    else {
+        return;
+    };
+    let Some(node) = Node::start(test) else { return };
+    let class = json!({
+        "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "own"}, "handler": "podbox",
+        "overhead": {"podFixed": {"cpu": "500m", "memory": "16Mi"}},
+    });
+    let file = node.host.file("class.json", class.to_string());
+    node.kubectl(&["create", "-f", file.to_str().unwrap()]);
+    let one = script(
+        "one",
+        "sleep 3600",
+        json!({"resources": {"requests": {"cpu": "1"}, "limits": {"memory": "32Mi"}}}),
+    );
+    node.create("whole", json!({
+        "containers": [one, script("two", "sleep 3600", json!({}))], "runtimeClassName": "own",
+        "resources": {"requests": {"cpu": "1", "memory": "48Mi"}, "limits": {"cpu": "2", "memory": "64Mi"}},
+    }));
+    let pod = node.wait("whole", "runs", running);
+    assert_eq!(pod["status"]["qosClass"], "Burstable");
+    let group = node
+        .host
+        .cgroup
+        .join(format!("podbox.slice/burstable/pod{}", pod["metadata"]["uid"].as_str().unwrap()));
+    let read =
+        |file: &str| fs::read_to_string(group.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    for (file, value) in [
+        ("memory.max", (80 << 20).to_string()),
+        ("cpu.max", "250000 100000".to_owned()),
+        ("cpu.weight", "138".to_owned()),
+        ("one-0/memory.max", (32 << 20).to_string()),
+        ("one-0/cpu.weight", "100".to_owned()),
+        ("two-0/memory.max", "max".to_owned()),
+        ("two-0/cpu.weight", "1".to_owned()),
+    ] {
+        assert_eq!(read(file).trim(), value, "{file}");
+    }
+}

@@ -1,7 +1,9 @@
 //! Plans as people read them.
 
 use super::*;
-use crate::sandbox::spec::{CpuMax, EmptyDir, FileVolume, Mount, Security, User, VolumeFile};
+use crate::sandbox::spec::{
+    CpuMax, EmptyDir, FileVolume, Forward, Mount, Security, Sysctl, User, VolumeFile,
+};
 use std::net::Ipv4Addr;
 
 fn facts(controllers: &[&str]) -> Facts {
@@ -100,6 +102,29 @@ fn a_sandbox_is_these_steps() {
     ];
     assert_eq!(words(&steps), expected);
     assert!(steps.iter().all(|step| step.inverse().is_some()));
+}
+
+#[test]
+fn what_a_pod_asks_for_beside_adds_steps_and_what_is_the_hosts_takes_pins_away() {
+    let forward = Forward { address: [0; 4].into(), protocol: "TCP".into(), port: 8080, target_port: 80 };
+    let sysctl = Sysctl { name: "net.ipv4.tcp_rmem".into(), value: "1".into() };
+    let spec = SandboxSpec { shared_pids: true, sysctls: vec![sysctl], forwards: vec![forward], ..pod() };
+    let steps = sandbox(&spec, &facts(&[])).unwrap();
+    let plain = words(&sandbox(&pod(), &facts(&[])).unwrap());
+    let more: Vec<String> = words(&steps).into_iter().filter(|step| !plain.contains(step)).collect();
+    let expected = [
+        "forward-ports 10.85.0.2",
+        "set-sysctls /run/ns/u1",
+        "make-cgroup /cg/podbox.slice/burstable/podu1/pids",
+        "pause u1/pids",
+    ];
+    assert_eq!(more, expected);
+    let joined = |spec: &SandboxSpec| {
+        let joined = pause(spec, &facts(&[])).join;
+        joined.iter().map(|pin| pin.file_name().unwrap().to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(joined(&spec), ["net", "ipc", "uts"]);
+    assert_eq!(joined(&SandboxSpec { network: Network::Host, host_ipc: true, ..pod() }), ["uts"]);
 }
 
 #[test]
