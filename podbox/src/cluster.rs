@@ -15,6 +15,8 @@ use crate::auth::authority::{Authority, PkiError};
 use crate::auth::tls::{Certificate, TlsError};
 use crate::auth::token::{KeyError, Tokens};
 use crate::config::Config;
+use crate::control::catalog::Catalog;
+use crate::control::manager;
 use crate::server::api::Api;
 use crate::server::api::local::Local;
 use crate::server::http;
@@ -33,6 +35,9 @@ use tokio::task::JoinSet;
 
 /// The API's own socket in the run directory: root's alone, without TLS.
 const SOCKET: &str = "api.sock";
+
+/// The name under which controllers write to the API: upstream's, for whoever looks at who owns a field.
+const CONTROLLERS: &str = "kube-controller-manager";
 
 /// Where pods find the API: the first address of the services' range.
 const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
@@ -119,6 +124,8 @@ impl Cluster {
         entrance::publish(&controller, SERVICE.into(), for_pods).await.map_err(ClusterError::First)?;
         tasks.spawn(terminating::run(store.clone(), controller.clone()));
         tasks.spawn(quotas::run(store.clone(), controller.clone()));
+        let catalog = Catalog::new(&api.kinds());
+        tasks.spawn(manager::run(store.clone(), Local::new(Arc::clone(&api), CONTROLLERS), catalog));
         let namespaces = Namespaces::new(store.clone(), controller, authority.pem().to_owned());
         tasks.spawn(namespaces.run());
         tasks.spawn(aggregation::run(store.clone(), Arc::clone(&api)));

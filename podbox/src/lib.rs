@@ -13,6 +13,7 @@ pub mod metrics;
 
 // Ranks 1 and 2: per subject a pure core, and the hands that apply it.
 pub mod auth;
+pub mod control;
 pub mod image;
 pub mod net;
 pub mod pod;

@@ -264,3 +264,9 @@ pub const TERMINATION_LOG: usize = 2048;
 pub const HOOK_OUTPUT: usize = 2048;
 /// How long a server may take to accept a hook's connection.
 pub const HOOK_CONNECT: Duration = Duration::from_secs(30);
+/// Objects that controllers reconcile at the same time.
+pub const RECONCILED_AT_ONCE: usize = 256;
+/// How long controllers sleep when nothing is to come: any change wakes them.
+pub const IDLE: Duration = Duration::from_secs(3600);
+/// Pods that one controller makes or takes in one go, as upstream has it.
+pub const REPLICAS_AT_ONCE: usize = 500;

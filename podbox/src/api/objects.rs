@@ -1,5 +1,7 @@
 //! The seam between podbox's own parts and the API: what they write. They read from the store.
 
+use super::kinds::Name;
+use super::lifecycle::Propagation;
 use super::status::ApiError;
 use serde_json::Value;
 use std::future::Future;
@@ -75,4 +77,49 @@ pub trait Objects: Send + Sync + 'static {
 
     /// Takes an object away at once, if it still is the one of this uid.
     fn remove(&self, object: &ObjectRef, uid: &str) -> impl Future<Output = Result<(), ApiError>> + Send;
+}
+
+/// Which object, of a kind that may have come at run time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// Its apiVersion.
+    pub api_version: Name,
+    /// Its kind.
+    pub kind: Name,
+    /// Its namespace; empty where there is none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// As what an object was seen: a write to one that is not so any more is a conflict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Of this uid; empty for any.
+    pub uid: String,
+    /// At this revision, if it counts.
+    pub revision: Option<u64>,
+}
+
+/// Writes what a controller decided, from what it saw.
+pub trait Writes: Clone + Send + Sync + 'static {
+    /// Creates an object; gives back its name.
+    fn create(&self, object: Value) -> impl Future<Output = Result<String, ApiError>> + Send;
+
+    /// Changes an object or a part of it; `edit` may be asked more than once. Tells whether anything was different.
+    fn edit(
+        &self,
+        at: &Target,
+        part: &'static str,
+        seen: &Seen,
+        edit: impl Fn(&mut Value) + Send + Sync,
+    ) -> impl Future<Output = Result<bool, ApiError>> + Send;
+
+    /// Deletes an object, with its own grace.
+    fn delete(
+        &self,
+        at: &Target,
+        seen: &Seen,
+        propagation: Option<Propagation>,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
 }

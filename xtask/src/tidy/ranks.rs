@@ -21,6 +21,7 @@ const RANKS: &[(&str, Rank)] = &[
     ("sandbox::runtime", 0),
     // Pure cores.
     ("auth::*", 1),
+    ("control::*", 1),
     ("pod::*", 1),
     ("net::diff", 1),
     ("net::ipam", 1),
@@ -46,6 +47,9 @@ const RANKS: &[(&str, Rank)] = &[
     ("store::*", 2),
     ("trace::*", 2),
     // Loops.
+    ("control::apply", 3),
+    ("control::events", 3),
+    ("control::manager", 3),
     ("node::*", 3),
     ("server::*", 3),
     // Composition.

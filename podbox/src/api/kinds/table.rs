@@ -245,7 +245,6 @@ fn cores() -> Vec<Kind> {
             .status(),
         row::<core::PodTemplate>().counts(),
         row::<core::ReplicationController>()
-            .inert(NOT_MADE)
             .short(&["rc"])
             .in_all()
             .counts()
@@ -273,9 +272,8 @@ fn workloads() -> Vec<Kind> {
     vec![
         row::<apps::ControllerRevision>(),
         row::<apps::DaemonSet>().inert(NOT_MADE).short(&["ds"]).in_all().counts().status(),
-        row::<apps::Deployment>().inert(NOT_MADE).short(&["deploy"]).in_all().counts().scale().status(),
+        row::<apps::Deployment>().short(&["deploy"]).in_all().counts().scale().status(),
         row::<apps::ReplicaSet>()
-            .inert(NOT_MADE)
             .short(&["rs"])
             .in_all()
             .counts()

@@ -8,6 +8,7 @@ use crate::api::field::{Errors, Path, Reason};
 use crate::api::kinds::Kind;
 use crate::api::lifecycle::{self, Deleted, Deletion, Propagation};
 use crate::api::object;
+use crate::api::objects::Seen;
 use crate::api::status::ApiError;
 use crate::clock;
 use crate::store::{Entry, Expected, Key, WriteError};
@@ -28,6 +29,14 @@ impl DeleteOptions {
     pub fn at_once(uid: &str) -> DeleteOptions {
         let deletion = Deletion { grace_seconds: Some(0), propagation: Some(Propagation::Background) };
         DeleteOptions { deletion, uid: Some(uid.to_owned()), ..DeleteOptions::default() }
+    }
+
+    /// With the object's own grace, and only as what it was seen.
+    pub fn seen(seen: &Seen, propagation: Option<Propagation>) -> DeleteOptions {
+        let uid = Some(seen.uid.clone()).filter(|uid| !uid.is_empty());
+        let version = seen.revision.map(|revision| revision.to_string());
+        let deletion = Deletion { grace_seconds: None, propagation };
+        DeleteOptions { deletion, uid, version, dry_run: false }
     }
 
     /// Only the object of this uid, unless another is named already: a name may be another's by now.

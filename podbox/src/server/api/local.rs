@@ -11,12 +11,14 @@ use super::{Api, Call};
 use crate::api::admission::TOKEN_SECONDS;
 use crate::api::decode::FieldValidation;
 use crate::api::kinds::Kind;
+use crate::api::lifecycle::Propagation;
 use crate::api::object;
-use crate::api::objects::{ObjectRef, Objects};
+use crate::api::objects::{ObjectRef, Objects, Seen, Target, Writes};
 use crate::api::status::ApiError;
 use crate::api::user::{MASTERS, User};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A part of podbox that uses the API under a name of its own.
 #[derive(Clone)]
@@ -180,5 +182,62 @@ impl Objects for Local {
             Err(error) if !matches!(error.code, 404 | 409) => Err(error),
             _ => Ok(()),
         }
+    }
+}
+
+impl Local {
+    fn call_at(&self, at: &Target) -> Result<Call, ApiError> {
+        self.call_of(&at.api_version, &at.kind, &at.namespace, &at.name)
+    }
+}
+
+impl Writes for Local {
+    async fn create(&self, new: Value) -> Result<String, ApiError> {
+        let word = |field: &str| new[field].as_str().unwrap_or_default().to_owned();
+        let call = self.call_of(&word("apiVersion"), &word("kind"), object::namespace(&new), "")?;
+        let written = self.api.create(&call, new, &self.options()).await?;
+        Ok(match &written.object {
+            Rendered::Entry(entry) => entry.key.name().to_owned(),
+            Rendered::Value(object) => object::name(object).to_owned(),
+        })
+    }
+
+    async fn edit(
+        &self,
+        at: &Target,
+        part: &'static str,
+        seen: &Seen,
+        edit: impl Fn(&mut Value) + Send + Sync,
+    ) -> Result<bool, ApiError> {
+        let call = self.call_at(at)?;
+        let before = AtomicU64::new(0);
+        let change = |old: &Value| {
+            let revision = object::text(old, "resourceVersion").parse().unwrap_or(0);
+            before.store(revision, Ordering::Relaxed);
+            if !seen.uid.is_empty() && seen.uid != object::uid(old) {
+                // Another of its name.
+                return Err(ApiError::not_found(&call.kind.group, &call.kind.plural, &at.name));
+            }
+            let mut new = old.clone();
+            edit(&mut new);
+            object::set(&mut new, "resourceVersion", seen.revision.map(|revision| revision.to_string()));
+            Ok(new)
+        };
+        let written = self.api.update(&call, part, &self.options(), &change).await?;
+        Ok(match &written.object {
+            Rendered::Entry(entry) => entry.revision != before.load(Ordering::Relaxed),
+            // It was released, and is gone.
+            Rendered::Value(_) => true,
+        })
+    }
+
+    async fn delete(
+        &self,
+        at: &Target,
+        seen: &Seen,
+        propagation: Option<Propagation>,
+    ) -> Result<(), ApiError> {
+        let options = DeleteOptions::seen(seen, propagation);
+        self.api.delete(&self.call_at(at)?, &options).await.map(drop)
     }
 }

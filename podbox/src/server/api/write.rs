@@ -333,7 +333,10 @@ impl Api {
             fields.remove("kind");
             fields.remove("apiVersion");
         }
-        lifecycle::count(&mut new, old, kind);
+        // What is said of an object asks for nothing.
+        if part != "status" {
+            lifecycle::count(&mut new, old, kind);
+        }
         let mut errors = self.metadata_errors(kind, &new, Some(old));
         errors.0.extend(admitted.errors.0);
         refuse(kind, object::name(&new), &errors)?;

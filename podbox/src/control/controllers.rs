@@ -1,0 +1,161 @@
+//! All controllers together: what changes wakes keys, keys are reconciled, and what came of their actions is booked. Pure;
+//! who drives it gives the time, the store and the changes.
+
+use super::action::{Actions, Attempt, Failure};
+use super::catalog::Catalog;
+use super::key::{Key, KindId, Work};
+use super::queue::Queue;
+use super::source::Source;
+use super::world::World;
+use super::{garbage, gather};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Now, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For what is written and compared with what was written.
+    pub wall: Timestamp,
+    /// Since some start, for pauses: it does not jump.
+    pub since: Duration,
+}
+
+/// How the actions of a reconciliation went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether anything is different now.
+    pub changed: bool,
+    /// Whether an object was not as it was seen.
+    pub conflict: bool,
+    /// What failed.
+    pub failure: Option<Failure>,
+}
+
+/// The controllers.
+#[derive(Debug)]
+pub struct Controllers {
+    world: World,
+    queue: Queue<Work>,
+    /// What failed last, of those whose pause is not over or that have not been tried again.
+    failures: BTreeMap<Work, Failure>,
+}
+
+impl Work {
+    /// The controller, as Events name it: upstream's words.
+    pub fn component(&self) -> &'static str {
+        match self {
+            Work::Deployment(_) => "deployment-controller",
+            Work::ReplicaSet(_) => "replicaset-controller",
+            Work::ReplicationController(_) => "replication-controller",
+            Work::Garbage(_) => "garbage-collector-controller",
+        }
+    }
+}
+
+impl Controllers {
+    /// Of these kinds; nothing is known yet.
+    pub fn new(catalog: Catalog) -> Controllers {
+        Controllers { world: World::new(catalog), queue: Queue::default(), failures: BTreeMap::new() }
+    }
+
+    /// The kinds that are to be followed.
+    pub fn catalog(&self) -> &Catalog {
+        &self.world.catalog
+    }
+
+    /// An object is like this now.
+    pub fn note(&mut self, kind: KindId, key: &Key, bytes: &[u8]) {
+        let queue = &mut self.queue;
+        self.world.note(kind, key, bytes, &mut |work| queue.add(work));
+    }
+
+    /// An object is gone; this is what it was last.
+    pub fn forget(&mut self, kind: KindId, key: &Key, last: &[u8]) {
+        let queue = &mut self.queue;
+        self.world.forget(kind, key, last, &mut |work| queue.add(work));
+    }
+
+    /// These are all objects of a kind, after changes were missed.
+    pub fn resume(&mut self, kind: KindId, there: &BTreeSet<Key>) {
+        for key in self.world.missing(kind, there) {
+            self.forget(kind, &key, b"{}");
+        }
+        // Who went without a word may have had dependents.
+        let dependents: Vec<_> = self.world.graph.places().cloned().collect();
+        dependents.into_iter().for_each(|place| self.queue.add(Work::Garbage(place)));
+    }
+
+    /// Reconciles until a key wants something done, or `patience` of them want nothing.
+    pub fn next(&mut self, now: Now, source: &impl Source, patience: usize) -> Option<(Work, Actions)> {
+        for _ in 0..patience {
+            let work = self.queue.take(now.since)?;
+            let pausing = self.queue.pauses(&work, now.since);
+            let attempt = Attempt { failure: self.failures.get(&work), pausing };
+            let actions = self.reconcile(&work, source, attempt, now.wall);
+            if let Some(at) = actions.wake_at {
+                let wait = Duration::try_from(at.duration_since(now.wall).max(SignedDuration::ZERO));
+                self.queue.add_at(work.clone(), now.since + wait.unwrap_or_default());
+            }
+            if !actions.actions.is_empty() || !actions.said.is_empty() {
+                return Some((work, actions));
+            }
+            self.settle(&work, actions.paused);
+        }
+        None
+    }
+
+    fn settle(&mut self, work: &Work, paused: bool) {
+        match paused {
+            true => self.queue.paused(work),
+            false => {
+                self.failures.remove(work);
+                self.queue.done(work);
+            }
+        }
+    }
+
+    /// The actions of a key are done, or failed.
+    pub fn ended(&mut self, work: &Work, paused: bool, outcome: Outcome, now: Now) {
+        let Outcome { changed, conflict, failure } = outcome;
+        let failed = conflict || failure.is_some();
+        if let Some(failure) = failure {
+            self.failures.insert(work.clone(), failure);
+        }
+        if failed {
+            self.queue.failed(work, now.since);
+        } else {
+            self.settle(work, paused);
+        }
+        // What comes next is decided by what the world is then; so is what is to be said of a failure.
+        if changed || failed {
+            self.queue.add(work.clone());
+        }
+    }
+
+    /// When something is to be looked at although nothing changes.
+    pub fn next_time(&self) -> Option<Duration> {
+        self.queue.next_time()
+    }
+
+    /// How many keys wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
+    fn reconcile(&self, work: &Work, source: &impl Source, attempt: Attempt<'_>, now: Timestamp) -> Actions {
+        let world = &self.world;
+        match work {
+            Work::Deployment(key) => gather::deployment(world, source, key, (attempt, now)),
+            Work::ReplicaSet(key) => {
+                let sets = (gather::REPLICA_SETS, &world.replica_sets);
+                gather::replicas(world, source, sets, key, (attempt, now))
+            }
+            Work::ReplicationController(key) => {
+                let sets = (gather::REPLICATION_CONTROLLERS, &world.replication_controllers);
+                gather::replicas(world, source, sets, key, (attempt, now))
+            }
+            Work::Garbage(place) => garbage::look(place, &world.graph, &world.catalog, source),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What controllers say, as Events in the API: one object for each thing that happens to an object, counted as it repeats.
+//!
+//! It holds no truth: what it cannot write is dropped, counted and said in the log. An object that is never short of words is
+//! cut off: so many Events at once, then one more every five minutes, as upstream's recorder has it.
+
+use super::action::{Saying, Subject};
+use crate::api::object;
+use crate::api::objects::{Seen, Target, Writes};
+use crate::{chance, clock, limits, metrics};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Instant;
+use tokio::sync::mpsc;
+
+/// One thing to tell.
+type Told = (&'static str, Subject, Saying);
+
+/// Takes what is said without ever waiting.
+#[derive(Clone, Debug)]
+pub struct Events(mpsc::Sender<Told>);
+
+impl Events {
+    /// Hands one over; drops it where too many wait already.
+    pub fn tell(&self, component: &'static str, about: &Subject, saying: Saying) {
+        if self.0.try_send((component, about.clone(), saying)).is_err() {
+            ::metrics::counter!(metrics::EVENTS_DROPPED).increment(1);
+        }
+    }
+}
+
+/// What is written by [`record`].
+pub type Queue = mpsc::Receiver<Told>;
+
+/// A way to tell, and its other end.
+pub fn channel() -> (Events, Queue) {
+    let (sender, receiver) = mpsc::channel(limits::NOTICES);
+    (Events(sender), receiver)
+}
+
+/// Writes Events for as long as someone tells.
+pub async fn record(writes: impl Writes, mut told: Queue) {
+    let mut tally = Tally::default();
+    while let Some((component, about, saying)) = told.recv().await {
+        let name = format!("{}.{:016x}", about.at.name, u64::from_be_bytes(chance::bytes()));
+        let now = object::time(clock::wall());
+        let written = match tally.count(&about.uid, &saying, name, clock::instant()) {
+            Count::TooMany => continue,
+            Count::First(name) => {
+                writes.create(event(component, &about, &saying, &name, &now)).await.map(drop)
+            }
+            Count::Again(name, count) => {
+                let again = |event: &mut Value| {
+                    event["count"] = count.into();
+                    event["lastTimestamp"] = now.clone().into();
+                };
+                let written = writes.edit(&place(&about, name), "", &Seen::default(), again).await.map(drop);
+                if written.is_err() {
+                    // It has expired, most likely: the next one is a new one.
+                    tally.forget(&about.uid, &saying);
+                }
+                written
+            }
+        };
+        if let Err(error) = written {
+            ::metrics::counter!(metrics::EVENTS_DROPPED).increment(1);
+            // The usual reason: its namespace is being deleted.
+            tracing::debug!("an event of {} was not recorded: {error}", about.at.name);
+        }
+    }
+}
+
+fn place(about: &Subject, name: String) -> Target {
+    let namespace = namespace(about).to_owned();
+    Target { api_version: "v1".into(), kind: "Event".into(), namespace, name }
+}
+
+/// Where the Events of an object are.
+fn namespace(about: &Subject) -> &str {
+    match about.at.namespace.as_str() {
+        "" => "default",
+        namespace => namespace,
+    }
+}
+
+fn event(component: &str, about: &Subject, saying: &Saying, name: &str, now: &str) -> Value {
+    let Subject { at, uid } = about;
+    let mut involved = json!({"apiVersion": at.api_version, "kind": at.kind, "name": at.name, "uid": uid});
+    if !at.namespace.is_empty() {
+        involved["namespace"] = at.namespace.clone().into();
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": namespace(about)},
+        "involvedObject": involved,
+        "type": if saying.warning { "Warning" } else { "Normal" },
+        "reason": saying.reason,
+        "message": saying.message,
+        "source": {"component": component},
+        "reportingComponent": component,
+        "reportingInstance": "",
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    })
+}
+
+/// What was said, by the uid of whom it is about.
+#[derive(Debug, Default)]
+struct Tally(BTreeMap<String, Object>);
+
+#[derive(Debug)]
+struct Object {
+    /// The Event's name and how often it was said.
+    events: BTreeMap<(&'static str, String), (String, u64)>,
+    /// How many more may be said now.
+    left: u32,
+    /// When that was counted.
+    at: Instant,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Count {
+    First(String),
+    Again(String, u64),
+    TooMany,
+}
+
+impl Tally {
+    /// Counts what is said; `name` is its Event's if it is new.
+    fn count(&mut self, uid: &str, saying: &Saying, name: String, now: Instant) -> Count {
+        if self.0.len() >= limits::RECORDED_PODS && !self.0.contains_key(uid) {
+            // Those that have been silent longest, by the half: a count begins anew, nothing else is lost.
+            let mut times: Vec<Instant> = self.0.values().map(|object| object.at).collect();
+            times.sort_unstable();
+            let middle = times[times.len() / 2];
+            self.0.retain(|_, object| object.at > middle);
+        }
+        let fresh = || Object { events: BTreeMap::new(), left: limits::EVENTS_AT_ONCE, at: now };
+        let object = self.0.entry(uid.to_owned()).or_insert_with(fresh);
+        let more = now.saturating_duration_since(object.at).as_secs() / limits::EVENT_AGAIN.as_secs();
+        if more > 0 {
+            let more = u32::try_from(more).unwrap_or(u32::MAX);
+            object.left = object.left.saturating_add(more).min(limits::EVENTS_AT_ONCE);
+            object.at = now;
+        }
+        if object.left == 0 {
+            ::metrics::counter!(metrics::EVENTS_DROPPED).increment(1);
+            return Count::TooMany;
+        }
+        object.left -= 1;
+        let key = (saying.reason, saying.message.clone());
+        match object.events.get_mut(&key) {
+            Some((known, count)) => {
+                *count += 1;
+                Count::Again(known.clone(), *count)
+            }
+            None => {
+                object.events.insert(key, (name.clone(), 1));
+                Count::First(name)
+            }
+        }
+    }
+
+    fn forget(&mut self, uid: &str, saying: &Saying) {
+        if let Some(object) = self.0.get_mut(uid) {
+            object.events.remove(&(saying.reason, saying.message.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_repeats_is_counted_and_who_never_ends_is_cut_off() {
+        let (mut tally, now) = (Tally::default(), clock::instant());
+        let say = |number: u32| Saying::normal("Said", number.to_string());
+        assert_eq!(tally.count("u", &say(0), "a".into(), now), Count::First("a".into()));
+        assert_eq!(tally.count("u", &say(0), "b".into(), now), Count::Again("a".into(), 2));
+        for number in 2..limits::EVENTS_AT_ONCE {
+            assert_eq!(tally.count("u", &say(number), "c".into(), now), Count::First("c".into()));
+        }
+        assert_eq!(tally.count("u", &say(99), "d".into(), now), Count::TooMany);
+        assert_eq!(tally.count("v", &say(99), "d".into(), now), Count::First("d".into()));
+        let later = now + limits::EVENT_AGAIN + Duration::from_secs(1);
+        assert_eq!(tally.count("u", &say(99), "d".into(), later), Count::First("d".into()));
+    }
+}

@@ -1,0 +1,112 @@
+//! What there is to know for one reconciliation: the object as it is stored, and its dependents from the indices. Pure.
+
+use super::action::{Actions, Attempt};
+use super::deployment::{self, Set};
+use super::key::Key;
+use super::pods::{Member, Phase};
+use super::replicas::{self, Desired, Observed};
+use super::sets::{Sets, selects};
+use super::source::Source;
+use super::world::World;
+use crate::api::object;
+use crate::api::objects::Target;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
+/// Where ReplicaSets are.
+pub const REPLICA_SETS: &str = "apps/replicasets";
+/// Where ReplicationControllers are.
+pub const REPLICATION_CONTROLLERS: &str = "/replicationcontrollers";
+/// Where Deployments are.
+pub const DEPLOYMENTS: &str = "apps/deployments";
+/// Where pods are.
+pub const PODS: &str = "/pods";
+
+/// An object that there is, in the words in which it is written to.
+pub fn stored(
+    world: &World,
+    source: &impl Source,
+    collection: &str,
+    key: &Key,
+) -> Option<(Target, Value, u64)> {
+    let found = source.get(collection, key)?;
+    let kind = world.catalog.collection(collection)?;
+    match serde_json::from_slice(&found.bytes) {
+        Ok(object) => Some((world.catalog.target(kind, key), object, found.revision)),
+        Err(error) => {
+            tracing::error!("{collection} {key} in the store is no JSON: {error}");
+            None
+        }
+    }
+}
+
+/// Reconciles a ReplicaSet or a ReplicationController.
+pub fn replicas(
+    world: &World,
+    source: &impl Source,
+    (collection, sets): (&str, &Sets),
+    key: &Key,
+    (attempt, now): (Attempt<'_>, Timestamp),
+) -> Actions {
+    let Some((at, object, revision)) = stored(world, source, collection, key) else { return Actions::none() };
+    let desired = Desired::new(at, object, revision);
+    let uid = object::uid(&desired.object);
+    let selector = &desired.claimant.selector;
+    let related = OnceCell::new();
+    let doubles = |pod: &Member| {
+        let related = related.get_or_init(|| per_node(world, sets, key, uid));
+        pod.node.as_deref().and_then(|node| related.get(node)).copied().unwrap_or(0)
+    };
+    let observed = Observed {
+        controlled: world.pods.controlled_by(uid).collect(),
+        free: world.pods.free(key.namespace(), |labels| selects(selector, labels)).collect(),
+        doubles: &doubles,
+    };
+    replicas::reconcile(&desired, &observed, attempt, now)
+}
+
+/// How many active pods of a ReplicaSet and its siblings each node has.
+fn per_node<'a>(world: &'a World, sets: &Sets, key: &Key, uid: &str) -> BTreeMap<&'a str, usize> {
+    let controller = sets.get(key).and_then(|set| set.controller.clone());
+    let siblings = controller.iter().flat_map(|controller| sets.controlled_by(controller));
+    let siblings = siblings.filter(|sibling| *sibling != key).filter_map(|sibling| sets.get(sibling));
+    let mut count = BTreeMap::new();
+    for uid in siblings.map(|set| &*set.uid).chain([uid]) {
+        for pod in world.pods.controlled_by(uid).filter(|pod| pod.is_active()) {
+            if let Some(node) = &pod.node {
+                *count.entry(&**node).or_default() += 1;
+            }
+        }
+    }
+    count
+}
+
+/// Reconciles a Deployment.
+pub fn deployment(
+    world: &World,
+    source: &impl Source,
+    key: &Key,
+    (attempt, now): (Attempt<'_>, Timestamp),
+) -> Actions {
+    let Some((at, object, revision)) = stored(world, source, DEPLOYMENTS, key) else {
+        return Actions::none();
+    };
+    let desired = deployment::Desired::new(at, object, revision);
+    let (uid, selector) = (object::uid(&desired.object), &desired.claimant.selector);
+    let namespace = key.namespace();
+    let sets = &world.replica_sets;
+    let free = sets.of_namespace(namespace).filter(|(_, set)| set.controller.is_none());
+    let free = free.filter(|(_, set)| selects(selector, &set.labels)).map(|(key, _)| key);
+    let candidates =
+        sets.controlled_by(uid).chain(free).filter_map(|key| stored(world, source, REPLICA_SETS, key));
+    let candidates: Vec<Set> = candidates.map(|(at, object, stored)| Set::new(at, object, stored)).collect();
+    let others_run = |new: &str| {
+        let old = sets.controlled_by(uid).filter_map(|key| sets.get(key)).filter(|set| *set.uid != *new);
+        old.flat_map(|set| world.pods.controlled_by(&set.uid)).any(|pod| pod.phase != Phase::Ended)
+    };
+    let taken = |name: &str| source.get(REPLICA_SETS, &Key::new(namespace, name)).is_some();
+    let observed = deployment::Observed { sets: candidates, others_run: &others_run, taken: &taken };
+    deployment::reconcile(&desired, &observed, attempt, now)
+}

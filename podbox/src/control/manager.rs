@@ -1,0 +1,196 @@
+//! The loop that drives the controllers: takes in what changes in the store, and has their actions carried out.
+//!
+//! ```text
+//!   loop { take in all that the store shows ─▶ reconcile, as many as may be under way ─▶ wait: a change, an end, a time }
+//! ```
+//!
+//! It decides nothing. Invariant: an end is booked before the store is looked at, and the store before the next
+//! reconciliation: so a key never meets a world in which its own writes are missing.
+
+use super::action::Actions;
+use super::apply::Hand;
+use super::catalog::Catalog;
+use super::controllers::{Controllers, Now, Outcome};
+use super::events::{self, Events};
+use super::key::{Key, KindId, Work};
+use super::source::{Found, Source};
+use crate::api::objects::Writes;
+use crate::store::{self, Batch, Expired, Happened, Store, Watch};
+use crate::{clock, limits};
+use futures_util::future::select_all;
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+impl Source for Store {
+    fn get(&self, collection: &str, key: &Key) -> Option<Found> {
+        let entry = Store::get(self, collection, &store::Key::raw(key.as_str()))?;
+        Some(Found { bytes: entry.bytes.clone(), revision: entry.revision })
+    }
+
+    fn named(&self, collection: &str, name: &str) -> Vec<Found> {
+        let Ok(page) = self.list(collection, None, None, 0, None) else { return Vec::new() };
+        let namesakes = page.entries.iter().filter(|entry| entry.key.name() == name);
+        namesakes.map(|entry| Found { bytes: entry.bytes.clone(), revision: entry.revision }).collect()
+    }
+}
+
+/// Drives the controllers.
+pub struct Manager<W> {
+    store: Store,
+    writes: W,
+    controllers: Controllers,
+    watches: Vec<(KindId, Watch)>,
+    /// Actions under way, with whether something was left undone by them.
+    running: JoinSet<(Work, bool, Outcome)>,
+    events: Events,
+    start: Instant,
+}
+
+enum Event {
+    Changes(usize, Result<Batch, Expired>),
+    Ended(Work, bool, Outcome),
+    Time,
+}
+
+/// Runs the controllers until it is dropped.
+pub async fn run(store: Store, writes: impl Writes, catalog: Catalog) {
+    let (events, queue) = events::channel();
+    let manager = Manager {
+        store,
+        controllers: Controllers::new(catalog),
+        watches: Vec::new(),
+        running: JoinSet::new(),
+        events,
+        start: clock::instant(),
+        writes: writes.clone(),
+    };
+    tokio::join!(manager.run(), events::record(writes, queue));
+}
+
+impl<W: Writes> Manager<W> {
+    async fn run(mut self) {
+        let kinds: Vec<(KindId, String)> =
+            self.controllers.catalog().collections().map(|(kind, name)| (kind, name.to_owned())).collect();
+        for (kind, collection) in kinds {
+            let watch = self.begin(kind, &collection);
+            self.watches.push((kind, watch));
+        }
+        loop {
+            self.take_in();
+            let more = self.reconcile();
+            let event = self.select(more).await;
+            self.apply(event);
+        }
+    }
+
+    /// What happens next; `more` if there is more to do at once.
+    async fn select(&mut self, more: bool) -> Event {
+        let time = match (more, self.controllers.next_time()) {
+            (true, _) => Duration::ZERO,
+            (false, Some(at)) => at.saturating_sub(self.now().since),
+            (false, None) => limits::IDLE,
+        };
+        let changes = select_all(self.watches.iter_mut().map(|(_, watch)| Box::pin(watch.next())));
+        tokio::select! {
+            biased;
+            Some(ended) = self.running.join_next() => match ended {
+                Ok((work, paused, outcome)) => Event::Ended(work, paused, outcome),
+                // Each action's own panic is its failure already.
+                Err(_) => Event::Time,
+            },
+            (batch, index, _) = changes => Event::Changes(index, batch),
+            () = tokio::time::sleep(time) => Event::Time,
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Changes(index, batch) => drop(self.note(index, batch)),
+            Event::Ended(work, paused, outcome) => {
+                self.controllers.ended(&work, paused, outcome, self.now());
+                while let Some(Ok((work, paused, outcome))) = self.running.try_join_next() {
+                    self.controllers.ended(&work, paused, outcome, self.now());
+                }
+            }
+            Event::Time => {}
+        }
+    }
+
+    /// Everything that the store shows.
+    fn take_in(&mut self) {
+        for index in 0..self.watches.len() {
+            loop {
+                let batch = self.watches[index].1.read();
+                if !self.note(index, batch) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes changes in; tells whether there were any.
+    fn note(&mut self, index: usize, batch: Result<Batch, Expired>) -> bool {
+        let kind = self.watches[index].0;
+        let Ok(batch) = batch else {
+            let collection = self.controllers.catalog().row(kind).collection.clone();
+            tracing::warn!(
+                "controllers fell behind the changes of {collection}, and look at all of it again"
+            );
+            self.watches[index].1 = self.begin(kind, &collection);
+            return true;
+        };
+        for change in &batch.changes {
+            let key = Key::raw(change.entry.key.as_str());
+            match change.happened {
+                Happened::Added | Happened::Modified => {
+                    self.controllers.note(kind, &key, &change.entry.bytes);
+                }
+                Happened::Deleted => self.controllers.forget(kind, &key, &change.entry.bytes),
+            }
+        }
+        !batch.changes.is_empty()
+    }
+
+    /// Looks at all objects of a kind; the watch goes on from there.
+    fn begin(&mut self, kind: KindId, collection: &str) -> Watch {
+        loop {
+            // From the newest revision, history is always there.
+            let Ok((page, watch)) = self.store.list_and_watch(collection, None) else { continue };
+            let mut there = BTreeSet::new();
+            for entry in &page.entries {
+                let key = Key::raw(entry.key.as_str());
+                self.controllers.note(kind, &key, &entry.bytes);
+                there.insert(key);
+            }
+            self.controllers.resume(kind, &there);
+            return watch;
+        }
+    }
+
+    /// Has what is to be done begun; tells whether more could be.
+    fn reconcile(&mut self) -> bool {
+        for _ in 0..limits::RECONCILED_AT_ONCE {
+            if self.running.len() >= limits::RECONCILED_AT_ONCE {
+                return false;
+            }
+            let next = self.controllers.next(self.now(), &self.store, limits::RECONCILED_AT_ONCE);
+            let Some((work, actions)) = next else { return self.controllers.waiting() > 0 };
+            self.begin_actions(work, actions);
+        }
+        true
+    }
+
+    fn begin_actions(&mut self, work: Work, actions: Actions) {
+        let (writes, events) = (self.writes.clone(), self.events.clone());
+        let hand = Hand { writes, events, component: work.component() };
+        let paused = actions.paused;
+        self.running.spawn(async move { (work, paused, hand.apply(actions).await) });
+    }
+
+    fn now(&self) -> Now {
+        let wall = Timestamp::try_from(clock::wall()).unwrap_or(Timestamp::UNIX_EPOCH);
+        Now { wall, since: clock::instant().saturating_duration_since(self.start) }
+    }
+}

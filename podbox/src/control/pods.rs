@@ -1,0 +1,339 @@
+//! Pods, as controllers see them: what ranks and counts them, some 300 bytes each, found by who controls them or by
+//! their labels. Pure.
+//!
+//! Labels are shared among pods that have the same, so that the pods of one template cost one set of them, and a selector is
+//! held against sets of labels rather than against pods.
+
+use super::key::Key;
+use super::meta::{Labels, Meta};
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// How far a pod has come, worst first: the order in which pods are let go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Not every container has run yet.
+    #[default]
+    Pending,
+    /// Its node does not answer.
+    Unknown,
+    /// It runs.
+    Running,
+    /// It has ended.
+    Ended,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// Which one.
+    pub key: Key,
+    /// Its uid.
+    pub uid: Arc<str>,
+    /// Who controls it.
+    pub controller: Option<Arc<str>>,
+    /// Its labels.
+    pub labels: Arc<Labels>,
+    /// Where it runs.
+    pub node: Option<Arc<str>>,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Whether it is to go.
+    pub deleting: bool,
+    /// Since when it is ready, if it is; the beginning of time if that is not known.
+    pub ready: Option<Timestamp>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// What its end costs, by its own word.
+    pub deletion_cost: i32,
+    /// The most restarts of any container, and of any sidecar.
+    pub restarts: (i32, i32),
+}
+
+impl Member {
+    /// Whether it counts as a replica.
+    pub fn is_active(&self) -> bool {
+        self.phase != Phase::Ended && !self.deleting
+    }
+
+    /// Whether it is on its way out.
+    pub fn is_terminating(&self) -> bool {
+        self.phase != Phase::Ended && self.deleting
+    }
+
+    /// From when on it counts as available, if it stays as it is.
+    pub fn available_from(&self, min_ready_seconds: i32) -> Option<Timestamp> {
+        let since = self.ready?;
+        since.checked_add(SignedDuration::from_secs(min_ready_seconds.into())).ok()
+    }
+
+    fn read(key: &Key, bytes: &[u8]) -> Option<(Meta, Member)> {
+        let Raw { metadata, spec, status } = serde_json::from_slice(bytes).ok()?;
+        let cost = metadata.annotations.get("controller.kubernetes.io/pod-deletion-cost");
+        let ready =
+            status.conditions.iter().find(|condition| condition.is == "Ready" && condition.status == "True");
+        let member = Member {
+            key: key.clone(),
+            uid: metadata.uid.as_str().into(),
+            controller: metadata.controller().map(|owner| owner.uid.as_str().into()),
+            labels: Arc::default(),
+            phase: match status.phase.as_str() {
+                "Running" => Phase::Running,
+                "Unknown" => Phase::Unknown,
+                "Succeeded" | "Failed" => Phase::Ended,
+                _ => Phase::Pending,
+            },
+            deleting: metadata.deleting(),
+            ready: ready.map(|ready| ready.last_transition_time.unwrap_or(Timestamp::UNIX_EPOCH)),
+            created: metadata.creation_timestamp,
+            deletion_cost: cost.and_then(|cost| cost.parse().ok()).unwrap_or(0),
+            restarts: (most(&status.container_statuses, |_| true), sidecars(&spec, &status)),
+            node: spec.node_name.filter(|node| !node.is_empty()).map(Into::into),
+        };
+        Some((metadata, member))
+    }
+}
+
+fn most(statuses: &[Container], which: impl Fn(&Container) -> bool) -> i32 {
+    statuses.iter().filter(|status| which(status)).map(|status| status.restart_count).max().unwrap_or(0)
+}
+
+fn sidecars(spec: &Spec, status: &Status) -> i32 {
+    let restarts = |status: &Container| {
+        spec.init_containers.iter().any(|one| one.name == status.name && one.restart_policy == "Always")
+    };
+    most(&status.init_container_statuses, restarts)
+}
+
+/// What of a pod is read.
+#[derive(Deserialize)]
+struct Raw {
+    metadata: Meta,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    node_name: Option<String>,
+    init_containers: Vec<Init>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Init {
+    name: String,
+    restart_policy: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    phase: String,
+    conditions: Vec<Condition>,
+    container_statuses: Vec<Container>,
+    init_container_statuses: Vec<Container>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Condition {
+    #[serde(rename = "type")]
+    is: String,
+    status: String,
+    last_transition_time: Option<Timestamp>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Container {
+    name: String,
+    restart_count: i32,
+}
+
+/// All pods.
+#[derive(Clone, Debug, Default)]
+pub struct Pods {
+    all: BTreeMap<Key, Arc<Member>>,
+    /// By who controls them.
+    controlled: BTreeMap<Arc<str>, BTreeSet<Key>>,
+    /// Those that nobody controls, by namespace and labels.
+    free: BTreeMap<Arc<str>, BTreeMap<Arc<Labels>, BTreeSet<Key>>>,
+    /// Sets of labels that are in use, and by how many pods.
+    labels: BTreeMap<Arc<Labels>, usize>,
+    /// Nodes' names, to be shared: as many as there are nodes.
+    nodes: BTreeSet<Arc<str>>,
+}
+
+impl Pods {
+    /// A pod is like this now. Gives back its metadata, and what there was before.
+    pub fn note(&mut self, key: &Key, bytes: &[u8]) -> Option<(Meta, Option<Arc<Member>>)> {
+        let (meta, mut member) = Member::read(key, bytes)?;
+        let before = self.forget(key);
+        member.labels = self.share(&meta.labels);
+        member.node = member.node.map(|node| self.share_node(node));
+        if let Some(controller) = &mut member.controller {
+            if let Some((known, _)) = self.controlled.get_key_value(&**controller) {
+                *controller = Arc::clone(known);
+            }
+            self.controlled.entry(Arc::clone(controller)).or_default().insert(key.clone());
+        } else {
+            let namespace = self.free.entry(key.namespace().into()).or_default();
+            namespace.entry(Arc::clone(&member.labels)).or_default().insert(key.clone());
+        }
+        self.all.insert(key.clone(), Arc::new(member));
+        Some((meta, before))
+    }
+
+    fn share(&mut self, labels: &Labels) -> Arc<Labels> {
+        if let Some((known, _)) = self.labels.get_key_value(labels) {
+            let known = Arc::clone(known);
+            *self.labels.entry(Arc::clone(&known)).or_default() += 1;
+            return known;
+        }
+        let new = Arc::new(labels.clone());
+        self.labels.insert(Arc::clone(&new), 1);
+        new
+    }
+
+    fn share_node(&mut self, node: Arc<str>) -> Arc<str> {
+        match self.nodes.get(&*node) {
+            Some(known) => Arc::clone(known),
+            None => {
+                self.nodes.insert(Arc::clone(&node));
+                node
+            }
+        }
+    }
+
+    /// A pod is gone; gives back what it was.
+    pub fn forget(&mut self, key: &Key) -> Option<Arc<Member>> {
+        let member = self.all.remove(key)?;
+        match &member.controller {
+            Some(controller) => drop_from(&mut self.controlled, &**controller, key),
+            None => {
+                if let Some(namespace) = self.free.get_mut(key.namespace()) {
+                    drop_from(namespace, &*member.labels, key);
+                    if namespace.is_empty() {
+                        self.free.remove(key.namespace());
+                    }
+                }
+            }
+        }
+        if let Some(count) = self.labels.get_mut(&*member.labels) {
+            *count -= 1;
+            if *count == 0 {
+                self.labels.remove(&*member.labels);
+            }
+        }
+        Some(member)
+    }
+
+    /// A pod.
+    pub fn get(&self, key: &Key) -> Option<&Arc<Member>> {
+        self.all.get(key)
+    }
+
+    /// Those that the object of this uid controls, by name.
+    pub fn controlled_by(&self, uid: &str) -> impl Iterator<Item = &Arc<Member>> {
+        self.controlled.get(uid).into_iter().flatten().filter_map(|key| self.all.get(key))
+    }
+
+    /// Those of a namespace that nobody controls, and whose labels are such.
+    pub fn free(
+        &self,
+        namespace: &str,
+        such: impl Fn(&Labels) -> bool,
+    ) -> impl Iterator<Item = &Arc<Member>> {
+        let groups = self.free.get(namespace).into_iter().flatten().filter(move |(labels, _)| such(labels));
+        groups.flat_map(|(_, keys)| keys).filter_map(|key| self.all.get(key))
+    }
+
+    /// All of them.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.all.keys()
+    }
+}
+
+/// Takes a key out of a set, and the set out if it was the last.
+pub fn drop_from<O, Q, K>(sets: &mut BTreeMap<O, BTreeSet<K>>, of: &Q, key: &K)
+where
+    O: Ord + std::borrow::Borrow<Q>,
+    Q: Ord + ?Sized,
+    K: Ord,
+{
+    if let Some(set) = sets.get_mut(of) {
+        set.remove(key);
+        if set.is_empty() {
+            sets.remove(of);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn note(pods: &mut Pods, name: &str, metadata: Value, status: Value) {
+        let mut pod = json!({"metadata": {"uid": name}, "spec": {"nodeName": "n"}, "status": status});
+        pod["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
+        pods.note(&Key::new("default", name), &serde_json::to_vec(&pod).unwrap()).unwrap();
+    }
+
+    fn names<'a>(pods: impl Iterator<Item = &'a Arc<Member>>) -> Vec<&'a str> {
+        pods.map(|pod| pod.key.name()).collect()
+    }
+
+    #[test]
+    fn pods_are_found_by_who_controls_them_or_by_their_labels() {
+        let mut pods = Pods::default();
+        let owner = json!([{"uid": "o", "controller": true}, {"uid": "p"}]);
+        note(&mut pods, "a", json!({"ownerReferences": owner, "labels": {"app": "x"}}), json!({}));
+        note(&mut pods, "b", json!({"labels": {"app": "x"}}), json!({}));
+        note(&mut pods, "c", json!({"labels": {"app": "y"}}), json!({}));
+        let such = |labels: &Labels| labels.get("app").is_some_and(|app| app == "x");
+        assert_eq!(names(pods.controlled_by("o")), ["a"]);
+        assert_eq!(names(pods.controlled_by("p")), Vec::<&str>::new());
+        assert_eq!(names(pods.free("default", such)), ["b"]);
+        assert_eq!(names(pods.free("other", such)), Vec::<&str>::new());
+        let [a, b] = ["a", "b"].map(|name| Arc::clone(&pods.get(&Key::new("default", name)).unwrap().labels));
+        assert!(Arc::ptr_eq(&a, &b));
+        note(&mut pods, "a", json!({"labels": {"app": "y"}}), json!({}));
+        assert_eq!(names(pods.controlled_by("o")), Vec::<&str>::new());
+        for name in ["a", "b", "c"] {
+            pods.forget(&Key::new("default", name));
+        }
+        assert!(pods.labels.is_empty() && pods.free.is_empty() && pods.controlled.is_empty());
+    }
+
+    #[test]
+    fn what_ranks_a_pod_is_read() {
+        let mut pods = Pods::default();
+        let cost = json!({"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-5"}});
+        let ready =
+            json!([{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        let status = json!({
+            "phase": "Running", "conditions": ready,
+            "containerStatuses": [{"name": "a", "restartCount": 2}, {"name": "b", "restartCount": 3}],
+        });
+        note(&mut pods, "a", cost, status);
+        let pod = pods.get(&Key::new("default", "a")).unwrap();
+        assert_eq!((pod.phase, pod.deletion_cost, pod.restarts), (Phase::Running, -5, (3, 0)));
+        let from = "2026-01-01T00:00:10Z".parse().ok();
+        assert_eq!(pod.available_from(10), from);
+        note(
+            &mut pods,
+            "a",
+            json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}),
+            json!({"phase": "Failed"}),
+        );
+        let pod = pods.get(&Key::new("default", "a")).unwrap();
+        assert!(!pod.is_active() && !pod.is_terminating() && pod.ready.is_none());
+    }
+}

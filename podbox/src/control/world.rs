@@ -1,0 +1,209 @@
+//! What controllers know of everything: indices that each change of the store brings up to date, and whom it wakes. Pure.
+//!
+//! ```text
+//!   pod ──▶ who controls it; if nobody: those that select it       ReplicaSet ──▶ itself, its Deployment (or those that
+//!   Deployment ──▶ itself                                                         select it)
+//!   anything ──▶ its dependents and owners, as `graph` has it
+//! ```
+//!
+//! It holds no objects, only what finds and counts them; whatever else is to be known is read from the store. Waking too often
+//! costs a look; waking too seldom is a bug.
+
+use super::catalog::Catalog;
+use super::gather;
+use super::graph::Graph;
+use super::key::{Key, KindId, Place, Work};
+use super::meta::{Head, Labels};
+use super::pods::{Member, Phase, Pods};
+use super::sets::{Selecting, Sets};
+use std::collections::BTreeSet;
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The kinds there are.
+    pub catalog: Catalog,
+    /// Pods.
+    pub pods: Pods,
+    /// ReplicaSets.
+    pub replica_sets: Sets,
+    /// ReplicationControllers.
+    pub replication_controllers: Sets,
+    /// Deployments.
+    pub deployments: Sets,
+    /// Owners and dependents.
+    pub graph: Graph,
+}
+
+/// Kinds that are more to controllers than owners and dependents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Pod,
+    ReplicaSet,
+    ReplicationController,
+    Deployment,
+    Other,
+}
+
+fn role(collection: &str) -> Role {
+    match collection {
+        gather::PODS => Role::Pod,
+        gather::REPLICA_SETS => Role::ReplicaSet,
+        gather::REPLICATION_CONTROLLERS => Role::ReplicationController,
+        gather::DEPLOYMENTS => Role::Deployment,
+        _ => Role::Other,
+    }
+}
+
+impl World {
+    /// One in which nothing is known yet.
+    pub fn new(catalog: Catalog) -> World {
+        World {
+            catalog,
+            pods: Pods::default(),
+            replica_sets: Sets::default(),
+            replication_controllers: Sets::default(),
+            deployments: Sets::default(),
+            graph: Graph::default(),
+        }
+    }
+
+    /// An object is like this now.
+    pub fn note(&mut self, kind: KindId, key: &Key, bytes: &[u8], wake: &mut impl FnMut(Work)) {
+        let meta = match role(&self.catalog.row(kind).collection) {
+            Role::Pod => self.pods.note(key, bytes).map(|(meta, before)| {
+                if let Some(now) = self.pods.get(key) {
+                    let ended = now.phase == Phase::Ended;
+                    self.wake_for_pod(key, before.as_deref().into_iter().chain([&**now]), ended, wake);
+                }
+                meta
+            }),
+            Role::ReplicaSet => self.replica_sets.note(key, bytes).map(|(meta, before)| {
+                wake(Work::ReplicaSet(key.clone()));
+                let now = self.replica_sets.get(key);
+                self.wake_for_set(key, before.iter().chain(now), wake);
+                meta
+            }),
+            Role::ReplicationController => self.replication_controllers.note(key, bytes).map(|(meta, _)| {
+                wake(Work::ReplicationController(key.clone()));
+                meta
+            }),
+            Role::Deployment => self.deployments.note(key, bytes).map(|(meta, _)| {
+                wake(Work::Deployment(key.clone()));
+                meta
+            }),
+            Role::Other => Some(Head::read(bytes)),
+        };
+        let Some(meta) = meta else {
+            return tracing::error!(
+                "{} {key} in the store cannot be read",
+                self.catalog.row(kind).collection
+            );
+        };
+        let (sets, controllers) = (&self.replica_sets, &self.replication_controllers);
+        let stays = |sets: &Sets, uid: &str| {
+            sets.of_uid(uid).and_then(|key| sets.get(key)).is_some_and(|set| !set.deleting)
+        };
+        let solid = |uid: &str| [sets, controllers, &self.deployments].iter().any(|sets| stays(sets, uid));
+        let place = Place { kind, key: key.clone() };
+        self.graph.note(&place, &meta, solid, |place| wake(Work::Garbage(place)));
+    }
+
+    /// An object is gone; this is what it was last.
+    pub fn forget(&mut self, kind: KindId, key: &Key, last: &[u8], wake: &mut impl FnMut(Work)) {
+        let meta = Head::read(last);
+        match role(&self.catalog.row(kind).collection) {
+            Role::Pod => {
+                let before = self.pods.forget(key);
+                self.wake_for_pod(key, before.as_deref(), true, wake);
+            }
+            Role::ReplicaSet => {
+                let before = self.replica_sets.forget(key);
+                wake(Work::ReplicaSet(key.clone()));
+                self.wake_for_set(key, &before, wake);
+            }
+            Role::ReplicationController => {
+                self.replication_controllers.forget(key);
+                wake(Work::ReplicationController(key.clone()));
+            }
+            Role::Deployment => {
+                self.deployments.forget(key);
+                wake(Work::Deployment(key.clone()));
+            }
+            Role::Other => {}
+        }
+        let place = Place { kind, key: key.clone() };
+        self.graph.forget(&place, &meta.uid, |place| wake(Work::Garbage(place)));
+    }
+
+    /// Objects of a kind that are known and not among these: what went while nobody looked.
+    pub fn missing(&self, kind: KindId, there: &BTreeSet<Key>) -> Vec<Key> {
+        let known: Box<dyn Iterator<Item = &Key>> = match role(&self.catalog.row(kind).collection) {
+            Role::Pod => Box::new(self.pods.keys()),
+            Role::ReplicaSet => Box::new(self.replica_sets.keys()),
+            Role::ReplicationController => Box::new(self.replication_controllers.keys()),
+            Role::Deployment => Box::new(self.deployments.keys()),
+            Role::Other => Box::new(self.graph.of_kind(kind).map(|place| &place.key)),
+        };
+        known.filter(|key| !there.contains(*key)).cloned().collect()
+    }
+
+    fn wake_for_pod<'a>(
+        &self,
+        key: &Key,
+        states: impl IntoIterator<Item = &'a Member>,
+        ended: bool,
+        wake: &mut impl FnMut(Work),
+    ) {
+        for pod in states {
+            match &pod.controller {
+                Some(uid) => self.wake_controller(uid, ended, wake),
+                None if pod.is_active() => self.wake_selecting(key.namespace(), &pod.labels, wake),
+                None => {}
+            }
+        }
+    }
+
+    fn wake_controller(&self, uid: &str, ended: bool, wake: &mut impl FnMut(Work)) {
+        if let Some(key) = self.replica_sets.of_uid(uid) {
+            wake(Work::ReplicaSet(key.clone()));
+            let deployment = self.replica_sets.get(key).and_then(|set| set.controller.as_ref());
+            // A Deployment that replaces all pods at once waits until the last of the old ones has ended.
+            if let Some(deployment) = deployment.filter(|_| ended) {
+                self.wake_deployment(deployment, wake);
+            }
+        }
+        if let Some(key) = self.replication_controllers.of_uid(uid) {
+            wake(Work::ReplicationController(key.clone()));
+        }
+    }
+
+    fn wake_selecting(&self, namespace: &str, labels: &Labels, wake: &mut impl FnMut(Work)) {
+        self.replica_sets.selecting(namespace, labels).for_each(|key| wake(Work::ReplicaSet(key.clone())));
+        let controllers = self.replication_controllers.selecting(namespace, labels);
+        controllers.for_each(|key| wake(Work::ReplicationController(key.clone())));
+    }
+
+    fn wake_for_set<'a>(
+        &self,
+        key: &Key,
+        states: impl IntoIterator<Item = &'a Selecting>,
+        wake: &mut impl FnMut(Work),
+    ) {
+        for set in states {
+            match &set.controller {
+                Some(uid) => self.wake_deployment(uid, wake),
+                None => {
+                    let selecting = self.deployments.selecting(key.namespace(), &set.labels);
+                    selecting.for_each(|key| wake(Work::Deployment(key.clone())));
+                }
+            }
+        }
+    }
+
+    fn wake_deployment(&self, uid: &str, wake: &mut impl FnMut(Work)) {
+        if let Some(key) = self.deployments.of_uid(uid) {
+            wake(Work::Deployment(key.clone()));
+        }
+    }
+}
