@@ -267,6 +267,10 @@ pub const HOOK_CONNECT: Duration = Duration::from_secs(30);
 /// Objects that controllers reconcile at the same time.
 pub const RECONCILED_AT_ONCE: usize = 256;
 /// How long controllers sleep when nothing is to come: any change wakes them.
-pub const IDLE: Duration = Duration::from_secs(3600);
+pub const CONTROL_IDLE: Duration = Duration::from_secs(3600);
 /// Pods that one controller makes or takes in one go, as upstream has it.
 pub const REPLICAS_AT_ONCE: usize = 500;
+/// Endpoints of one slice, as upstream has it.
+pub const SLICE_ENDPOINTS: usize = 100;
+/// Addresses of one Endpoints object, as upstream has it.
+pub const LEGACY_ENDPOINTS: usize = 1000;

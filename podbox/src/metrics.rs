@@ -63,6 +63,8 @@ table! {
     STORE_OBJECTS = Gauge "podbox_store_objects" ["collection"] "Objects in the API's store.";
     STORE_WATCHERS = Gauge "podbox_store_watchers" [] "Watches of the API's store that are open.";
     STORE_WATCHES_EXPIRED = Counter "podbox_store_watches_expired_total" [] "Watches that fell behind what the store remembers and were ended.";
+    RECONCILES = Counter "podbox_reconciles_total" ["controller", "outcome"] "Reconciliations that wanted something done: done, a conflict, or failed.";
+    RECONCILES_WAITING = Gauge "podbox_reconciles_waiting" [] "Objects that wait to be reconciled.";
     REQUESTS = Counter "apiserver_request_total" ["verb", "group", "version", "resource", "subresource", "scope", "code"] "Requests to the API that were answered.";
     REQUEST_SECONDS = Histogram "apiserver_request_duration_seconds" ["verb", "group", "version", "resource", "subresource", "scope"] "From a request's headers to the beginning of its answer; without requests that last.";
     REQUESTS_IN_FLIGHT = Gauge "apiserver_current_inflight_requests" ["request_kind"] "Requests to the API that are being answered, without those that last.";

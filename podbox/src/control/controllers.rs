@@ -48,6 +48,7 @@ impl Work {
             Work::Deployment(_) => "deployment-controller",
             Work::ReplicaSet(_) => "replicaset-controller",
             Work::ReplicationController(_) => "replication-controller",
+            Work::Endpoints(_) => "endpoint-slice-controller",
             Work::Garbage(_) => "garbage-collector-controller",
         }
     }
@@ -91,6 +92,11 @@ impl Controllers {
         for _ in 0..patience {
             let work = self.queue.take(now.since)?;
             let pausing = self.queue.pauses(&work, now.since);
+            if pausing && matches!(work, Work::Garbage(_)) {
+                // It has nothing to tell meanwhile.
+                self.queue.paused(&work);
+                continue;
+            }
             let attempt = Attempt { failure: self.failures.get(&work), pausing };
             let actions = self.reconcile(&work, source, attempt, now.wall);
             if let Some(at) = actions.wake_at {
@@ -118,6 +124,8 @@ impl Controllers {
     /// The actions of a key are done, or failed.
     pub fn ended(&mut self, work: &Work, paused: bool, outcome: Outcome, now: Now) {
         let Outcome { changed, conflict, failure } = outcome;
+        // A failure is told at once, but not what fails while it is: that would never end.
+        let new = failure.is_some() && !self.queue.pauses(work, now.since);
         let failed = conflict || failure.is_some();
         if let Some(failure) = failure {
             self.failures.insert(work.clone(), failure);
@@ -127,8 +135,8 @@ impl Controllers {
         } else {
             self.settle(work, paused);
         }
-        // What comes next is decided by what the world is then; so is what is to be said of a failure.
-        if changed || failed {
+        // What comes next is decided by what the world is then.
+        if (changed && !failed) || new {
             self.queue.add(work.clone());
         }
     }
@@ -155,6 +163,7 @@ impl Controllers {
                 let sets = (gather::REPLICATION_CONTROLLERS, &world.replication_controllers);
                 gather::replicas(world, source, sets, key, (attempt, now))
             }
+            Work::Endpoints(key) => gather::endpoints(world, source, key),
             Work::Garbage(place) => garbage::look(place, &world.graph, &world.catalog, source),
         }
     }

@@ -1,15 +1,16 @@
 //! What there is to know for one reconciliation: the object as it is stored, and its dependents from the indices. Pure.
 
-use super::action::{Actions, Attempt};
+use super::action::{Actions, Attempt, Write};
 use super::deployment::{self, Set};
+use super::endpoints;
 use super::key::Key;
 use super::pods::{Member, Phase};
 use super::replicas::{self, Desired, Observed};
-use super::sets::{Sets, selects};
+use super::sets::{self, Sets, selects};
 use super::source::Source;
 use super::world::World;
 use crate::api::object;
-use crate::api::objects::Target;
+use crate::api::objects::{Seen, Target};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::cell::OnceCell;
@@ -21,6 +22,12 @@ pub const REPLICA_SETS: &str = "apps/replicasets";
 pub const REPLICATION_CONTROLLERS: &str = "/replicationcontrollers";
 /// Where Deployments are.
 pub const DEPLOYMENTS: &str = "apps/deployments";
+/// Where Services are.
+pub const SERVICES: &str = "/services";
+/// Where EndpointSlices are.
+pub const SLICES: &str = "discovery.k8s.io/endpointslices";
+/// Where Endpoints are.
+pub const LEGACY: &str = "/endpoints";
 /// Where pods are.
 pub const PODS: &str = "/pods";
 
@@ -109,4 +116,30 @@ pub fn deployment(
     let taken = |name: &str| source.get(REPLICA_SETS, &Key::new(namespace, name)).is_some();
     let observed = deployment::Observed { sets: candidates, others_run: &others_run, taken: &taken };
     deployment::reconcile(&desired, &observed, attempt, now)
+}
+
+/// Reconciles the endpoints of a Service.
+pub fn endpoints(world: &World, source: &impl Source, key: &Key) -> Actions {
+    let legacy = stored(world, source, LEGACY, key);
+    let Some((at, object, _)) = stored(world, source, SERVICES, key) else {
+        // Its slices are its dependents; this is not.
+        let (name, value) = endpoints::LEGACY_KEEPER;
+        let own = legacy.filter(|(_, object, _)| object["metadata"]["labels"][name] == value);
+        return Actions::of(own.map(|(at, object, revision)| {
+            let seen = Seen { uid: object::uid(&object).to_owned(), revision: Some(revision) };
+            Write::Delete { at, seen, propagation: None }
+        }));
+    };
+    let desired = endpoints::Desired { at, object };
+    if !desired.selects() || object::deleting(&desired.object) {
+        return Actions::none();
+    }
+    let selector = sets::selector(&desired.object["spec"]["selector"]);
+    let slices = world.slices.of(key).filter_map(|key| stored(world, source, SLICES, key));
+    let observed = endpoints::Observed {
+        pods: world.pods.labelled(key.namespace(), |labels| selects(&selector, labels)).collect(),
+        slices: slices.map(|(at, object, revision)| endpoints::Slice { at, object, revision }).collect(),
+        legacy: legacy.map(|(_, object, revision)| (object, revision)),
+    };
+    endpoints::reconcile(&desired, &observed)
 }

@@ -65,6 +65,8 @@ pub enum Work {
     ReplicaSet(Key),
     /// A ReplicationController.
     ReplicationController(Key),
+    /// The endpoints of a Service.
+    Endpoints(Key),
     /// Any object, as the dependent of its owners and as the owner of its dependents.
     Garbage(Place),
 }

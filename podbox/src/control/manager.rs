@@ -16,7 +16,7 @@ use super::key::{Key, KindId, Work};
 use super::source::{Found, Source};
 use crate::api::objects::Writes;
 use crate::store::{self, Batch, Expired, Happened, Store, Watch};
-use crate::{clock, limits};
+use crate::{clock, limits, metrics as table};
 use futures_util::future::select_all;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -80,6 +80,7 @@ impl<W: Writes> Manager<W> {
         loop {
             self.take_in();
             let more = self.reconcile();
+            ::metrics::gauge!(table::RECONCILES_WAITING).set(self.controllers.waiting() as f64);
             let event = self.select(more).await;
             self.apply(event);
         }
@@ -90,7 +91,7 @@ impl<W: Writes> Manager<W> {
         let time = match (more, self.controllers.next_time()) {
             (true, _) => Duration::ZERO,
             (false, Some(at)) => at.saturating_sub(self.now().since),
-            (false, None) => limits::IDLE,
+            (false, None) => limits::CONTROL_IDLE,
         };
         let changes = select_all(self.watches.iter_mut().map(|(_, watch)| Box::pin(watch.next())));
         tokio::select! {
@@ -109,13 +110,24 @@ impl<W: Writes> Manager<W> {
         match event {
             Event::Changes(index, batch) => drop(self.note(index, batch)),
             Event::Ended(work, paused, outcome) => {
-                self.controllers.ended(&work, paused, outcome, self.now());
+                self.ended(&work, paused, outcome);
                 while let Some(Ok((work, paused, outcome))) = self.running.try_join_next() {
-                    self.controllers.ended(&work, paused, outcome, self.now());
+                    self.ended(&work, paused, outcome);
                 }
             }
             Event::Time => {}
         }
+    }
+
+    fn ended(&mut self, work: &Work, paused: bool, outcome: Outcome) {
+        let word = match (&outcome.failure, outcome.conflict) {
+            (Some(_), _) => "failed",
+            (None, true) => "conflict",
+            (None, false) => "done",
+        };
+        ::metrics::counter!(table::RECONCILES, "controller" => work.component(), "outcome" => word)
+            .increment(1);
+        self.controllers.ended(work, paused, outcome, self.now());
     }
 
     /// Everything that the store shows.

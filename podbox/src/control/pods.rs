@@ -1,4 +1,4 @@
-//! Pods, as controllers see them: what ranks and counts them, some 300 bytes each, found by who controls them or by
+//! Pods, as controllers see them: what ranks and counts them, some 400 bytes each, found by who controls them or by
 //! their labels. Pure.
 //!
 //! Labels are shared among pods that have the same, so that the pods of one template cost one set of them, and a selector is
@@ -50,6 +50,19 @@ pub struct Member {
     pub deletion_cost: i32,
     /// The most restarts of any container, and of any sidecar.
     pub restarts: (i32, i32),
+    /// Where it is reached.
+    pub address: Option<Arc<Address>>,
+}
+
+/// Where a pod is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Address {
+    /// Its IPv4 address.
+    pub ip: String,
+    /// The name by which it wants to be known, and below which Service.
+    pub host: Option<(String, String)>,
+    /// The ports that have a name: of what protocol, and which.
+    pub named: Vec<(String, String, i32)>,
 }
 
 impl Member {
@@ -90,6 +103,7 @@ impl Member {
             created: metadata.creation_timestamp,
             deletion_cost: cost.and_then(|cost| cost.parse().ok()).unwrap_or(0),
             restarts: (most(&status.container_statuses, |_| true), sidecars(&spec, &status)),
+            address: address(&spec, &status),
             node: spec.node_name.filter(|node| !node.is_empty()).map(Into::into),
         };
         Some((metadata, member))
@@ -107,6 +121,22 @@ fn sidecars(spec: &Spec, status: &Status) -> i32 {
     most(&status.init_container_statuses, restarts)
 }
 
+/// Where a pod is reached, once it is. Ports of sidecars count, those of other init containers do not.
+fn address(spec: &Spec, status: &Status) -> Option<Arc<Address>> {
+    if status.pod_ip.is_empty() {
+        return None;
+    }
+    let sidecars = spec.init_containers.iter().filter(|one| one.restart_policy == "Always");
+    let ports = sidecars.flat_map(|one| &one.ports).chain(spec.containers.iter().flat_map(|one| &one.ports));
+    let named = ports.filter(|port| !port.name.is_empty());
+    let host = (!spec.hostname.is_empty()).then(|| (spec.hostname.clone(), spec.subdomain.clone()));
+    Some(Arc::new(Address {
+        ip: status.pod_ip.clone(),
+        host,
+        named: named.map(|port| (port.name.clone(), port.protocol.clone(), port.container_port)).collect(),
+    }))
+}
+
 /// What of a pod is read.
 #[derive(Deserialize)]
 struct Raw {
@@ -121,7 +151,10 @@ struct Raw {
 #[serde(rename_all = "camelCase", default)]
 struct Spec {
     node_name: Option<String>,
+    hostname: String,
+    subdomain: String,
     init_containers: Vec<Init>,
+    containers: Vec<Init>,
 }
 
 #[derive(Default, Deserialize)]
@@ -129,12 +162,23 @@ struct Spec {
 struct Init {
     name: String,
     restart_policy: String,
+    ports: Vec<Port>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Port {
+    name: String,
+    protocol: String,
+    container_port: i32,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Status {
     phase: String,
+    #[serde(rename = "podIP")]
+    pod_ip: String,
     conditions: Vec<Condition>,
     container_statuses: Vec<Container>,
     init_container_statuses: Vec<Container>,
@@ -156,14 +200,19 @@ struct Container {
     restart_count: i32,
 }
 
+/// Pods by namespace and labels.
+type Groups = BTreeMap<Arc<str>, BTreeMap<Arc<Labels>, BTreeSet<Key>>>;
+
 /// All pods.
 #[derive(Clone, Debug, Default)]
 pub struct Pods {
     all: BTreeMap<Key, Arc<Member>>,
     /// By who controls them.
-    controlled: BTreeMap<Arc<str>, BTreeSet<Key>>,
-    /// Those that nobody controls, by namespace and labels.
-    free: BTreeMap<Arc<str>, BTreeMap<Arc<Labels>, BTreeSet<Key>>>,
+    controlled: BTreeMap<Arc<str>, BTreeMap<Key, Arc<Member>>>,
+    /// By namespace and labels.
+    labelled: Groups,
+    /// The same of those that nobody controls.
+    free: Groups,
     /// Sets of labels that are in use, and by how many pods.
     labels: BTreeMap<Arc<Labels>, usize>,
     /// Nodes' names, to be shared: as many as there are nodes.
@@ -177,16 +226,21 @@ impl Pods {
         let before = self.forget(key);
         member.labels = self.share(&meta.labels);
         member.node = member.node.map(|node| self.share_node(node));
-        if let Some(controller) = &mut member.controller {
-            if let Some((known, _)) = self.controlled.get_key_value(&**controller) {
-                *controller = Arc::clone(known);
-            }
-            self.controlled.entry(Arc::clone(controller)).or_default().insert(key.clone());
-        } else {
-            let namespace = self.free.entry(key.namespace().into()).or_default();
-            namespace.entry(Arc::clone(&member.labels)).or_default().insert(key.clone());
+        if let Some(controller) = &mut member.controller
+            && let Some((known, _)) = self.controlled.get_key_value(&**controller)
+        {
+            *controller = Arc::clone(known);
         }
-        self.all.insert(key.clone(), Arc::new(member));
+        let member = Arc::new(member);
+        match &member.controller {
+            Some(controller) => {
+                let all = self.controlled.entry(Arc::clone(controller)).or_default();
+                all.insert(key.clone(), Arc::clone(&member));
+            }
+            None => add_to(&mut self.free, key, &member.labels),
+        }
+        add_to(&mut self.labelled, key, &member.labels);
+        self.all.insert(key.clone(), member);
         Some((meta, before))
     }
 
@@ -215,16 +269,17 @@ impl Pods {
     pub fn forget(&mut self, key: &Key) -> Option<Arc<Member>> {
         let member = self.all.remove(key)?;
         match &member.controller {
-            Some(controller) => drop_from(&mut self.controlled, &**controller, key),
-            None => {
-                if let Some(namespace) = self.free.get_mut(key.namespace()) {
-                    drop_from(namespace, &*member.labels, key);
-                    if namespace.is_empty() {
-                        self.free.remove(key.namespace());
+            Some(controller) => {
+                if let Some(all) = self.controlled.get_mut(controller) {
+                    all.remove(key);
+                    if all.is_empty() {
+                        self.controlled.remove(controller);
                     }
                 }
             }
+            None => drop_group(&mut self.free, key, &member.labels),
         }
+        drop_group(&mut self.labelled, key, &member.labels);
         if let Some(count) = self.labels.get_mut(&*member.labels) {
             *count -= 1;
             if *count == 0 {
@@ -241,7 +296,7 @@ impl Pods {
 
     /// Those that the object of this uid controls, by name.
     pub fn controlled_by(&self, uid: &str) -> impl Iterator<Item = &Arc<Member>> {
-        self.controlled.get(uid).into_iter().flatten().filter_map(|key| self.all.get(key))
+        self.controlled.get(uid).into_iter().flat_map(BTreeMap::values)
     }
 
     /// Those of a namespace that nobody controls, and whose labels are such.
@@ -250,13 +305,48 @@ impl Pods {
         namespace: &str,
         such: impl Fn(&Labels) -> bool,
     ) -> impl Iterator<Item = &Arc<Member>> {
-        let groups = self.free.get(namespace).into_iter().flatten().filter(move |(labels, _)| such(labels));
+        self.among(&self.free, namespace, such)
+    }
+
+    /// Those of a namespace whose labels are such.
+    pub fn labelled(
+        &self,
+        namespace: &str,
+        such: impl Fn(&Labels) -> bool,
+    ) -> impl Iterator<Item = &Arc<Member>> {
+        self.among(&self.labelled, namespace, such)
+    }
+
+    fn among<'a>(
+        &'a self,
+        groups: &'a Groups,
+        namespace: &str,
+        such: impl Fn(&Labels) -> bool,
+    ) -> impl Iterator<Item = &'a Arc<Member>> {
+        let groups = groups.get(namespace).into_iter().flatten().filter(move |(labels, _)| such(labels));
         groups.flat_map(|(_, keys)| keys).filter_map(|key| self.all.get(key))
     }
 
     /// All of them.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.all.keys()
+    }
+}
+
+fn add_to(groups: &mut Groups, key: &Key, labels: &Arc<Labels>) {
+    let namespace = match groups.get_mut(key.namespace()) {
+        Some(namespace) => namespace,
+        None => groups.entry(key.namespace().into()).or_default(),
+    };
+    namespace.entry(Arc::clone(labels)).or_default().insert(key.clone());
+}
+
+fn drop_group(groups: &mut Groups, key: &Key, labels: &Labels) {
+    if let Some(namespace) = groups.get_mut(key.namespace()) {
+        drop_from(namespace, labels, key);
+        if namespace.is_empty() {
+            groups.remove(key.namespace());
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   pod ──▶ who controls it; if nobody: those that select it       ReplicaSet ──▶ itself, its Deployment (or those that
-//!   Deployment ──▶ itself                                                         select it)
+//!       └──▶ Services that select it                                               select it)
+//!   Deployment, Service ──▶ itself           EndpointSlice, Endpoints ──▶ its Service
 //!   anything ──▶ its dependents and owners, as `graph` has it
 //! ```
 //!
@@ -10,13 +11,16 @@
 //! costs a look; waking too seldom is a bug.
 
 use super::catalog::Catalog;
+use super::endpoints::{KEEPER, OWN, SERVICE};
 use super::gather;
 use super::graph::Graph;
 use super::key::{Key, KindId, Place, Work};
+use super::marks::Marks;
 use super::meta::{Head, Labels};
 use super::pods::{Member, Phase, Pods};
 use super::sets::{Selecting, Sets};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Everything.
 #[derive(Clone, Debug)]
@@ -31,6 +35,10 @@ pub struct World {
     pub replication_controllers: Sets,
     /// Deployments.
     pub deployments: Sets,
+    /// Services.
+    pub services: Sets,
+    /// EndpointSlices of podbox's own, by their Services.
+    pub slices: Marks,
     /// Owners and dependents.
     pub graph: Graph,
 }
@@ -42,6 +50,9 @@ enum Role {
     ReplicaSet,
     ReplicationController,
     Deployment,
+    Service,
+    Slice,
+    Legacy,
     Other,
 }
 
@@ -51,6 +62,9 @@ fn role(collection: &str) -> Role {
         gather::REPLICA_SETS => Role::ReplicaSet,
         gather::REPLICATION_CONTROLLERS => Role::ReplicationController,
         gather::DEPLOYMENTS => Role::Deployment,
+        gather::SERVICES => Role::Service,
+        gather::SLICES => Role::Slice,
+        gather::LEGACY => Role::Legacy,
         _ => Role::Other,
     }
 }
@@ -64,6 +78,8 @@ impl World {
             replica_sets: Sets::default(),
             replication_controllers: Sets::default(),
             deployments: Sets::default(),
+            services: Sets::default(),
+            slices: Marks::default(),
             graph: Graph::default(),
         }
     }
@@ -74,6 +90,7 @@ impl World {
             Role::Pod => self.pods.note(key, bytes).map(|(meta, before)| {
                 if let Some(now) = self.pods.get(key) {
                     let ended = now.phase == Phase::Ended;
+                    self.wake_for_endpoints(key, before.as_deref(), Some(now), wake);
                     self.wake_for_pod(key, before.as_deref().into_iter().chain([&**now]), ended, wake);
                 }
                 meta
@@ -92,6 +109,23 @@ impl World {
                 wake(Work::Deployment(key.clone()));
                 meta
             }),
+            Role::Service => self.services.note(key, bytes).map(|(meta, _)| {
+                wake(Work::Endpoints(key.clone()));
+                meta
+            }),
+            Role::Slice => {
+                let meta = Head::read(bytes);
+                let own = meta.labels.get(KEEPER).is_some_and(|keeper| keeper == OWN);
+                let service =
+                    meta.labels.get(SERVICE).filter(|_| own).map(|name| Key::new(key.namespace(), name));
+                let before = self.slices.note(key, service.clone());
+                before.into_iter().chain(service).for_each(|service| wake(Work::Endpoints(service)));
+                Some(meta)
+            }
+            Role::Legacy => {
+                wake(Work::Endpoints(key.clone()));
+                Some(Head::read(bytes))
+            }
             Role::Other => Some(Head::read(bytes)),
         };
         let Some(meta) = meta else {
@@ -115,6 +149,7 @@ impl World {
         match role(&self.catalog.row(kind).collection) {
             Role::Pod => {
                 let before = self.pods.forget(key);
+                self.wake_for_endpoints(key, before.as_deref(), None, wake);
                 self.wake_for_pod(key, before.as_deref(), true, wake);
             }
             Role::ReplicaSet => {
@@ -130,6 +165,16 @@ impl World {
                 self.deployments.forget(key);
                 wake(Work::Deployment(key.clone()));
             }
+            Role::Service => {
+                self.services.forget(key);
+                wake(Work::Endpoints(key.clone()));
+            }
+            Role::Slice => {
+                if let Some(service) = self.slices.note(key, None) {
+                    wake(Work::Endpoints(service));
+                }
+            }
+            Role::Legacy => wake(Work::Endpoints(key.clone())),
             Role::Other => {}
         }
         let place = Place { kind, key: key.clone() };
@@ -143,7 +188,9 @@ impl World {
             Role::ReplicaSet => Box::new(self.replica_sets.keys()),
             Role::ReplicationController => Box::new(self.replication_controllers.keys()),
             Role::Deployment => Box::new(self.deployments.keys()),
-            Role::Other => Box::new(self.graph.of_kind(kind).map(|place| &place.key)),
+            Role::Service => Box::new(self.services.keys()),
+            Role::Slice => Box::new(self.slices.keys()),
+            Role::Legacy | Role::Other => Box::new(self.graph.of_kind(kind).map(|place| &place.key)),
         };
         known.filter(|key| !there.contains(*key)).cloned().collect()
     }
@@ -161,6 +208,35 @@ impl World {
                 None if pod.is_active() => self.wake_selecting(key.namespace(), &pod.labels, wake),
                 None => {}
             }
+        }
+    }
+
+    /// Services are woken by what their endpoints say of a pod, and by nothing else of it.
+    fn wake_for_endpoints(
+        &self,
+        key: &Key,
+        before: Option<&Member>,
+        now: Option<&Arc<Member>>,
+        wake: &mut impl FnMut(Work),
+    ) {
+        let said = |pod: &Member| {
+            let reached = pod.address.clone().filter(|_| pod.phase != Phase::Ended);
+            (
+                reached,
+                pod.ready.is_some(),
+                pod.deleting,
+                pod.node.clone(),
+                Arc::clone(&pod.labels),
+                Arc::clone(&pod.uid),
+            )
+        };
+        let now = now.map(|now| &**now);
+        if before.map(said) == now.map(said) {
+            return;
+        }
+        for pod in [before, now].into_iter().flatten() {
+            let selecting = self.services.selecting(key.namespace(), &pod.labels);
+            selecting.for_each(|service| wake(Work::Endpoints(service.clone())));
         }
     }
 

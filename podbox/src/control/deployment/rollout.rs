@@ -35,7 +35,9 @@ fn shrink(rolling: &Rolling<'_>, new: &Set) -> Vec<Action> {
         *size -= useless;
         room -= useless;
     }
-    let mut spare = share::sum(rolling.all(), "availableReplicas") - least;
+    // Pods that are about to go do not count, though the status that was written last may.
+    let available = |set: &Set| set.available().min(set.replicas());
+    let mut spare = rolling.all().map(available).sum::<i32>() - least;
     for size in sizes.iter_mut() {
         let less = (*size).min(spare.max(0));
         *size -= less;

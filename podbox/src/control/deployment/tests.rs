@@ -1,3 +1,5 @@
+//! Rollouts step by step in a world of ReplicaSets whose pods are numbers, and the bounds of every step.
+
 use super::*;
 use crate::control::action::{Edit, Failure};
 use crate::control::meta::Head;
@@ -10,6 +12,7 @@ struct World {
     deployment: Value,
     sets: BTreeMap<String, Value>,
     now: i64,
+    made: i64,
     said: Vec<String>,
 }
 
@@ -27,7 +30,7 @@ impl World {
             },
             "status": {},
         });
-        World { deployment, sets: BTreeMap::new(), now: 1000, said: Vec::new() }
+        World { deployment, sets: BTreeMap::new(), now: 1000, made: 0, said: Vec::new() }
     }
 
     fn rolling(replicas: i32, surge: Value, unavailable: Value) -> World {
@@ -70,7 +73,8 @@ impl World {
                     object::set(&mut set, "uid", name.clone());
                     object::set(&mut set, "generation", 1);
                     // A second between any two, so that they have an order.
-                    let age = Timestamp::from_second(self.sets.len() as i64).unwrap();
+                    self.made += 1;
+                    let age = Timestamp::from_second(self.made).unwrap();
                     object::set(&mut set, "creationTimestamp", age.to_string());
                     set["status"] = json!({"observedGeneration": 1});
                     assert!(self.sets.insert(name, set).is_none());
@@ -131,6 +135,15 @@ impl World {
             set["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
         };
         sets.into_iter().map(|set| (image(set), set["spec"]["replicas"].as_i64().unwrap())).collect()
+    }
+
+    /// Available pods that are not about to go: each ReplicaSet takes its useless ones first.
+    fn available(&self) -> i64 {
+        let of = |set: &Value| {
+            let available = set["status"]["availableReplicas"].as_i64().unwrap_or(0);
+            available.min(set["spec"]["replicas"].as_i64().unwrap_or(0))
+        };
+        self.sets.values().map(of).sum()
     }
 
     #[track_caller]
@@ -330,17 +343,13 @@ proptest! {
                 }
                 _ => {
                     let before = world.sizes();
-                    let available: i64 = world.sets.values().map(|set| set["status"]["availableReplicas"].as_i64().unwrap_or(0)).sum();
+                    let available = world.available();
                     world.step();
                     let slack = Desired::new(World::at("Deployment", "web"), world.deployment.clone(), 1).slack();
                     let total: i64 = world.sizes().iter().map(|(_, size)| size).sum();
                     let was: i64 = before.iter().map(|(_, size)| size).sum();
                     prop_assert!(total <= i64::from(replicas + slack.surge) || total <= was, "{before:?} became {:?}", world.sizes());
-                    // Each set takes its useless pods first.
-                    let left: i64 = world.sets.values().map(|set| {
-                        let size = set["spec"]["replicas"].as_i64().unwrap();
-                        set["status"]["availableReplicas"].as_i64().unwrap_or(0).min(size)
-                    }).sum();
+                    let left = world.available();
                     let least = i64::from(replicas - slack.unavailable);
                     prop_assert!(left >= least.min(available), "{before:?} became {:?}: {left} are left", world.sizes());
                 }

@@ -1,3 +1,5 @@
+//! One ReplicaSet and pods of all sorts: what is done next, and that it comes to rest.
+
 use super::*;
 use crate::control::action::{Edit, Failure};
 use crate::control::key::Key;
@@ -44,6 +46,7 @@ fn pod(name: &str, controller: Option<&str>, app: &str) -> Member {
         created: Some(NOW),
         deletion_cost: 0,
         restarts: (0, 0),
+        address: None,
     }
 }
 

@@ -25,9 +25,9 @@ pub struct DeleteOptions {
 }
 
 impl DeleteOptions {
-    /// Without grace, and only the object of this uid.
+    /// Without grace, and only the object of this uid. What is to become of its dependents stays as it was asked before.
     pub fn at_once(uid: &str) -> DeleteOptions {
-        let deletion = Deletion { grace_seconds: Some(0), propagation: Some(Propagation::Background) };
+        let deletion = Deletion { grace_seconds: Some(0), propagation: None };
         DeleteOptions { deletion, uid: Some(uid.to_owned()), ..DeleteOptions::default() }
     }
 
