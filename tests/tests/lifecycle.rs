@@ -304,6 +304,33 @@ fn each_container_may_be_restarted_by_its_own_rules() {
 }
 
 #[test]
+fn all_of_a_pod_begins_anew_when_a_container_asks_for_that() {
+    let Some(life) = Life::start("all_of_a_pod_begins_anew_when_a_container_asks_for_that") else { return };
+    let rules = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [88]}}]);
+    let rules = json!({"restartPolicy": "Never", "restartPolicyRules": rules});
+    let asks = "echo asks >> /h/log; [ $(grep -c asks /h/log) -gt 1 ] && exec sleep 1000; \
+                until grep -q main /h/log; do sleep 0.05; done; exit 88";
+    let spec = json!({
+        "restartPolicy": "Never",
+        "initContainers": [script("init", "echo init >> /h/log", json!({}))],
+        "containers": [script("main", MAIN, json!({})), script("asks", asks, rules)],
+    });
+    life.create("anew", spec);
+    let restarts =
+        |pod: &Value| ["init", "main", "asks"].map(|name| container(pod, name)["restartCount"].clone());
+    let pod = life.wait("anew", "runs again", |pod| {
+        restarts(pod) == [1, 1, 1].map(Value::from) && condition(pod, "Ready")["status"] == "True"
+    });
+    assert_eq!(condition(&pod, "AllContainersRestarting")["status"], "False");
+    assert_eq!(container(&pod, "asks")["lastState"]["terminated"]["exitCode"], 88);
+    assert_eq!(container(&pod, "main")["lastState"]["terminated"]["exitCode"], 137, "nobody asked it");
+    let mut log = life.log("anew");
+    log.sort();
+    assert_eq!(log, ["asks", "asks", "init", "init", "main", "main"]);
+    life.node.kubectl(&["delete", "pod", "anew", "--grace-period=1"]);
+}
+
+#[test]
 fn a_pod_is_ready_once_its_gates_are_open() {
     let Some(life) = Life::start("a_pod_is_ready_once_its_gates_are_open") else { return };
     let gates = json!([{"conditionType": "example.com/gate"}]);

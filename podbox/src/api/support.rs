@@ -103,9 +103,6 @@ impl Found {
         add(container.liveness_probe.is_some(), "livenessProbe", PROBES);
         add(container.readiness_probe.is_some(), "readinessProbe", PROBES);
         add(container.startup_probe.is_some(), "startupProbe", PROBES);
-        let mut rules = container.restart_policy_rules.iter().flatten();
-        let all = rules.any(|rule| rule.action != "Restart");
-        add(all, "restartPolicyRules", "only the action Restart, which is about the container itself");
         add(container.volume_devices.is_some(), "volumeDevices", "there are no block volumes");
         add(
             container.resources.as_ref().is_some_and(|resources| resources.claims.is_some()),

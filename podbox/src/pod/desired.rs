@@ -3,7 +3,7 @@
 //! known read as the defaults.
 
 use super::resize::{self, Share};
-use super::restart::{Codes, Restart, RestartPolicy};
+use super::restart::{Action, Codes, Restart, RestartPolicy};
 use super::shape::{ContainerShape, Shape};
 use crate::api::ephemeral;
 use crate::api::images::PullPolicy;
@@ -40,10 +40,15 @@ fn ephemeral_container(one: &EphemeralContainer) -> ContainerShape {
 
 fn container(container: &Container, of_pod: RestartPolicy) -> ContainerShape {
     let rules = container.restart_policy_rules.iter().flatten();
-    let rules = rules.filter(|rule| rule.action == "Restart").filter_map(|rule| {
+    let rules = rules.filter_map(|rule| {
+        let action = match rule.action.as_str() {
+            "Restart" => Action::Restart,
+            "RestartAllContainers" => Action::RestartAll,
+            _ => return None,
+        };
         let codes = rule.exit_codes.as_ref()?;
         let values = codes.values.clone().unwrap_or_default();
-        Some(if codes.operator == "NotIn" { Codes::NotIn(values) } else { Codes::In(values) })
+        Some((if codes.operator == "NotIn" { Codes::NotIn(values) } else { Codes::In(values) }, action))
     });
     let own = policy(container.restart_policy.as_deref());
     ContainerShape {

@@ -172,6 +172,17 @@ impl Observed {
         self.terminate(end);
     }
 
+    /// Its containers are to run once more, from the first one on.
+    pub fn begin_anew(&mut self, now: Instant) {
+        for container in self.containers.values_mut() {
+            if let ContainerState::Ended(ended) = &container.state {
+                let at = ended.at;
+                container.backoff.tried(at, now);
+                container.again();
+            }
+        }
+    }
+
     /// Whether a process of some container may exist.
     pub fn is_active(&self) -> bool {
         self.containers.values().any(ContainerSeen::is_active)

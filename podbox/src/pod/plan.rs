@@ -7,6 +7,7 @@
 //! started, and its preStop hook before its stop signal, each once; nothing starts before the sidecars before it have
 //! started; whoever is asked to end is killed at its deadline, or 2 s after it was asked, if that is later.
 
+mod anew;
 mod change;
 mod stop;
 
@@ -17,6 +18,7 @@ use super::observed::{
     ContainerSeen, ContainerState, HookState, ImageState, Observed, SandboxState, Termination, Verdict,
 };
 pub use super::shape::{ContainerShape, Shape};
+pub use anew::is_due as begins_anew;
 use std::time::{Duration, Instant};
 
 /// For so long an image's failure is told as itself; then as the wait that follows from it.
@@ -71,6 +73,8 @@ pub enum PodStep {
     },
     /// Say that the pod has failed, and end it.
     Fail(Verdict),
+    /// Let everything begin anew in the sandbox that there is.
+    BeginAnew,
     /// Take the sandbox away.
     RemoveSandbox,
 }
@@ -117,6 +121,8 @@ pub fn plan(pod: &Shape, seen: &Observed, now: Instant) -> Plan {
     } else if let Some(verdict) = overdue(pod, seen, now, &mut plan) {
         plan.step(PodStep::Fail(verdict));
         plan.wake(now);
+    } else if anew::is_due(pod, seen) {
+        anew::begin(pod, seen, now, &mut plan);
     } else {
         go_on(pod, seen, now, &mut plan);
     }

@@ -39,8 +39,17 @@ impl RestartPolicy {
 pub struct Restart {
     /// What follows where no rule applies.
     pub policy: RestartPolicy,
-    /// Exit codes that it is run again after, whatever the policy says.
-    pub rules: Vec<Codes>,
+    /// What follows certain exit codes, whatever the policy says; the first one that applies counts.
+    pub rules: Vec<(Codes, Action)>,
+}
+
+/// What a rule asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The container is run again.
+    Restart,
+    /// All of the pod begins anew.
+    RestartAll,
 }
 
 /// Exit codes.
@@ -60,11 +69,20 @@ impl Restart {
 
     /// Whether a container that ended with this exit code runs again.
     pub fn restarts(&self, code: i32) -> bool {
+        self.rule(code).is_some() || self.policy.restarts(code)
+    }
+
+    /// Whether all of its pod begins anew after an end with this exit code.
+    pub fn restarts_all(&self, code: i32) -> bool {
+        self.rule(code) == Some(Action::RestartAll)
+    }
+
+    fn rule(&self, code: i32) -> Option<Action> {
         let applies = |codes: &Codes| match codes {
             Codes::In(codes) => codes.contains(&code),
             Codes::NotIn(codes) => !codes.contains(&code),
         };
-        self.rules.iter().any(applies) || self.policy.restarts(code)
+        self.rules.iter().find(|(codes, _)| applies(codes)).map(|(_, action)| *action)
     }
 }
 
@@ -183,7 +201,10 @@ mod tests {
 
     #[test]
     fn policies_decide_by_the_exit_code_and_rules_before_them() {
-        let by = |policy, rules: &[Codes]| Restart { policy, rules: rules.to_vec() };
+        let by = |policy, rules: &[Codes]| {
+            let rules = rules.iter().map(|codes| (codes.clone(), Action::Restart)).collect();
+            Restart { policy, rules }
+        };
         let (three, others) = (Codes::In(vec![3]), Codes::NotIn(vec![0, 3]));
         let table = [
             (by(RestartPolicy::Always, &[]), 0, true),
@@ -199,5 +220,13 @@ mod tests {
         for (restart, code, expected) in table {
             assert_eq!(restart.restarts(code), expected, "{restart:?} {code}");
         }
+    }
+
+    #[test]
+    fn the_first_rule_that_applies_counts() {
+        let rules = vec![(Codes::In(vec![1]), Action::Restart), (Codes::NotIn(vec![0]), Action::RestartAll)];
+        let restart = Restart { policy: RestartPolicy::Never, rules };
+        assert_eq!([0, 1, 2].map(|code| restart.restarts(code)), [false, true, true]);
+        assert_eq!([0, 1, 2].map(|code| restart.restarts_all(code)), [false, false, true]);
     }
 }

@@ -31,6 +31,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             PodStep::Stop { container } => self.stop(container, now),
             PodStep::Kill { container } => self.kill(container),
             PodStep::Fail(verdict) => self.seen.fail(verdict, Termination::new(now, self.pod.shape.grace)),
+            PodStep::BeginAnew => self.seen.begin_anew(now),
             PodStep::RemoveSandbox => {
                 self.seen.sandbox = SandboxState::Removing;
                 self.spawn(|node, pod| async move {

@@ -4,7 +4,7 @@ use super::stop::SHORTEST_GRACE;
 use super::*;
 use crate::clock;
 use crate::pod::observed::{Hook, Order};
-use crate::pod::restart::{Codes, RestartPolicy};
+use crate::pod::restart::{Action, Codes, RestartPolicy};
 use crate::sandbox::runtime::{ExitStatus, Exited, Started};
 use proptest::prelude::*;
 
@@ -123,6 +123,10 @@ impl Node {
                 self.seen.fail(verdict, Termination::new(now, self.pod.grace));
                 said
             }
+            PodStep::BeginAnew => {
+                self.seen.begin_anew(now);
+                "anew".to_owned()
+            }
             PodStep::RemoveSandbox => {
                 self.seen.sandbox = SandboxState::Removed { problem: None };
                 "remove".to_owned()
@@ -203,7 +207,7 @@ fn the_first_restart_is_immediate_and_the_next_waits() {
 fn each_container_may_have_its_own_restart_policy_and_rules() {
     let mut pod = shape(&[], &["always", "never", "rule"], RestartPolicy::Never);
     pod.main[0].restart.policy = RestartPolicy::Always;
-    pod.main[2].restart.rules = vec![Codes::In(vec![42])];
+    pod.main[2].restart.rules = vec![(Codes::In(vec![42]), Action::Restart)];
     let mut node = Node::new(pod);
     node.settle();
     assert_eq!(node.exit("always", 0), "start:always");
@@ -211,6 +215,31 @@ fn each_container_may_have_its_own_restart_policy_and_rules() {
     assert_eq!(node.exit("rule", 42), "start:rule");
     assert_eq!(node.exit("rule", 1), "");
     assert_eq!(outcome(&node.pod, &node.seen), None, "one of them always runs again");
+}
+
+#[test]
+fn a_pod_begins_anew_in_its_sandbox_when_a_container_asks_for_that() {
+    let mut pod = shape(&["side", "init"], &["done", "asks", "other-"], RestartPolicy::Never);
+    pod.main[1].restart.rules = vec![(Codes::In(vec![88]), Action::RestartAll)];
+    let mut node = Node::new(pod);
+    node.settle();
+    node.exit("init", 0);
+    node.exit("done", 0);
+    assert_eq!(node.exit("asks", 88), "kill:side kill:other");
+    assert!(begins_anew(&node.pod, &node.seen));
+    assert_eq!(node.exit("side", 137), "");
+    assert_eq!(node.exit("other", 137), "anew start:side start:init");
+    assert!(!begins_anew(&node.pod, &node.seen));
+    assert_eq!(node.exit("init", 0), "start:done start:asks start:other");
+    let restarts = ["side", "init", "done", "asks", "other"].map(|name| node.seen.container(name).restarts());
+    assert_eq!(restarts, [1; 5]);
+    // The next time it waits like any other restart.
+    node.exit("asks", 88);
+    for name in ["side", "done", "other"] {
+        node.exit(name, 137);
+    }
+    assert_eq!(node.wakes_in(), Some(10));
+    assert_eq!(node.terminate(5), "remove finished");
 }
 
 #[test]

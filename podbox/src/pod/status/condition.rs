@@ -2,7 +2,9 @@
 //! [`ready`] is asked where both are known.
 
 use crate::pod::observed::{Observed, SandboxState};
+use crate::pod::plan::begins_anew;
 use crate::pod::resize::Resize;
+use crate::pod::restart::Action;
 use crate::pod::shape::{ContainerShape, Shape};
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition};
 use serde_json::Value;
@@ -53,7 +55,8 @@ pub(super) fn all(containers: &Containers<'_>, seen: &Observed, phase: &str) -> 
         condition("PodScheduled", &Word::yes()),
     ];
     let resizing = resizing(seen).into_iter().map(|(type_, word)| condition(type_, &word));
-    own.into_iter().chain(resizing).collect()
+    let anew = anew(containers.shape, seen, phase).map(|word| condition("AllContainersRestarting", &word));
+    own.into_iter().chain(anew).chain(resizing).collect()
 }
 
 /// What is said of shares that were asked for and not given yet; nothing where there are none.
@@ -77,6 +80,22 @@ fn resizing(seen: &Observed) -> Vec<(&'static str, Word)> {
         }
     }
     found
+}
+
+/// Said of pods whose containers may ask for it.
+fn anew(pod: &Shape, seen: &Observed, phase: &str) -> Option<Word> {
+    let rules = pod.containers().flat_map(|container| &container.restart.rules);
+    let may = rules.map(|(_, action)| *action).any(|action| action == Action::RestartAll);
+    may.then(|| match phase {
+        "Succeeded" => Word::no("PodCompleted", String::new()),
+        "Failed" => Word::no("PodFailed", String::new()),
+        _ if seen.termination.is_none() && begins_anew(pod, seen) => Word {
+            reason: "RestartAllContainersStarted",
+            message: "container exited with restart policy rule".to_owned(),
+            ..Word::yes()
+        },
+        _ => Word::no("", String::new()),
+    })
 }
 
 impl Containers<'_> {

@@ -115,7 +115,7 @@ async fn what_has_no_effect_is_told_when_it_is_written() {
     let deployments = "/apis/apps/v1/namespaces/kube-public/deployments";
     let template = json!({
         "metadata": {"labels": {"app": "a"}},
-        "spec": {"containers": [{"name": "c", "image": "i"}], "runtimeClassName": "other"},
+        "spec": {"containers": [{"name": "c", "image": "i"}], "hostUsers": false},
     });
     let spec = json!({"spec": {"selector": {"matchLabels": {"app": "a"}}, "template": template}});
     let request = Request::builder().method("POST").uri(deployments).header("Host", "podbox");
@@ -124,7 +124,7 @@ async fn what_has_no_effect_is_told_when_it_is_written() {
     let response = client.sender.send_request(request).await.unwrap();
     assert_eq!(response.status(), 201);
     let warning = response.headers().get("Warning").expect("there is one").to_str().unwrap();
-    assert!(warning.contains("spec.template.spec.runtimeClassName: not supported yet"), "{warning}");
+    assert!(warning.contains("spec.template.spec.hostUsers: not supported yet"), "{warning}");
 }
 
 #[tokio::test]
