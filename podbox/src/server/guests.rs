@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -31,6 +32,8 @@ pub struct Guest {
     guests: Arc<Guests>,
     number: u64,
     leave: Arc<Notify>,
+    /// Set once, asked with each request.
+    known: AtomicBool,
 }
 
 impl Guests {
@@ -65,7 +68,7 @@ impl Guests {
             inside.dismiss(oldest);
         }
         drop(inside);
-        Arc::new(Guest { guests: Arc::clone(self), number, leave })
+        Arc::new(Guest { guests: Arc::clone(self), number, leave, known: AtomicBool::new(false) })
     }
 }
 
@@ -93,7 +96,9 @@ impl Inside {
 impl Guest {
     /// It has shown who it is.
     pub fn known(&self) {
-        self.guests.inside().forget(self.number);
+        if !self.known.load(Ordering::Relaxed) && !self.known.swap(true, Ordering::Relaxed) {
+            self.guests.inside().forget(self.number);
+        }
     }
 
     /// Waits until it has to go.

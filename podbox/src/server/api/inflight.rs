@@ -10,12 +10,14 @@ use crate::api::user::User;
 use crate::limits;
 use crate::metrics as table;
 use crate::server::http::Body;
+use ::metrics::Gauge;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::{Body as _, Frame, SizeHint};
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -33,12 +35,14 @@ pub struct InFlight {
 
 /// The places for requests of one sort.
 struct Lane {
-    kind: &'static str,
+    /// How many are taken, for whoever looks; looked up once.
+    taken: Gauge,
     places: Arc<Semaphore>,
     /// How many one user may have.
     share: usize,
-    /// How many each has, but for administrators.
-    users: Mutex<HashMap<String, usize>>,
+    /// How many each has, but for administrators. By a digest of the name: two that have the same one share a share.
+    users: Mutex<HashMap<u64, usize>>,
+    digest: RandomState,
 }
 
 /// A place that a request has until its answer is sent.
@@ -46,7 +50,7 @@ pub struct Place {
     lane: Arc<Lane>,
     _permit: Option<OwnedSemaphorePermit>,
     /// Whose share it is of.
-    user: Option<String>,
+    user: Option<u64>,
 }
 
 impl Default for InFlight {
@@ -62,30 +66,31 @@ impl Default for InFlight {
 impl Lane {
     fn new(kind: &'static str, places: usize) -> Arc<Lane> {
         let (share, places) = (places / 2, Arc::new(Semaphore::new(places)));
-        Arc::new(Lane { kind, places, share, users: Mutex::default() })
+        let taken = ::metrics::gauge!(table::REQUESTS_IN_FLIGHT, "request_kind" => kind);
+        Arc::new(Lane { taken, places, share, users: Mutex::default(), digest: RandomState::new() })
     }
 
-    fn users(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+    fn users(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes one of a user's share; none if all of it is taken.
-    fn share_of(&self, user: &User) -> Option<String> {
+    fn share_of(&self, user: &User) -> Option<u64> {
+        let user = self.digest.hash_one(&user.name);
         let mut users = self.users();
-        match users.get_mut(&user.name) {
-            Some(taken) if *taken >= self.share => return None,
-            Some(taken) => *taken += 1,
-            None => drop(users.insert(user.name.clone(), 1)),
-        }
-        Some(user.name.clone())
+        let taken = users.entry(user).or_insert(0);
+        (*taken < self.share).then(|| {
+            *taken += 1;
+            user
+        })
     }
 
-    fn give_back(&self, user: &str) {
+    fn give_back(&self, user: u64) {
         let mut users = self.users();
-        if let Some(taken) = users.get_mut(user) {
+        if let Some(taken) = users.get_mut(&user) {
             *taken -= 1;
             if *taken == 0 {
-                users.remove(user);
+                users.remove(&user);
             }
         }
     }
@@ -104,7 +109,7 @@ impl InFlight {
             (false, Some(_)) => Some(lane.share_of(user).ok_or_else(too_many)?),
             (false, None) => return Err(too_many()),
         };
-        ::metrics::gauge!(table::REQUESTS_IN_FLIGHT, "request_kind" => lane.kind).increment(1.0);
+        lane.taken.increment(1.0);
         Ok(Place { lane: Arc::clone(lane), _permit: permit, user: whose })
     }
 
@@ -128,8 +133,8 @@ impl InFlight {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.user.iter().for_each(|user| self.lane.give_back(user));
-        ::metrics::gauge!(table::REQUESTS_IN_FLIGHT, "request_kind" => self.lane.kind).decrement(1.0);
+        self.user.iter().for_each(|user| self.lane.give_back(*user));
+        self.lane.taken.decrement(1.0);
     }
 }
 
