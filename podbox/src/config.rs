@@ -1,5 +1,6 @@
 //! Where a node keeps what, and its addresses. Rank 0: plain data, one default for each field.
 
+use crate::api::pressure::{self, Threshold};
 use ipnet::Ipv4Net;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -32,6 +33,50 @@ pub struct Config {
     pub cluster_domain: String,
     /// Kernel settings beyond the safe ones that pods may ask for; one that ends with `*` stands for all that begin so.
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// How it looks after itself.
+    pub duties: Duties,
+}
+
+/// How a node looks after itself: the kubelet's defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Duties {
+    /// When pods are made to go: the hard thresholds, then the soft ones.
+    pub thresholds: Vec<Threshold>,
+    /// How long a condition of want stays after its last reason.
+    pub transition: Duration,
+    /// How long a pod has to go at most, if a soft threshold makes it.
+    pub soft_grace: Duration,
+    /// How full, in hundredths, a disk may be until images are removed.
+    pub images_high: u8,
+    /// How full it may be once they have been.
+    pub images_low: u8,
+    /// How long an image stays that nobody uses.
+    pub image_age: Duration,
+    /// Thousandths of a core that are kept for the host's own programs.
+    pub reserved_cpu_milli: u64,
+    /// Bytes of memory that are.
+    pub reserved_memory: u64,
+    /// Bytes of the disk that are.
+    pub reserved_disk: u64,
+}
+
+/// The kubelet's hard thresholds.
+pub const THRESHOLDS: &str = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%";
+
+impl Default for Duties {
+    fn default() -> Self {
+        Duties {
+            thresholds: pressure::thresholds(THRESHOLDS).expect("a test has read it"),
+            transition: Duration::from_secs(300),
+            soft_grace: Duration::ZERO,
+            images_high: 85,
+            images_low: 80,
+            image_age: Duration::from_secs(120),
+            reserved_cpu_milli: 0,
+            reserved_memory: 0,
+            reserved_disk: 0,
+        }
+    }
 }
 
 impl Config {
@@ -61,6 +106,7 @@ impl Default for Config {
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
             allowed_unsafe_sysctls: Vec::new(),
+            duties: Duties::default(),
         }
     }
 }

@@ -162,12 +162,26 @@ pub const STATUS_RETRY: Duration = Duration::from_millis(200);
 pub const PODS: u32 = 110;
 /// Between two words to the API of how this node is, if nothing changes: upstream's `nodeStatusReportFrequency`.
 pub const HEARTBEAT: Duration = Duration::from_secs(300);
+/// Between two looks at whether it has changed: upstream's `nodeStatusUpdateFrequency`.
+pub const HEALTH_LOOK: Duration = Duration::from_secs(10);
+/// Images that a node tells of: upstream's `nodeStatusMaxImages`.
+pub const IMAGES_TOLD: usize = 50;
 /// For how long a node's lease says that it lives, as upstream has it.
 pub const LEASE: Duration = Duration::from_secs(40);
 /// Between two renewals of it.
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(10);
 /// Between two looks at what pods use.
 pub const STATS_PERIOD: Duration = Duration::from_secs(10);
+/// How long a pod has to go that a hard threshold makes go, as upstream has it.
+pub const EVICTION_GRACE: Duration = Duration::from_secs(1);
+/// How long is waited until a pod that is made to go has gone, before another one is.
+pub const EVICTION_WAIT: Duration = Duration::from_secs(30);
+/// Pods that wait to be made to go.
+pub const EVICTIONS: usize = 16;
+/// Between two looks at whether the images' disk is too full: upstream's.
+pub const IMAGES_LOOK: Duration = Duration::from_secs(300);
+/// Between two looks for logs that nobody needs: upstream's.
+pub const LOGS_LOOK: Duration = Duration::from_secs(60);
 /// How old what is told of the disks may be.
 pub const DISK_LOOK: Duration = Duration::from_secs(10);
 /// Between the first two looks; and how long a container must have run for a rate.

@@ -22,6 +22,7 @@ pub mod manifest;
 pub mod object;
 pub mod objects;
 pub mod patch;
+pub mod pressure;
 pub mod print;
 pub mod proto;
 pub mod quantity;

@@ -141,6 +141,7 @@ impl NodeArgs {
             cluster_dns: self.cluster_dns,
             cluster_domain: self.cluster_domain.unwrap_or(default.cluster_domain),
             allowed_unsafe_sysctls: self.allowed_unsafe_sysctls,
+            duties: default.duties,
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::daemon::{Daemon, Role};
 use crate::image::for_people;
-use crate::limits;
 use crate::node::bound::{self, Bound};
+use crate::node::heartbeat::Heartbeat;
 use crate::node::logs::NodeLogs;
 use crate::node::recorder::{self, Recorder};
 use crate::node::recover::recover;
@@ -18,9 +18,11 @@ use crate::server::api::expire::expire_events;
 use crate::server::api::local::Local;
 use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// The name under which this node writes to the API.
@@ -58,8 +60,11 @@ async fn serve(
     signals: [Signal; 2],
 ) -> anyhow::Result<()> {
     let objects = Local::new(Arc::clone(&cluster.api), MANAGER);
-    let identity = Identity::new(name.clone(), &daemon.node.facts, daemon.node.config.metrics_addr.port());
-    identity.register(&objects).await.context("putting this node into the API failed")?;
+    let identity = Identity::new(name.clone(), &daemon.node.facts, &daemon.node.config);
+    let short = watch::Sender::new(BTreeSet::new());
+    let (told, images) = (short.subscribe(), daemon.node.images.store().clone());
+    let heartbeat = Heartbeat::begin(Arc::clone(&daemon.node), images, identity, objects.clone(), told).await;
+    let heartbeat = heartbeat.context("putting this node into the API failed")?;
     let wanted = bound::wanted(&cluster.store, &name);
     let memories =
         recover(&daemon.node, &wanted).await.context("going on with an earlier podbox's pods failed")?;
@@ -74,6 +79,7 @@ async fn serve(
     let recorder = Recorder::new(objects.clone(), name.clone());
     let mut loops = JoinSet::new();
     loops.spawn(recorder.run(told));
+    loops.spawn(heartbeat.run());
     loops.spawn(gauges.run(Arc::clone(&daemon.node)));
     loops.spawn(expire_events(cluster.store.clone(), objects.clone()));
     let agent = daemon.take_agent();
@@ -82,34 +88,20 @@ async fn serve(
     println!("podbox serves the Kubernetes API; use it with:");
     println!("  export KUBECONFIG={}", cluster.kubeconfig.display());
     notify(notify::READY);
-    let ended = until(daemon, &identity, &objects, signals).await;
+    let ended = until(daemon, signals).await;
     end(pods).await;
     ended
 }
 
-/// Says that the node lives, until it is asked to end or cannot go on.
-async fn until(
-    daemon: &Daemon,
-    identity: &Identity,
-    objects: &Local,
-    [mut interrupt, mut terminate]: [Signal; 2],
-) -> anyhow::Result<()> {
-    let mut lease = tokio::time::interval(limits::LEASE_RENEWAL);
-    let mut heartbeat = tokio::time::interval(limits::HEARTBEAT);
-    loop {
-        let told = tokio::select! {
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            () = daemon.node.runtime.keeper_lost() => bail!(
-                "the keeper is gone, killed or broken ({}): how its containers ended is unknown; started again, podbox node ends what is left of them and begins their pods anew",
-                daemon.node.config.run_dir.join("keeper.log").display()
-            ),
-            _ = heartbeat.tick() => identity.register(objects).await,
-            _ = lease.tick() => identity.renew(objects).await,
-        };
-        if let Err(error) = told {
-            tracing::warn!("telling the API of this node failed: {error}");
-        }
+/// Until it is asked to end or cannot go on.
+async fn until(daemon: &Daemon, [mut interrupt, mut terminate]: [Signal; 2]) -> anyhow::Result<()> {
+    tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        () = daemon.node.runtime.keeper_lost() => bail!(
+            "the keeper is gone, killed or broken ({}): how its containers ended is unknown; started again, podbox node ends what is left of them and begins their pods anew",
+            daemon.node.config.run_dir.join("keeper.log").display()
+        ),
     }
 }
 

@@ -30,6 +30,18 @@ pub struct Record {
     pub config: ImageConfig,
 }
 
+impl Record {
+    /// What it is known by: its repository with each of its digests, and its reference.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = vec![self.reference.clone()];
+        if let Ok(reference) = reference::parse(&self.reference) {
+            let repository = reference::repository(&reference);
+            names.extend(self.digests.iter().map(|digest| format!("{repository}@{digest}")));
+        }
+        names
+    }
+}
+
 /// All images, by reference.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {

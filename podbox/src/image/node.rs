@@ -26,6 +26,11 @@ impl NodeImages {
     pub fn new(store: Store, progress: Arc<dyn Progress>) -> Self {
         NodeImages { store, progress }
     }
+
+    /// What has them.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
 }
 
 impl Images for NodeImages {

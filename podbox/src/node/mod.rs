@@ -8,6 +8,7 @@ pub mod change;
 pub mod checkpoint;
 pub mod events;
 pub mod facts;
+pub mod heartbeat;
 mod hook;
 pub mod lock;
 pub mod logs;

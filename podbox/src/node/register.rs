@@ -1,24 +1,48 @@
 //! This node as the API knows it: an object with its addresses, capacity and conditions, and a lease that says that
 //! it lives.
+//!
+//! Labels, taints and whatever else people set on the node stays: podbox writes its own labels, the taints of its own
+//! conditions, and its own part of the status.
+
+mod capacity;
 
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
+use crate::api::pressure::Condition;
 use crate::api::status::ApiError;
+use crate::config::Config;
 use crate::pod::compose::NodeFacts;
 use crate::{clock, limits};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::fs;
+use std::time::SystemTime;
+
+/// The taint of a node that cannot run pods.
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
 /// What does not change while the process runs.
 #[derive(Clone, Debug)]
 pub struct Identity {
     name: String,
     address: String,
-    cpu_milli: u64,
-    memory_bytes: u64,
+    pod_range: String,
     /// Where a Prometheus finds this node's metrics: upstream has the kubelet's port there.
     metrics_port: u16,
+    capacity: Value,
+    allocatable: Value,
     info: Value,
+}
+
+/// What does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Health {
+    /// What the node is short of.
+    pub short: BTreeSet<Condition>,
+    /// Why it cannot run pods; empty if it can.
+    pub unready: String,
+    /// Its images: names, and bytes.
+    pub images: Vec<(Vec<String>, u64)>,
 }
 
 fn read(path: &str) -> String {
@@ -36,7 +60,7 @@ fn architecture() -> &'static str {
 
 impl Identity {
     /// From what is known of the host.
-    pub fn new(name: String, facts: &NodeFacts, metrics_port: u16) -> Identity {
+    pub fn new(name: String, facts: &NodeFacts, config: &Config) -> Identity {
         let os = read("/etc/os-release");
         let pretty = os.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
         let version = env!("CARGO_PKG_VERSION");
@@ -51,73 +75,101 @@ impl Identity {
             "kubeProxyVersion": "",
             "operatingSystem": "linux",
             "architecture": architecture(),
+            "swap": {"capacity": capacity::swap_bytes()},
         });
-        let address = facts.host_ip.to_string();
+        let (capacity, allocatable) = capacity::of_host(facts, config);
         Identity {
             name,
-            address,
-            cpu_milli: facts.cpu_milli,
-            memory_bytes: facts.memory_bytes,
-            metrics_port,
+            address: facts.host_ip.to_string(),
+            pod_range: config.pod_cidr.to_string(),
+            metrics_port: config.metrics_addr.port(),
+            capacity,
+            allocatable,
             info,
         }
     }
 
+    /// The node's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn labels(&self) -> [(&'static str, &str); 3] {
+        [
+            ("kubernetes.io/arch", architecture()),
+            ("kubernetes.io/hostname", &self.name),
+            ("kubernetes.io/os", "linux"),
+        ]
+    }
+
     fn object(&self) -> Value {
+        let labels: Map<String, Value> =
+            self.labels().into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
         json!({
             "apiVersion": "v1",
             "kind": "Node",
             "metadata": {
                 "name": self.name,
-                "labels": {
-                    "kubernetes.io/hostname": self.name,
-                    "kubernetes.io/arch": architecture(),
-                    "kubernetes.io/os": "linux",
-                },
+                "labels": labels,
+                "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
             },
+            "spec": {"podCIDR": self.pod_range, "podCIDRs": [self.pod_range]},
         })
     }
 
-    fn status(&self) -> Value {
-        let now = object::time(clock::wall());
-        let condition = |of: &str, status: &str, reason: &str, message: &str| {
-            json!({
-                "type": of, "status": status, "reason": reason, "message": message,
-                "lastHeartbeatTime": now, "lastTransitionTime": now,
-            })
-        };
-        let capacity = json!({
-            "cpu": format!("{}m", self.cpu_milli),
-            "memory": format!("{}Ki", self.memory_bytes / 1024),
-            "pods": limits::PODS.to_string(),
-        });
-        json!({
-            "addresses": [
-                {"type": "InternalIP", "address": self.address},
-                {"type": "Hostname", "address": self.name},
-            ],
-            "capacity": capacity,
-            "allocatable": capacity,
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": self.metrics_port}},
-            "nodeInfo": self.info,
-            "conditions": [condition("Ready", "True", "KubeletReady", "podbox runs pods on this node")],
-        })
-    }
-
-    /// Puts the node into the API, or says that it is there again.
-    pub async fn register(&self, objects: &impl Objects) -> Result<(), ApiError> {
+    /// Puts the node into the API, or its own labels and taints right if it is there. Gives back its uid.
+    pub async fn register(&self, objects: &impl Objects, health: &Health) -> Result<String, ApiError> {
         objects.ensure(self.object()).await?;
-        let status = self.status();
+        let now = clock::wall();
         let set = |node: &mut Value| {
-            let before = node["status"]["conditions"].take();
-            node["status"] = status.clone();
-            keep_transitions(&mut node["status"]["conditions"], &before);
+            for (key, value) in self.labels() {
+                node["metadata"]["labels"][key] = value.into();
+            }
+            let taints = taints(&node["spec"]["taints"], health, now);
+            match (taints.is_empty(), node["spec"].as_object_mut()) {
+                (true, Some(spec)) => drop(spec.remove("taints")),
+                _ => node["spec"]["taints"] = taints.into(),
+            }
+        };
+        let node = objects.update(&ObjectRef::node(&self.name), set).await?;
+        Ok(object::uid(&node).to_owned())
+    }
+
+    /// Says how the node is.
+    pub async fn report(&self, objects: &impl Objects, health: &Health) -> Result<(), ApiError> {
+        let now = clock::wall();
+        let set = |node: &mut Value| {
+            let before = node["status"].take();
+            node["status"] = self.status(&before, health, now);
         };
         objects.update_status(&ObjectRef::node(&self.name), set).await.map(drop)
     }
 
-    /// Renews the node's lease, which says that it lives: a small write where the node's status is a large one.
-    pub async fn renew(&self, objects: &impl Objects) -> Result<(), ApiError> {
+    /// The status that follows one.
+    fn status(&self, before: &Value, health: &Health, now: SystemTime) -> Value {
+        let image = |(names, bytes): &(Vec<String>, u64)| json!({"names": names, "sizeBytes": bytes});
+        let images: Vec<Value> = health.images.iter().take(limits::IMAGES_TOLD).map(image).collect();
+        let mut status = before.as_object().cloned().unwrap_or_default();
+        let own = json!({
+            "addresses": [
+                {"type": "InternalIP", "address": self.address},
+                {"type": "Hostname", "address": self.name},
+            ],
+            "capacity": with_extended(&self.capacity, &before["capacity"]),
+            "allocatable": with_extended(&self.allocatable, &before["capacity"]),
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": self.metrics_port}},
+            "nodeInfo": self.info,
+            "conditions": conditions(&before["conditions"], health, now),
+            "images": images,
+            "runtimeHandlers": [{"name": ""}],
+        });
+        status.extend(own.as_object().cloned().unwrap_or_default());
+        Value::Object(status)
+    }
+
+    /// Renews the node's lease, which says that it lives: a small write where the node's status is a large one. `uid` is the
+    /// node's.
+    pub async fn renew(&self, objects: &impl Objects, uid: &str) -> Result<(), ApiError> {
         let time = object::micro_time(clock::wall());
         let spec = json!({
             "holderIdentity": self.name,
@@ -125,10 +177,14 @@ impl Identity {
             "renewTime": time,
         });
         let at = ObjectRef::lease(&self.name);
-        let renewed = objects.update(&at, |lease: &mut Value| lease["spec"] = spec.clone()).await;
-        match renewed {
+        let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": uid}]);
+        let renew = |lease: &mut Value| {
+            lease["spec"] = spec.clone();
+            object::set(lease, "ownerReferences", owner.clone());
+        };
+        match objects.update(&at, renew).await {
             Err(error) if error.code == 404 => {
-                let metadata = json!({"name": at.name, "namespace": at.namespace});
+                let metadata = json!({"name": at.name, "namespace": at.namespace, "ownerReferences": owner});
                 let new = json!({
                     "apiVersion": at.api_version, "kind": at.kind, "metadata": metadata, "spec": spec,
                 });
@@ -139,12 +195,107 @@ impl Identity {
     }
 }
 
-/// A condition that was so before has been so since then.
-fn keep_transitions(conditions: &mut Value, before: &Value) {
-    for condition in conditions.as_array_mut().into_iter().flatten() {
-        let same = |old: &&Value| old["type"] == condition["type"] && old["status"] == condition["status"];
-        if let Some(old) = before.as_array().into_iter().flatten().find(same) {
-            condition["lastTransitionTime"] = old["lastTransitionTime"].clone();
+/// Amounts of the host, and those of resources that somebody else has put there: theirs have a domain.
+fn with_extended(own: &Value, there: &Value) -> Value {
+    let mut all = own.clone();
+    for (name, amount) in there.as_object().into_iter().flatten() {
+        if name.contains('/') {
+            all[name] = amount.clone();
         }
+    }
+    all
+}
+
+/// The node's own conditions, after those of others. One that was so before has been so since then.
+fn conditions(before: &Value, health: &Health, now: SystemTime) -> Vec<Value> {
+    let before: Vec<&Value> = before.as_array().into_iter().flatten().collect();
+    let now = object::time(now);
+    let condition = |of: &str, holds: bool, reason: &str, message: &str| {
+        let status = if holds { "True" } else { "False" };
+        let same = before.iter().find(|old| old["type"] == of && old["status"] == status);
+        let since = same.map_or_else(|| now.as_str().into(), |old| old["lastTransitionTime"].clone());
+        json!({
+            "type": of, "status": status, "reason": reason, "message": message,
+            "lastHeartbeatTime": now, "lastTransitionTime": since,
+        })
+    };
+    let short = Condition::ALL.map(|one| {
+        let holds = health.short.contains(&one);
+        let (reason, message) = one.told(holds);
+        condition(one.word(), holds, reason, message)
+    });
+    let ready = match health.unready.as_str() {
+        "" => condition("Ready", true, "KubeletReady", "kubelet is posting ready status"),
+        why => condition("Ready", false, "KubeletNotReady", why),
+    };
+    let own: Vec<Value> = short.into_iter().chain([ready]).collect();
+    let others = before.iter().filter(|old| !own.iter().any(|one| one["type"] == old["type"]));
+    others.copied().cloned().chain(own.iter().cloned()).collect()
+}
+
+/// The taints of a node, with those that its conditions mean and without those that they no longer do.
+fn taints(before: &Value, health: &Health, now: SystemTime) -> Vec<Value> {
+    let wanted: Vec<&str> = health.short.iter().map(|short| short.taint()).collect();
+    let unready = (!health.unready.is_empty()).then_some(NOT_READY);
+    let wanted: Vec<&str> = unready.into_iter().chain(wanted).collect();
+    let own = |taint: &Value| {
+        let key = taint["key"].as_str().unwrap_or_default();
+        taint["effect"] == "NoSchedule"
+            && (key == NOT_READY || Condition::ALL.iter().any(|condition| condition.taint() == key))
+    };
+    let mut all: Vec<Value> = before.as_array().cloned().unwrap_or_default();
+    all.retain(|taint| !own(taint) || wanted.iter().any(|key| taint["key"] == *key));
+    for key in wanted {
+        if !all.iter().any(|taint| own(taint) && taint["key"] == key) {
+            all.push(json!({"key": key, "effect": "NoSchedule", "timeAdded": object::time(now)}));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn short(of: &[Condition]) -> Health {
+        Health { short: of.iter().copied().collect(), ..Health::default() }
+    }
+
+    #[test]
+    fn taints_follow_conditions_and_others_stay() {
+        let now = SystemTime::UNIX_EPOCH;
+        let mine = json!([{"key": "own", "value": "yes", "effect": "NoSchedule"}]);
+        let tainted = taints(&mine, &short(&[Condition::Disk]), now);
+        let keys: Vec<_> = tainted.iter().map(|taint| taint["key"].as_str().unwrap()).collect();
+        assert_eq!(keys, ["own", "node.kubernetes.io/disk-pressure"]);
+        assert_eq!(taints(&json!(tainted), &short(&[Condition::Disk]), now + limits::LEASE), tainted);
+        assert_eq!(json!(taints(&json!(tainted), &short(&[]), now)), mine);
+        let unready = Health { unready: "why".into(), ..Health::default() };
+        assert_eq!(taints(&Value::Null, &unready, now)[0]["key"], NOT_READY);
+    }
+
+    #[test]
+    fn conditions_say_since_when() {
+        let (then, now) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + limits::LEASE);
+        let other = json!([{"type": "KernelDeadlock", "status": "False"}]);
+        let before = conditions(&other, &short(&[]), then);
+        let after = conditions(&json!(before), &short(&[Condition::Memory]), now);
+        let since = |of: &str| {
+            let found = after.iter().find(|condition| condition["type"] == of).unwrap();
+            (found["status"].as_str().unwrap(), found["lastTransitionTime"].as_str().unwrap_or_default())
+        };
+        assert_eq!(since("MemoryPressure"), ("True", "1970-01-01T00:00:40Z"));
+        assert_eq!(since("Ready"), ("True", "1970-01-01T00:00:00Z"));
+        assert_eq!(since("KernelDeadlock"), ("False", ""));
+        assert_eq!(after.len(), 5);
+    }
+
+    #[test]
+    fn what_others_promise_for_a_node_stays() {
+        let there = json!({"cpu": "1", "example.com/dongle": "4"});
+        assert_eq!(
+            with_extended(&json!({"cpu": "2"}), &there),
+            json!({"cpu": "2", "example.com/dongle": "4"})
+        );
     }
 }

@@ -10,7 +10,8 @@ use super::Node;
 use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::stats::{
-    ContainerUsage, Disk, HostUsage, Memory, PodUsage, Sample, Snapshot, Stats, Traffic, Usage, rate,
+    ContainerUsage, Disk, Filesystem, HostUsage, Memory, PodUsage, Sample, Snapshot, Stats, Traffic, Usage,
+    rate,
 };
 use crate::config::Config;
 use crate::sandbox::runtime::{ContainerReading, PodReading, Runtime};
@@ -20,7 +21,7 @@ use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 /// The samples of a moment, before they are compared with those before.
 struct Readings {
@@ -34,6 +35,8 @@ struct Readings {
 pub struct Gauges {
     latest: watch::Sender<Option<Arc<Snapshot>>>,
     config: Arc<Config>,
+    /// Somebody wants a look now.
+    wanted: Arc<Notify>,
     /// The disks as they were looked at last. Held while they are: those who ask meanwhile get the same answer.
     disk: Arc<Mutex<Option<(Instant, Arc<Disk>)>>>,
 }
@@ -52,7 +55,20 @@ impl Stats for Gauges {
 impl Gauges {
     /// Of a node, before the first look.
     pub fn new(config: Config) -> Gauges {
-        Gauges { latest: watch::Sender::new(None), config: Arc::new(config), disk: Arc::default() }
+        let (latest, wanted) = (watch::Sender::new(None), Arc::default());
+        Gauges { latest, config: Arc::new(config), wanted, disk: Arc::default() }
+    }
+
+    /// Has a look taken now.
+    pub fn nudge(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// How full the file systems of pods and of images are; none if they cannot be asked.
+    pub fn filesystems(&self) -> Option<(Filesystem, Filesystem)> {
+        let node = disk::filesystem(&self.config.state_dir);
+        let images = disk::filesystem(&self.config.state_dir.join("images"));
+        Some((node.ok()?, images.ok()?))
     }
 
     /// What is on the disks, by a look that is no older than this.
@@ -88,7 +104,9 @@ impl Gauges {
                 }
                 Err(error) => tracing::warn!("reading what pods use failed: {error}"),
             }
-            tokio::time::sleep(std::mem::replace(&mut pause, limits::STATS_PERIOD)).await;
+            let pause = std::mem::replace(&mut pause, limits::STATS_PERIOD);
+            // Whether somebody wanted it or it was time is the same.
+            let _ = tokio::time::timeout(pause, self.wanted.notified()).await;
         }
     }
 }

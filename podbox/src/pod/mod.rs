@@ -5,6 +5,7 @@ pub mod change;
 pub mod compose;
 pub mod desired;
 pub mod environ;
+pub mod evict;
 pub mod memory;
 pub mod mounts;
 pub mod naming;

@@ -1,0 +1,127 @@
+//! Says that this node lives and how it is: its lease every few seconds, its status when something changed, or else every few
+//! minutes, as upstream has it.
+//!
+//! It decides nothing: what the node is short of is found in `node::pressure`.
+
+use super::Node;
+use super::register::{Health, Identity};
+use crate::api::error::chain;
+use crate::api::objects::Objects;
+use crate::api::pressure::Condition;
+use crate::api::status::ApiError;
+use crate::image::{Record, Store};
+use crate::sandbox::runtime::Runtime;
+use crate::{clock, limits};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// Tells the API of a node.
+pub struct Heartbeat<R, I, O> {
+    node: Arc<Node<R, I>>,
+    images: Store,
+    identity: Identity,
+    objects: O,
+    /// What the node is short of.
+    short: watch::Receiver<BTreeSet<Condition>>,
+    /// The node object's uid.
+    uid: String,
+    /// What was told last, and when.
+    told: Option<(Health, Instant)>,
+}
+
+impl<R: Runtime, I: Send + Sync + 'static, O: Objects> Heartbeat<R, I, O> {
+    /// Puts the node into the API.
+    pub async fn begin(
+        node: Arc<Node<R, I>>,
+        images: Store,
+        identity: Identity,
+        objects: O,
+        short: watch::Receiver<BTreeSet<Condition>>,
+    ) -> Result<Self, ApiError> {
+        let uid = String::new();
+        let mut heartbeat = Heartbeat { node, images, identity, objects, short, uid, told: None };
+        heartbeat.tell().await?;
+        Ok(heartbeat)
+    }
+
+    /// Tells until it is dropped.
+    pub async fn run(mut self) {
+        let mut lease = tokio::time::interval(limits::LEASE_RENEWAL);
+        let mut look = tokio::time::interval(limits::HEALTH_LOOK);
+        loop {
+            let told = tokio::select! {
+                _ = lease.tick() => self.identity.renew(&self.objects, &self.uid).await,
+                _ = look.tick() => self.tell().await,
+                Ok(()) = self.short.changed() => self.tell().await,
+            };
+            if let Err(error) = told {
+                tracing::warn!("telling the API of this node failed: {error}");
+                // Somebody may have taken it out of there.
+                self.told = None;
+            }
+        }
+    }
+
+    /// Says how the node is, if that is news, or if it was said long ago.
+    async fn tell(&mut self) -> Result<(), ApiError> {
+        let health = self.health().await;
+        let now = clock::instant();
+        let known = |(told, at): &(Health, Instant)| {
+            *told == health && now.saturating_duration_since(*at) < limits::HEARTBEAT
+        };
+        if self.told.as_ref().is_some_and(known) {
+            return Ok(());
+        }
+        let sound = |health: &Health| (health.short.clone(), health.unready.is_empty());
+        if self.told.as_ref().is_none_or(|(told, _)| sound(told) != sound(&health)) {
+            self.uid = self.identity.register(&self.objects, &health).await?;
+        }
+        self.identity.report(&self.objects, &health).await?;
+        self.told = Some((health, now));
+        Ok(())
+    }
+
+    async fn health(&mut self) -> Health {
+        let short = self.short.borrow_and_update().clone();
+        let mut troubles = Vec::new();
+        if let Err(error) = self.node.runtime.list().await {
+            troubles.push(format!("container runtime is down: {}", chain(&error)));
+        }
+        let bridge = &self.node.config.bridge;
+        if !Path::new("/proc/sys/net/ipv4/conf").join(bridge).exists() {
+            troubles.push(format!(
+                "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:the bridge {bridge} is gone"
+            ));
+        }
+        let images = match self.images.list() {
+            Ok(records) => told_images(&records),
+            Err(error) => {
+                troubles.push(format!("reading the images failed: {}", chain(&error)));
+                Vec::new()
+            }
+        };
+        Health { short, unready: troubles.join("; "), images }
+    }
+}
+
+/// Images as nodes tell of them: once each, with all their names, the largest first.
+fn told_images(records: &[Record]) -> Vec<(Vec<String>, u64)> {
+    let mut by_id: BTreeMap<String, (Vec<String>, u64)> = BTreeMap::new();
+    for record in records {
+        let (names, bytes) = by_id.entry(record.id.to_string()).or_default();
+        names.extend(record.names());
+        *bytes = record.size;
+    }
+    let mut all: Vec<(Vec<String>, u64)> = by_id.into_values().collect();
+    for (names, _) in &mut all {
+        // Digests before tags.
+        names.sort_by_key(|name| (!name.contains('@'), name.clone()));
+        names.dedup();
+    }
+    all.sort_by_key(|(_, bytes)| Reverse(*bytes));
+    all
+}
