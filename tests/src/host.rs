@@ -30,6 +30,8 @@ pub struct Host {
     /// podbox's root of cgroups.
     pub cgroup: PathBuf,
     before: Remains,
+    /// What podbox is told by its environment, beside where it is.
+    settings: Vec<(&'static str, String)>,
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -61,7 +63,7 @@ impl Host {
         let cgroup = cgroup_root().join(&mark);
         fs::create_dir(&cgroup).expect("a cgroup for the test");
         let before = Remains::of(&mark);
-        Some(Host { dir, cgroup, before })
+        Some(Host { dir, cgroup, before, settings: Vec::new() })
     }
 
     /// podbox on this host, ready for arguments.
@@ -72,8 +74,15 @@ impl Host {
             .env("PODBOX_RUN_DIR", self.dir.join("run"))
             .env("PODBOX_LOG_DIR", self.dir.join("logs"))
             .env("PODBOX_CGROUP_ROOT", &self.cgroup)
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.dir);
         command
+    }
+
+    /// Sets a variable of podbox's environment for whatever of it is started from now on.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.retain(|(other, _)| *other != name);
+        self.settings.push((name, value.to_owned()));
     }
 
     /// Writes a file into the test's directory; returns its path.

@@ -1,6 +1,7 @@
 //! The command line: one file per command. Each prints for people; an error is one line on stderr.
 
 mod doctor;
+mod duties;
 mod events;
 mod image;
 mod kubeconfig;
@@ -108,7 +109,7 @@ enum Command {
     /// Print a kubeconfig that reaches `podbox node` on this host
     Kubeconfig(kubeconfig::KubeconfigArgs),
     /// Serve the Kubernetes API and run the pods bound to this node
-    Node,
+    Node(duties::DutyArgs),
     /// Be the first process of a PID namespace that containers share; the keeper starts it
     #[command(hide = true)]
     Pause {
@@ -175,7 +176,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args, &config),
         Command::Image(args) => image::run(args, &config),
         Command::Kubeconfig(args) => kubeconfig::run(&args, &config),
-        Command::Node => node::run(config),
+        Command::Node(args) => args.duties().and_then(|duties| node::run(Config { duties, ..config })),
         Command::Run(args) => run::run(args, config),
         Command::Stop(args) => stop::run(&args, config),
         Command::Events(args) => events::run(args, &config),

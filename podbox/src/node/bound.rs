@@ -12,6 +12,7 @@
 
 use super::agent::Agent;
 use super::merge::merge_status;
+use super::pressure::{self, Eviction};
 use super::record::PodRecord;
 use super::recorder::Notices;
 use super::recover::{Memories, Wanted};
@@ -21,9 +22,11 @@ use crate::api::identity::PodRef;
 use crate::api::images::Images;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
+use crate::api::pressure::Condition;
 use crate::api::support::{self, Tokens};
 use crate::pod::admit::{self, Rejection};
 use crate::pod::notice::Notice;
+use crate::pod::observed::Verdict;
 use crate::sandbox::runtime::Runtime;
 use crate::store::{Change, Entry, Happened, Store, Watch};
 use crate::{clock, limits};
@@ -32,10 +35,12 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// Where pods are in the store.
 const PODS: &str = "/pods";
+/// Why a pod failed that the node had no room for.
+const EVICTED: &str = "Evicted";
 
 /// Runs the pods of one node.
 pub struct Bound<R, I, O> {
@@ -64,6 +69,8 @@ enum Event {
     Views,
     /// Nothing of the pod of this uid is left.
     Finished(String),
+    /// The node makes a pod go.
+    Evict(Eviction),
 }
 
 impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
@@ -74,6 +81,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         node: &Node<R, I>,
         agent: Agent<R, I>,
         memories: Memories,
+        (short, evictions): (watch::Receiver<BTreeSet<Condition>>, mpsc::Receiver<Eviction>),
     ) -> Self {
         let (views, told, refused) = (node.views.watch(), BTreeMap::new(), BTreeSet::new());
         let (ended, notices) = (BTreeSet::new(), node.notices.get().cloned());
@@ -99,6 +107,10 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
                 Event::Behind => watch = self.begin().await,
                 Event::Views => self.tell().await,
                 Event::Finished(uid) => drop(self.ended.insert(uid)),
+                Event::Evict(Eviction { pod, message, grace }) => {
+                    let verdict = Verdict { reason: EVICTED.to_owned(), message };
+                    self.agent.fail(&pod.uid, verdict, Some(grace));
+                }
             }
         }
     }
@@ -111,6 +123,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             },
             Some(uid) = self.agent.next_finished() => Event::Finished(uid),
             Ok(()) = self.views.changed() => Event::Views,
+            Some(eviction) = self.evictions.recv() => Event::Evict(eviction),
         }
     }
 
@@ -231,6 +244,9 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         if !unknown.is_empty() {
             let fields: Vec<String> = unknown.iter().map(ToString::to_string).collect();
             return Err(unsupported(fields.join("; ")));
+        }
+        if let Some(message) = pressure::refusal(&self.short.borrow(), pod) {
+            return Err(Rejection { reason: EVICTED, message });
         }
         let others = if admit::host_ports(pod).is_empty() { Vec::new() } else { self.beside(uid) };
         admit::admit(pod, &others, &self.allowed_sysctls)

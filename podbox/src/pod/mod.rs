@@ -5,6 +5,7 @@ pub mod change;
 pub mod compose;
 pub mod desired;
 pub mod environ;
+pub mod ephemeral;
 pub mod evict;
 pub mod memory;
 pub mod mounts;

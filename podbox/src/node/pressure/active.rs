@@ -1,0 +1,140 @@
+//! The pods of this node as candidates: what they use of what is short, and whether a node that is short of something takes one.
+
+use crate::api::identity::{PodRef, QosClass};
+use crate::api::pressure::{Condition, Signal};
+use crate::api::stats::{ContainerDisk, Filesystem, PodDisk, Snapshot, Space};
+use crate::limits;
+use crate::pod::evict::{self, Candidate, Level, Levels, Use};
+use crate::pod::resources;
+use crate::store::{Entry, Store};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Toleration};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// A pod here that has not ended.
+pub(super) struct Active {
+    pub(super) pod: PodRef,
+    pub(super) manifest: Pod,
+}
+
+/// All of them.
+pub(super) fn all(store: &Store, node: &str) -> Vec<Active> {
+    let page = store.list("/pods", None, None, 0, None).map(|page| page.entries);
+    page.unwrap_or_default().iter().filter_map(|entry| Active::read(entry, node)).collect()
+}
+
+/// The references of the images that they want.
+pub(super) fn images(store: &Store, node: &str) -> BTreeSet<String> {
+    let images = |active: Active| {
+        let spec = active.manifest.spec.unwrap_or_default();
+        let main = spec.containers.into_iter().filter_map(|container| container.image);
+        let init = spec.init_containers.into_iter().flatten().filter_map(|container| container.image);
+        let late = spec.ephemeral_containers.into_iter().flatten().filter_map(|container| container.image);
+        main.chain(init).chain(late).collect::<Vec<_>>()
+    };
+    all(store, node).into_iter().flat_map(images).collect()
+}
+
+impl Active {
+    fn read(entry: &Entry, node: &str) -> Option<Active> {
+        let manifest: Pod = serde_json::from_slice(&entry.bytes).ok()?;
+        let phase = manifest.status.as_ref().and_then(|status| status.phase.as_deref());
+        let here = manifest.spec.as_ref()?.node_name.as_deref() == Some(node);
+        if !here || matches!(phase, Some("Succeeded" | "Failed")) {
+            return None;
+        }
+        let uid = manifest.metadata.uid.clone()?;
+        let (namespace, name) = (entry.key.namespace().to_owned(), entry.key.name().to_owned());
+        Some(Active { pod: PodRef { namespace, name, uid }, manifest })
+    }
+
+    fn spec(&self) -> Option<&PodSpec> {
+        self.manifest.spec.as_ref()
+    }
+
+    /// How long it wants to end.
+    pub(super) fn grace(&self) -> Duration {
+        let own = self.spec().and_then(|spec| spec.termination_grace_period_seconds);
+        let own = own.and_then(|own| u64::try_from(own).ok());
+        Duration::from_secs(own.unwrap_or(limits::GRACE_SECONDS))
+    }
+
+    /// It, with what it uses of what is short; `disk` is what it has there.
+    pub(super) fn candidate(
+        self,
+        signal: Signal,
+        latest: &Snapshot,
+        disk: Option<&PodDisk>,
+    ) -> Candidate<Active> {
+        let usage = latest.pods.get(&self.pod);
+        let own = |container: &Container| {
+            let name = container.name.clone();
+            let sample = usage.and_then(|usage| usage.containers.get(&name)).map(|one| one.usage.sample);
+            let disk = disk.and_then(|disk| disk.containers.get(&name)).copied().unwrap_or_default();
+            let ContainerDisk { root, logs } = disk;
+            let used = match signal {
+                Signal::Memory => sample.map_or(0, |sample| sample.memory.working_set),
+                Signal::Pids => sample.map_or(0, |sample| sample.processes),
+                _ => of_space(signal, root.and(logs)),
+            };
+            Use { container: name, used, requested: requested(signal, container) }
+        };
+        let containers = self.spec().into_iter().flat_map(|spec| &spec.containers).map(own).collect();
+        let volumes = disk.into_iter().flat_map(|disk| disk.volumes.values());
+        let beside = volumes.map(|space| of_space(signal, *space)).sum();
+        let priority = self.spec().and_then(|spec| spec.priority).unwrap_or(0);
+        Candidate { pod: self, priority, containers, beside }
+    }
+}
+
+fn of_space(signal: Signal, space: Space) -> u64 {
+    match signal {
+        Signal::NodeFsInodes | Signal::ImageFsInodes => space.inodes,
+        _ => space.bytes,
+    }
+}
+
+/// What a container has requested of it. Files and processes are not requested.
+fn requested(signal: Signal, container: &Container) -> u64 {
+    let amount = match signal {
+        Signal::Memory | Signal::NodeFs | Signal::ImageFs => resources::request(container, signal.resource()),
+        _ => None,
+    };
+    amount.map_or(0, |amount| u64::try_from(amount.value()).unwrap_or(0))
+}
+
+/// Why a node that is short of something does not take a pod; none if it does.
+pub fn refusal(short: &BTreeSet<Condition>, pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let bears = |toleration: &Toleration| {
+        let any_key = toleration.key.as_deref().unwrap_or_default().is_empty();
+        let key = any_key || toleration.key.as_deref() == Some(Condition::Memory.taint());
+        let effect = toleration.effect.as_deref().is_none_or(|effect| matches!(effect, "" | "NoSchedule"));
+        let exists = toleration.operator.as_deref() == Some("Exists");
+        key && effect && (exists || !any_key && toleration.value.as_deref().unwrap_or_default().is_empty())
+    };
+    let tolerates = spec.tolerations.iter().flatten().any(bears);
+    let best_effort = resources::qos(pod) == QosClass::BestEffort;
+    evict::refusal(short, spec.priority.unwrap_or(0), best_effort, tolerates)
+}
+
+/// What there is of everything that is watched.
+pub(super) fn levels(latest: &Snapshot, disks: Option<&(Filesystem, Filesystem)>) -> Levels {
+    let host = &latest.host;
+    let memory = Level { available: host.memory_available(), capacity: host.memory_bytes };
+    let processes = host.usage.sample.processes;
+    let limit = host.processes_limit;
+    let pids = Level { available: limit.saturating_sub(processes), capacity: limit };
+    let mut levels = Levels::from([(Signal::Memory, memory), (Signal::Pids, pids)]);
+    let mut disk = |of: &Filesystem, room: Signal, files: Signal| {
+        levels.insert(room, Level { available: of.available_bytes, capacity: of.capacity_bytes });
+        if of.inodes > 0 {
+            levels.insert(files, Level { available: of.inodes_free, capacity: of.inodes });
+        }
+    };
+    if let Some((node, images)) = disks {
+        disk(node, Signal::NodeFs, Signal::NodeFsInodes);
+        disk(images, Signal::ImageFs, Signal::ImageFsInodes);
+    }
+    levels
+}
