@@ -333,4 +333,26 @@ fn requests_are_passed_on_to_a_pods_server() {
     assert!(err.contains("error trying to reach service"), "{err}");
     let err = text(&get("other/proxy/").stderr);
     assert!(err.contains("pods \"other\" not found"), "{err}");
+
+    // A Service leads to what its Endpoints say, by the name or the number of its port.
+    let ip = text(&told(&node, &["get", "pod", "server", "-o", "jsonpath={.status.podIP}"], b"", &[]).stdout);
+    let front = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: front}}\nspec: {{ports: [{{name: web, port: 80}}]}}\n---\n\
+         apiVersion: v1\nkind: Endpoints\nmetadata: {{name: front}}\nsubsets: [{{addresses: [{{ip: {ip}}}], \
+         ports: [{{name: web, port: 8080}}]}}]\n"
+    );
+    let made = told(&node, &["apply", "-f", "-"], front.as_bytes(), &[]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let services = "/api/v1/namespaces/default/services";
+    let get = |path: &str| told(&node, &["get", "--raw", &format!("{services}/{path}")], b"", &[]);
+    for path in ["front/proxy/delay/5", "front:web/proxy/delay/5", "http:front:80/proxy/delay/5"] {
+        assert!(text(&get(path).stdout).contains("waited 5 ms"), "{path}");
+    }
+    for (path, why) in [
+        ("front:81/proxy/", "no service port \"81\" found for service \"front\""),
+        ("back/proxy/", "services \"back\" not found"),
+    ] {
+        let err = text(&get(path).stderr);
+        assert!(err.contains(why), "{path}: {err}");
+    }
 }

@@ -60,6 +60,10 @@ pub struct Bound<R, I, O> {
     notices: Option<Notices>,
     /// What this node allows of unsafe kernel settings.
     allowed_sysctls: Vec<String>,
+    /// What the node is short of.
+    short: watch::Receiver<BTreeSet<Condition>>,
+    /// Pods that are to go, since it is.
+    evictions: mpsc::Receiver<Eviction>,
 }
 
 enum Event {
@@ -86,7 +90,21 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         let (views, told, refused) = (node.views.watch(), BTreeMap::new(), BTreeSet::new());
         let (ended, notices) = (BTreeSet::new(), node.notices.get().cloned());
         let allowed_sysctls = node.config.allowed_unsafe_sysctls.clone();
-        Bound { store, objects, name, agent, views, told, refused, ended, memories, notices, allowed_sysctls }
+        Bound {
+            store,
+            objects,
+            name,
+            agent,
+            views,
+            told,
+            refused,
+            ended,
+            memories,
+            notices,
+            allowed_sysctls,
+            short,
+            evictions,
+        }
     }
 
     /// Runs until it is dropped.
