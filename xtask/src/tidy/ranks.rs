@@ -19,6 +19,8 @@ const RANKS: &[(&str, Rank)] = &[
     // What pods are made of, as data, and the seam to what makes them.
     ("sandbox::spec", 0),
     ("sandbox::runtime", 0),
+    // Which kernel settings there are, for who admits pods and for who writes them.
+    ("sandbox::sysctl", 0),
     // Pure cores.
     ("auth::*", 1),
     ("control::*", 1),
@@ -33,7 +35,6 @@ const RANKS: &[(&str, Rank)] = &[
     ("sandbox::launch", 1),
     ("sandbox::plan", 1),
     ("sandbox::step", 1),
-    ("sandbox::sysctl", 1),
     ("trace::attribute", 1),
     ("trace::decode", 1),
     ("trace::histogram", 1),
