@@ -264,6 +264,14 @@ pub const EVENT_AGAIN: Duration = Duration::from_secs(300);
 pub const EVENT_LIFE: Duration = Duration::from_secs(3600);
 /// Between two looks for Events that are to go.
 pub const EVENT_CHECK: Duration = Duration::from_secs(60);
+/// How long a service account's token is used in a volume at most, however long it is good.
+pub const TOKEN_KEPT: Duration = Duration::from_secs(86_400);
+/// How long until volumes that could not be brought up to date are looked at again, if nothing changes.
+pub const REFRESH_RETRY: Duration = Duration::from_secs(10);
+/// First wait after a volume could not be set up; it doubles, as the kubelet has it.
+pub const MOUNT_RETRY_FIRST: Duration = Duration::from_millis(500);
+/// The longest one.
+pub const MOUNT_RETRY_LONGEST: Duration = Duration::from_secs(122);
 /// Streams of a forwarding connection that wait for their other half.
 pub const SPDY_HALVES: usize = 256;
 /// Bytes of an answer that counts as given once it is made.

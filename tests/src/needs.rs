@@ -16,6 +16,16 @@ pub fn root(test: &str) -> Option<()> {
     when(effective == Some("0"), test, "it needs root")
 }
 
+/// Every capability that the kernel has, as a privileged container gets them: a container without some cannot start one.
+pub fn capabilities(test: &str) -> Option<()> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let last: u32 = read("/proc/sys/kernel/cap_last_cap").trim().parse().unwrap_or(63);
+    let status = read("/proc/self/status");
+    let bound = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let bound = bound.and_then(|bound| u64::from_str_radix(bound.trim(), 16).ok()).unwrap_or(0);
+    when(bound == u64::MAX >> (63 - last.min(63)), test, "it needs every capability")
+}
+
 /// cgroup v2 with the controller `name`.
 pub fn controller(test: &str, name: &str) -> Option<()> {
     let why = format!("it needs cgroup v2's {name} controller at /sys/fs/cgroup");

@@ -5,6 +5,7 @@ use super::lifecycle::Propagation;
 use super::status::ApiError;
 use serde_json::Value;
 use std::future::Future;
+use std::time::SystemTime;
 
 /// Where nodes' leases are.
 pub const NODE_LEASES: &str = "kube-node-lease";
@@ -40,6 +41,31 @@ impl ObjectRef {
     }
 }
 
+/// A token of a pod's service account, as a volume asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TokenWanted {
+    /// For whom it is; empty for the API itself.
+    pub audience: String,
+    /// How long it is to be good.
+    pub seconds: i64,
+}
+
+/// A token, and until when it is good.
+#[derive(Clone)]
+pub struct Token {
+    /// The token.
+    pub token: String,
+    /// From then on it is not.
+    pub expires: SystemTime,
+}
+
+impl std::fmt::Debug for Token {
+    // It lets in whoever has it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Token(until {:?})", self.expires)
+    }
+}
+
 /// Writes objects, under the name of the part that does.
 pub trait Objects: Send + Sync + 'static {
     /// Creates an object unless one of its name is there.
@@ -67,13 +93,14 @@ pub trait Objects: Send + Sync + 'static {
         node: &str,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
 
-    /// The token by which a pod's containers are known to the API as the pod's service account.
+    /// A token that says that its bearer is the pod's service account, good as long as the pod is there.
     fn token(
         &self,
         pod: &ObjectRef,
         uid: &str,
         account: &str,
-    ) -> impl Future<Output = Result<String, ApiError>> + Send;
+        wanted: &TokenWanted,
+    ) -> impl Future<Output = Result<Token, ApiError>> + Send;
 
     /// Takes an object away at once, if it still is the one of this uid.
     fn remove(&self, object: &ObjectRef, uid: &str) -> impl Future<Output = Result<(), ApiError>> + Send;

@@ -1,9 +1,8 @@
 //! What podbox does not honour yet. A pod that asks for it is refused with each field's path and the reason:
 //! a field is honoured or named, never silently dropped.
 
-use super::admission::TOKEN_SECONDS;
 use super::ephemeral;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume, VolumeProjection};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 use serde_json::Value;
 use std::fmt;
 
@@ -27,7 +26,7 @@ impl fmt::Display for Unsupported {
 pub enum Tokens {
     /// There is no API that would issue them.
     None,
-    /// The one for the API that every pod gets, which needs no renewal.
+    /// The API issues and renews them; it knows claims, too.
     ForApi,
 }
 
@@ -71,6 +70,8 @@ impl Found {
         if let Some(security) = &spec.security_context {
             let given = serde_json::to_value(security).unwrap_or_default();
             const HONOURED: &[&str] = &[
+                "fsGroup",
+                "fsGroupChangePolicy",
                 "runAsUser",
                 "runAsGroup",
                 "runAsNonRoot",
@@ -139,19 +140,21 @@ impl Found {
             let path = format!("{path}.securityContext");
             self.security(given, HONOURED, &path);
         }
-        for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-            let path = format!("{path}.volumeMounts[{index}]");
-            let propagates = mount.mount_propagation.as_deref().is_some_and(|mode| mode != "None");
-            self.add(propagates, format!("{path}.mountPropagation"), "mounts are private to the container");
-            let recursive = mount.recursive_read_only.as_deref().is_some_and(|mode| mode != "Disabled");
-            self.add(recursive, format!("{path}.recursiveReadOnly"), "only the mount itself is read-only");
-        }
     }
 
     fn volume(&mut self, volume: &Volume, path: &str) {
         let given = serde_json::to_value(volume).unwrap_or_default();
-        const HONOURED: &[&str] =
-            &["name", "configMap", "downwardAPI", "emptyDir", "hostPath", "projected", "secret"];
+        const HONOURED: &[&str] = &[
+            "name",
+            "configMap",
+            "downwardAPI",
+            "emptyDir",
+            "ephemeral",
+            "hostPath",
+            "persistentVolumeClaim",
+            "projected",
+            "secret",
+        ];
         self.others(&given, HONOURED, path, "podbox has no volumes of this type");
         let medium = volume.empty_dir.as_ref().and_then(|source| source.medium.as_deref());
         self.add(
@@ -159,11 +162,11 @@ impl Found {
             format!("{path}.emptyDir.medium"),
             "only the default medium and Memory",
         );
-        let kind = volume.host_path.as_ref().and_then(|source| source.type_.as_deref());
+        let claims = volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
         self.add(
-            kind.is_some_and(|kind| !kind.is_empty()),
-            format!("{path}.hostPath.type"),
-            "what is there is neither checked nor made",
+            claims && self.tokens == Tokens::None,
+            path,
+            "there is no API that would know what the claim is bound to",
         );
         let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
         for (index, source) in sources.enumerate() {
@@ -171,21 +174,8 @@ impl Found {
             let path = format!("{path}.projected.sources[{index}]");
             let honoured = ["configMap", "downwardAPI", "secret", "serviceAccountToken"];
             self.others(&given, &honoured, &path, "nothing would issue it");
-            self.token(source, &format!("{path}.serviceAccountToken"));
-        }
-    }
-
-    fn token(&mut self, source: &VolumeProjection, path: &str) {
-        let Some(token) = &source.service_account_token else { return };
-        let others = token.audience.as_deref().is_some_and(|audience| !audience.is_empty());
-        let lasts = token.expiration_seconds == Some(TOKEN_SECONDS);
-        match self.tokens {
-            Tokens::None => self.add(true, path, "there is no API that would issue it"),
-            Tokens::ForApi => {
-                self.add(others, format!("{path}.audience"), "it would not be renewed when it expires");
-                let why = "it would not be renewed; only one for 3607 seconds is good for longer";
-                self.add(!others && !lasts, format!("{path}.expirationSeconds"), why);
-            }
+            let token = source.service_account_token.is_some() && self.tokens == Tokens::None;
+            self.add(token, format!("{path}.serviceAccountToken"), "there is no API that would issue it");
         }
     }
 
@@ -246,34 +236,30 @@ mod tests {
     }
 
     #[test]
-    fn only_the_token_that_outlives_its_hour_is_honoured_and_only_with_an_api() {
-        let spec = |token: &str| {
-            format!(
-                "{{volumes: [{{name: t, projected: {{sources: [{{serviceAccountToken: {token}}}]}}}}], \
-                     containers: [{{name: c, image: i}}]}}"
-            )
+    fn what_only_an_api_can_give_is_refused_without_one() {
+        let spec = |volume: &str| {
+            format!("{{volumes: [{{name: v, {volume}}}], containers: [{{name: c, image: i}}]}}")
         };
+        let token = spec("projected: {sources: [{serviceAccountToken: {path: t, audience: vault}}]}");
         let at = "spec.volumes[0].projected.sources[0].serviceAccountToken";
-        let own = spec("{path: token, expirationSeconds: 3607}");
-        check_with(Tokens::ForApi, &own, &[]);
-        check_with(Tokens::None, &own, &[at]);
-        check_with(Tokens::ForApi, &spec("{path: token}"), &[&format!("{at}.expirationSeconds")]);
-        let other = spec("{path: token, expirationSeconds: 3607, audience: vault}");
-        check_with(Tokens::ForApi, &other, &[&format!("{at}.audience")]);
+        check_with(Tokens::ForApi, &token, &[]);
+        check_with(Tokens::None, &token, &[at]);
+        let claim = spec("persistentVolumeClaim: {claimName: c}");
+        check_with(Tokens::ForApi, &claim, &[]);
+        check_with(Tokens::None, &claim, &["spec.volumes[0]"]);
     }
 
     #[test]
     fn what_is_not_honoured_is_named() {
         check(
             "{hostUsers: false, securityContext: {fsGroup: 5, windowsOptions: {}}, \
-             volumes: [{name: v, persistentVolumeClaim: {claimName: p}}], \
+             volumes: [{name: v, nfs: {server: s, path: /p}}], \
              containers: [{name: c, image: i, livenessProbe: {exec: {command: [a]}}, \
              securityContext: {procMount: Unmasked}}]}",
             &[
                 "spec.hostUsers",
-                "spec.securityContext.fsGroup",
                 "spec.securityContext.windowsOptions",
-                "spec.volumes[0].persistentVolumeClaim",
+                "spec.volumes[0].nfs",
                 "spec.containers[0].livenessProbe",
                 "spec.containers[0].securityContext.procMount",
             ],

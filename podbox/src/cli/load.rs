@@ -121,7 +121,7 @@ fn record((namespace, name): Name, mut pod: Pod, sources: &Arc<Sources>) -> anyh
     pod.metadata.namespace = Some(namespace.clone());
     pod.metadata.uid = Some(uid.clone());
     let pod_ref = PodRef { namespace, name, uid };
-    Ok(PodRecord::new(pod_ref, pod, Arc::clone(sources), clock::wall()))
+    Ok(PodRecord::new(pod_ref, pod, Arc::new(Arc::clone(sources)), clock::wall()))
 }
 
 /// A random UUID, from the kernel.

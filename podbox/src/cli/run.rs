@@ -18,6 +18,7 @@ use crate::node::record::PodRecord;
 use crate::node::view::PodView;
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -94,7 +95,9 @@ async fn images(node: &Arc<RealNode>, pods: &[PodRecord], stop: &mut Stop) -> an
         for container in pod.containers() {
             let (reference, policy) = pod.image(&container.name);
             let user = format!("pod {}, container {}", pod.pod, container.name);
-            wanted.entry(reference).or_insert_with(|| (policy, pull::keyring(node, pod), user));
+            if let Entry::Vacant(new) = wanted.entry(reference) {
+                new.insert((policy, pull::keyring(node, pod).await, user));
+            }
         }
     }
     for (reference, (policy, keyring, user)) in wanted {

@@ -10,14 +10,16 @@
 //!
 //! It decides nothing about containers. Invariant: a pod leaves the API only when nothing of it is left here.
 
+use super::Node;
 use super::agent::Agent;
 use super::merge::merge_status;
 use super::pressure::{self, Eviction};
 use super::record::PodRecord;
 use super::recorder::Notices;
 use super::recover::{Memories, Wanted};
+use super::sources::Desk;
 use super::view::PodView;
-use super::{Node, sources};
+use crate::api::admission;
 use crate::api::identity::PodRef;
 use crate::api::images::Images;
 use crate::api::object;
@@ -48,6 +50,8 @@ pub struct Bound<R, I, O> {
     objects: O,
     name: String,
     agent: Agent<R, I>,
+    /// Gives pods what they refer to.
+    desk: Desk<O>,
     views: watch::Receiver<BTreeMap<PodRef, PodView>>,
     /// The status that the API has of each pod, as far as this node wrote it.
     told: BTreeMap<PodRef, PodStatus>,
@@ -83,7 +87,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         (store, objects): (Store, O),
         name: String,
         node: &Node<R, I>,
-        agent: Agent<R, I>,
+        (agent, desk): (Agent<R, I>, Desk<O>),
         memories: Memories,
         (short, evictions): (watch::Receiver<BTreeSet<Condition>>, mpsc::Receiver<Eviction>),
     ) -> Self {
@@ -95,6 +99,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             objects,
             name,
             agent,
+            desk,
             views,
             told,
             refused,
@@ -240,18 +245,8 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             (_, Err(rejection)) => return self.refuse(at, uid, rejection).await,
             (Err(_), Ok(())) => return,
         };
-        let mut sources = sources::of(&self.store, &at.namespace, &pod);
-        if let Some(account) = sources::token_of(&pod) {
-            match self.objects.token(at, uid, account).await {
-                Ok(token) => sources.set_token(token),
-                // The pod says so when it comes to its volumes.
-                Err(error) => {
-                    tracing::warn!("pod {}/{} gets no token: {error}", at.namespace, at.name);
-                }
-            }
-        }
-        let sources = Arc::new(sources);
         let pod_ref = PodRef { namespace: at.namespace.clone(), name: at.name.clone(), uid: uid.to_owned() };
+        let sources = self.desk.of(&pod_ref, admission::service_account_name(&pod));
         let accepted = memory.as_ref().map_or_else(clock::wall, |memory| memory.accepted);
         self.agent.resume(PodRecord::new(pod_ref, pod, sources, accepted), memory);
     }

@@ -101,7 +101,7 @@ mod tests {
         let pod_ref = PodRef { namespace: "default".into(), name: "p".into(), uid: "u".into() };
         let manifest = serde_json::from_value(pod(1, json!({}), "Pending")).unwrap();
         let accepted = crate::clock::wall();
-        let first = PodRecord::new(pod_ref, manifest, Arc::new(Sources::default()), accepted);
+        let first = PodRecord::new(pod_ref, manifest, Arc::new(Arc::new(Sources::default())), accepted);
         let versions = Publisher::new(first);
         let mut reader = versions.watch();
         assert!(!reader.has_changed().unwrap());

@@ -6,6 +6,7 @@ pub mod agent;
 pub mod bound;
 pub mod change;
 pub mod checkpoint;
+mod claims;
 pub mod events;
 pub mod facts;
 pub mod garbage;
@@ -19,9 +20,10 @@ pub mod pull;
 pub mod record;
 pub mod recorder;
 pub mod recover;
+pub mod refresh;
 pub mod register;
 mod resize;
-mod sources;
+pub mod sources;
 pub mod stats;
 pub mod streams;
 pub mod view;
@@ -34,9 +36,11 @@ use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::Image;
 use crate::config::Config;
 use crate::net::lease::Leases;
-use crate::pod::compose::{self, NodeFacts};
+use crate::pod::compose::{self, FAILED_MOUNT, NodeFacts};
 use crate::pod::observed::StartFailure;
+use crate::pod::references;
 use crate::sandbox::caps::CapSet;
+use crate::sandbox::hostpath;
 use crate::sandbox::runtime::{Runtime, Started, Unenforced};
 use crate::sandbox::seccomp;
 use crate::sandbox::spec::{ContainerSpec, Resources, Seccomp};
@@ -46,6 +50,9 @@ use recorder::Notices;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use view::Views;
+
+/// Upstream's reason where a sandbox cannot be made.
+const FAILED_SANDBOX: &str = "FailedCreatePodSandBox";
 
 /// What the pods of a node share.
 pub struct Node<R, I> {
@@ -76,23 +83,44 @@ impl<R: Runtime, I> Node<R, I> {
     }
 
     /// Makes a pod's sandbox; its address, unless it has the host's.
-    async fn create_sandbox(&self, pod: &PodRecord) -> Result<Option<Ipv4Addr>, String> {
+    async fn create_sandbox(&self, pod: &PodRecord) -> Result<Option<Ipv4Addr>, StartFailure> {
+        let failed = |reason: &str, message| StartFailure { reason: reason.to_owned(), message };
         let address = match pod.host_network() {
             true => None,
-            false => Some(self.lease(pod).map_err(|error| chain(&error))?),
+            false => Some(self.lease(pod).map_err(|error| failed(FAILED_SANDBOX, chain(&error)))?),
         };
         let made = async {
-            let spec = compose::sandbox(&pod.manifest, &pod.sources, &self.facts, address)
-                .map_err(|failure| failure.message)?;
-            self.runtime.create_sandbox(&spec).await.map_err(|error| chain(&error))
+            let sources = pod.sources.read(&references::of_sandbox(&pod.manifest)).await;
+            let spec = compose::sandbox(&pod.manifest, &sources, &self.facts, address)?;
+            let volumes = spec.host_volumes.clone();
+            let ensured = tokio::task::spawn_blocking(move || hostpath::ensure(&volumes)).await;
+            let unfit = match ensured {
+                Ok(ensured) => ensured.err().map(|error| error.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            unfit.map_or(Ok(()), |message| Err(failed(FAILED_MOUNT, message)))?;
+            let made = self.runtime.create_sandbox(&spec).await;
+            made.map_err(|error| failed(FAILED_SANDBOX, chain(&error)))
         };
         match made.await {
             Ok(()) => Ok(address),
-            Err(message) => {
+            Err(failure) => {
                 self.release(&pod.pod);
-                Err(message)
+                Err(failure)
             }
         }
+    }
+
+    /// Gives a running pod's volumes the files that they should have by now; else what is wrong, in the kubelet's
+    /// words. A volume that is wrong keeps what it has, and holds up no other.
+    async fn refresh(&self, pod: &PodRecord, address: Option<Ipv4Addr>) -> Result<(), String> {
+        let sources = pod.sources.read(&references::of_sandbox(&pod.manifest)).await;
+        let found = compose::refreshed(&pod.manifest, &sources, &self.facts, address);
+        let (good, bad): (Vec<_>, Vec<_>) =
+            found.map_err(|failure| failure.message)?.into_iter().partition(Result::is_ok);
+        let filled = self.runtime.refill(&pod.pod, good.into_iter().flatten().collect()).await;
+        filled.map_err(|error| chain(&error))?;
+        bad.into_iter().find_map(Result::err).map_or(Ok(()), Err)
     }
 
     async fn discard(&self, pod: &PodRef) -> Result<(), String> {
@@ -112,7 +140,10 @@ impl<R: Runtime, I> Node<R, I> {
             reason: "CreateContainerError".into(),
             message: format!("the image of container {} is not on this node", run.name),
         })?;
-        let mut spec = compose::container(&pod.manifest, &pod.sources, &self.facts, address, run, image)?;
+        let container = pod.container(&run.name);
+        let references = container.map(|container| references::of_container(&pod.manifest, container));
+        let sources = pod.sources.read(&references.unwrap_or_default()).await;
+        let mut spec = compose::container(&pod.manifest, &sources, &self.facts, address, run, image)?;
         self.read_profile(&mut spec).await?;
         if run.attempt == 0 {
             self.tell_unenforced(run, &spec.resources);

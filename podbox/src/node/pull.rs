@@ -9,6 +9,7 @@ use crate::api::images::{Images, PullFailure, Pulled};
 use crate::api::keyring::Keyring;
 use crate::clock;
 use crate::pod::notice::Notice;
+use crate::pod::references;
 use crate::pod::sources::Scope;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub(super) async fn image<R, I: Images>(
         }
     }
     tell(false, "Pulling", format!("Pulling image {reference:?}"));
-    match node.images.pull(reference, &keyring(node, pod)).await {
+    match node.images.pull(reference, &keyring(node, pod).await).await {
         Ok(Pulled { image, took, bytes }) => {
             let (took, all) = (words(took), words(asked.elapsed()));
             let size = format!("Image size: {bytes} bytes.");
@@ -62,12 +63,13 @@ pub(super) async fn image<R, I: Images>(
 }
 
 /// The logins that the pod's secrets give. One that is not there, or says nothing, is told; it may not be needed.
-pub fn keyring<R, I>(node: &Node<R, I>, pod: &PodRecord) -> Keyring {
+pub async fn keyring<R, I>(node: &Node<R, I>, pod: &PodRecord) -> Keyring {
     let mut keyring = Keyring::default();
     let mut missing = Vec::new();
-    let references = pod.manifest.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
-    let scope = Scope::new(&pod.sources, &pod.pod.namespace);
-    for name in references.map(|reference| reference.name.as_str()).filter(|name| !name.is_empty()) {
+    let references = references::of_pulls(&pod.manifest);
+    let sources = pod.sources.read(&references).await;
+    let scope = Scope::new(&sources, &pod.pod.namespace);
+    for name in references.secrets.iter().map(String::as_str) {
         let Ok(Some(secret)) = scope.secret(name, None) else {
             missing.push(name);
             continue;

@@ -1,5 +1,6 @@
 //! A pod as its worker knows it: the manifest, and what was read from it once.
 
+use super::sources::Origin;
 use crate::api::ephemeral;
 use crate::api::identity::PodRef;
 use crate::api::image::Image;
@@ -7,7 +8,6 @@ use crate::api::images::PullPolicy;
 use crate::pod::desired;
 use crate::pod::observed::{Observed, SandboxState};
 use crate::pod::shape::Shape;
-use crate::pod::sources::Sources;
 use crate::pod::status::{self, Facts};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use std::net::{IpAddr, Ipv4Addr};
@@ -24,8 +24,8 @@ pub struct PodRecord {
     pub pod: PodRef,
     /// As defaulted.
     pub manifest: Pod,
-    /// The ConfigMaps and Secrets it may refer to.
-    pub sources: Arc<Sources>,
+    /// Where what it refers to comes from.
+    pub sources: Arc<dyn Origin>,
     /// Its ephemeral containers, as the containers that they are.
     ephemeral: Vec<Container>,
     /// What decides its steps.
@@ -36,7 +36,7 @@ pub struct PodRecord {
 
 impl PodRecord {
     /// A record of a pod accepted at `accepted`.
-    pub fn new(pod: PodRef, manifest: Pod, sources: Arc<Sources>, accepted: SystemTime) -> Self {
+    pub fn new(pod: PodRef, manifest: Pod, sources: Arc<dyn Origin>, accepted: SystemTime) -> Self {
         let shape = desired::shape(&manifest);
         let ephemeral = ephemeral::of(&manifest).map(ephemeral::as_container).collect();
         PodRecord { pod, manifest, sources, ephemeral, shape, accepted }
@@ -112,13 +112,14 @@ impl PodRecord {
 mod tests {
     use super::*;
     use crate::clock;
+    use crate::pod::sources::Sources;
 
     #[test]
     fn a_pod_in_the_hosts_network_has_the_hosts_address() {
         let text = "{spec: {hostNetwork: true, containers: [{name: a, image: x}]}}";
         let manifest = serde_yaml::from_str(text).unwrap();
         let pod = PodRef { namespace: "default".into(), name: "p".into(), uid: "u".into() };
-        let record = PodRecord::new(pod, manifest, Arc::new(Sources::default()), clock::wall());
+        let record = PodRecord::new(pod, manifest, Arc::new(Arc::new(Sources::default())), clock::wall());
         let mut seen = Observed::default();
         let ip = |seen: &Observed| record.status(seen, [192, 0, 2, 1].into(), None, clock::instant()).pod_ip;
         assert_eq!(ip(&seen), None);

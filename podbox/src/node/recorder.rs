@@ -158,6 +158,7 @@ fn event(pod: &PodRef, notice: &Notice, name: &str, node: &str, time: &str) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::objects::{Token, TokenWanted};
     use crate::api::status::ApiError;
     use std::sync::Mutex;
     use std::time::Duration;
@@ -193,7 +194,7 @@ mod tests {
         async fn bind(&self, _: &ObjectRef, _: &str, _: &str) -> Result<(), ApiError> {
             unreachable!("nothing is bound")
         }
-        async fn token(&self, _: &ObjectRef, _: &str, _: &str) -> Result<String, ApiError> {
+        async fn token(&self, _: &ObjectRef, _: &str, _: &str, _: &TokenWanted) -> Result<Token, ApiError> {
             unreachable!("no token is asked for")
         }
         async fn remove(&self, _: &ObjectRef, _: &str) -> Result<(), ApiError> {

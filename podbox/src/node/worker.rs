@@ -13,10 +13,12 @@
 
 mod report;
 mod step;
+mod volumes;
 
 use super::Node;
 use super::change::Versions;
 use super::record::PodRecord;
+use super::refresh::Refresh;
 use super::view::PodView;
 use crate::api::error::chain;
 use crate::api::identity::ContainerRef;
@@ -68,6 +70,8 @@ enum Event {
     Report(Box<Report>),
     Ending(Ending),
     Changed,
+    /// Something that the pod refers to changed.
+    News,
     Due,
 }
 
@@ -78,6 +82,8 @@ pub struct Worker<R, I> {
     seen: Observed,
     /// What was told of it in notices.
     told: Observed,
+    /// When to look at its volumes.
+    refresh: Refresh,
     images: BTreeMap<String, Arc<Image>>,
     address: Option<Ipv4Addr>,
     tasks: JoinSet<Report>,
@@ -107,8 +113,10 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let now = clock::instant();
         let pace = Pace::up_to(node.config.restart_backoff_max);
         let seen = Observed::new(now, pace);
+        let refresh = Refresh::new(&*pod.sources, memory.as_ref().is_some_and(|memory| memory.sandbox));
         let mut worker = Worker {
             node,
+            refresh,
             pod,
             versions,
             told: seen.clone(),
@@ -157,6 +165,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             for step in steps {
                 self.issue(step);
             }
+            self.look_at_volumes();
             self.save();
             self.steps.drain(..).for_each(|step| drop(self.tasks.spawn(step)));
             self.tell();
@@ -164,6 +173,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             if finished {
                 return;
             }
+            let wake_at = wake_at.into_iter().chain(self.next_look()).min();
             let event = self.select(wake_at).await;
             self.apply(event);
         }
@@ -183,6 +193,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             Some(done) = self.tasks.join_next() => {
                 Event::Report(Box::new(done.expect("a step's task neither panics nor is aborted")))
             }
+            () = self.refresh.news() => Event::News,
             () = due => Event::Due,
         }
     }
@@ -195,7 +206,11 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             Event::Changed => {
                 self.pod = Arc::clone(&self.versions.borrow_and_update());
                 change::follow(&self.pod.shape, &mut self.seen);
+                // Volumes and variables may have its labels in them.
+                self.refresh.stir();
+                self.try_again(now);
             }
+            Event::News => self.try_again(now),
             Event::Report(report) => self.note(*report, now),
         }
     }

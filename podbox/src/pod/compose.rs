@@ -9,7 +9,7 @@ use super::{admit, environ, mounts, resources, security, volumes};
 use crate::api::ephemeral;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::{Image, ImageConfig};
-use crate::sandbox::spec::{ContainerSpec, Network, PidNamespace, SandboxSpec, Sysctl};
+use crate::sandbox::spec::{ContainerSpec, FileVolume, Network, PidNamespace, SandboxSpec, Sysctl};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use std::borrow::Cow;
@@ -106,6 +106,9 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Upstream's reason where a volume cannot be had.
+pub const FAILED_MOUNT: &str = "FailedMount";
+
 fn failure(reason: &str, message: impl Into<String>) -> StartFailure {
     StartFailure { reason: reason.to_owned(), message: message.into() }
 }
@@ -113,6 +116,22 @@ fn failure(reason: &str, message: impl Into<String>) -> StartFailure {
 /// The configuration names what is not there.
 pub(super) fn config_error(message: String) -> StartFailure {
     failure("CreateContainerConfigError", message)
+}
+
+fn mount_error(message: String) -> StartFailure {
+    failure(FAILED_MOUNT, message)
+}
+
+/// The files of a running pod's volumes, as they should be now; for each volume that cannot be filled, why.
+pub fn refreshed(
+    pod: &Pod,
+    sources: &Sources,
+    facts: &NodeFacts,
+    address: Option<Ipv4Addr>,
+) -> Result<Vec<Result<FileVolume, String>>, StartFailure> {
+    let context = Context::new(pod, sources, facts, address)?;
+    let volumes = context.spec()?.volumes.as_deref().unwrap_or_default();
+    Ok(volumes::file_volumes(volumes, &context))
 }
 
 /// A pod's sandbox. The pod must have its name and uid; `address` is `None` in the host's network.
@@ -130,6 +149,9 @@ pub fn sandbox(
     let volumes = spec.volumes.as_deref().unwrap_or_default();
     let aliases = naming::aliases(spec).map_err(|why| failure("CreateContainerError", why))?;
     let resolver = Resolver::of_pod(spec, context.scope.namespace, &facts.resolver, &facts.cluster_dns);
+    let resources = resources::of_pod(pod);
+    let memory = resources.memory_max.unwrap_or(u64::MAX).min(facts.memory_bytes);
+    let file_volumes = volumes::file_volumes(volumes, &context).into_iter();
     Ok(SandboxSpec {
         pod: PodRef { namespace: context.scope.namespace.to_owned(), name, uid: context.uid.to_owned() },
         qos: resources::qos(pod),
@@ -141,7 +163,7 @@ pub fn sandbox(
                 gateway: gateway(facts.pod_cidr),
             },
         },
-        resources: resources::of_pod(pod),
+        resources,
         hosts: match address {
             Some(address) => names.hosts(address.into(), &aliases),
             None => naming::host_network_hosts(&facts.hosts, &aliases),
@@ -152,8 +174,10 @@ pub fn sandbox(
         host_ipc: spec.host_ipc == Some(true),
         shared_pids: pids(spec) == PidNamespace::OfPod,
         sysctls: sysctls(spec),
-        empty_dirs: volumes::empty_dirs(volumes),
-        file_volumes: volumes::file_volumes(volumes, &context).map_err(config_error)?,
+        empty_dirs: volumes::empty_dirs(volumes, memory),
+        file_volumes: file_volumes.collect::<Result<_, _>>().map_err(mount_error)?,
+        host_volumes: volumes::host_volumes(volumes, &context).map_err(mount_error)?,
+        fs_group: volumes::fs_group(spec),
     })
 }
 

@@ -8,7 +8,7 @@ use crate::api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{
     Container, EnvFromSource, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Variables in the order of their first mention; a later value replaces an earlier one in place.
 #[derive(Clone, Debug, Default)]
@@ -41,11 +41,28 @@ impl Environment {
 
     /// Replaces `$(NAME)`; `$$` is a dollar sign, and what is not known stays as it is.
     pub fn expand(&self, text: &str) -> String {
-        expand(text, |name| self.values.get(name).or_else(|| self.around.get(name)))
+        expand(text, |name| self.value(name))
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        self.values.get(name).or_else(|| self.around.get(name)).map(String::as_str)
+    }
+
+    /// The same where each `NAME` must have a value that is not empty; else the names that have none.
+    pub fn expand_all(&self, text: &str) -> Result<String, Vec<String>> {
+        let mut missing = BTreeSet::new();
+        let expanded = expand(text, |name| {
+            let value = self.value(name).filter(|value| !value.is_empty());
+            if value.is_none() {
+                missing.insert(name.to_owned());
+            }
+            value
+        });
+        if missing.is_empty() { Ok(expanded) } else { Err(missing.into_iter().collect()) }
     }
 }
 
-fn expand<'a>(text: &str, value: impl Fn(&str) -> Option<&'a String>) -> String {
+fn expand<'v>(text: &str, mut value: impl FnMut(&str) -> Option<&'v str>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -265,7 +282,8 @@ mod tests {
             ("$()", "$()"),
             ("é$(A)é", "éaé"),
         ] {
-            assert_eq!(expand(text, |name| values.get(name)), expected, "{text:?}");
+            let value = |name: &str| values.get(name).map(String::as_str);
+            assert_eq!(expand(text, value), expected, "{text:?}");
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod naming;
 pub mod notice;
 pub mod observed;
 pub mod plan;
+pub mod references;
 pub mod resize;
 pub mod resolver;
 pub mod resources;

@@ -30,6 +30,11 @@ fn warning(reason: &'static str, message: String) -> Notice {
     Notice { container: None, warning: true, reason: reason.into(), message }
 }
 
+/// A volume cannot be had, or not be brought up to date.
+pub fn failed_mount(message: String) -> Notice {
+    warning("FailedMount", message)
+}
+
 /// What to say of the step from one moment of a pod to a later one. `image` gives a container's reference.
 pub fn notices<'a>(
     pod: &PodRef,
@@ -41,6 +46,10 @@ pub fn notices<'a>(
     let mut all = Vec::new();
     if let (SandboxState::Failed { message, .. }, true) = (&after.sandbox, before.sandbox != after.sandbox) {
         all.push(warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {message}")));
+    }
+    if let (SandboxState::Unmounted { message, .. }, true) = (&after.sandbox, before.sandbox != after.sandbox)
+    {
+        all.push(failed_mount(message.clone()));
     }
     if let (Some(verdict), None) = (&after.verdict, &before.verdict) {
         // Upstream does not call that a warning.

@@ -70,6 +70,13 @@ pub enum SandboxState {
         /// When.
         at: Instant,
     },
+    /// A volume could not be had, and nothing else was begun.
+    Unmounted {
+        /// What went wrong, in the kubelet's words.
+        message: String,
+        /// When it is tried again, unless something changes before.
+        until: Instant,
+    },
     /// Being taken away.
     Removing,
     /// Taken away; with what could not be, if anything.

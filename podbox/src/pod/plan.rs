@@ -190,6 +190,8 @@ fn go_on(pod: &Shape, seen: &Observed, now: Instant, plan: &mut Plan) {
             Some(until) => plan.wake(until),
             None => plan.step(PodStep::CreateSandbox),
         },
+        SandboxState::Unmounted { until, .. } if *until > now => plan.wake(*until),
+        SandboxState::Unmounted { .. } => plan.step(PodStep::CreateSandbox),
         SandboxState::Ready => {
             change::bring_up_to_date(pod, seen, now, plan);
             stop_ordered(pod, seen, now, plan);

@@ -1,13 +1,21 @@
-//! What pods refer to beside themselves: ConfigMaps, Secrets, tokens. Pure: whoever fills it decides when to look.
+//! What pods refer to beside themselves: ConfigMaps, Secrets, tokens, claims. Pure: whoever fills it decides when to
+//! look, and looks for no more than is [referred to](super::references).
 
+use super::references::ClaimRef;
+use crate::api::objects::TokenWanted;
+use crate::sandbox::spec::HostKind;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What a ConfigMap or a Secret holds.
 #[derive(Clone, Default)]
 pub struct Entries {
     /// Bytes by key.
     pub entries: BTreeMap<String, Vec<u8>>,
+    /// It says that it will never change.
+    pub immutable: bool,
 }
 
 impl std::fmt::Debug for Entries {
@@ -17,13 +25,52 @@ impl std::fmt::Debug for Entries {
     }
 }
 
-/// The ConfigMaps and Secrets that pods may refer to, by namespace and name.
+impl From<&ConfigMap> for Entries {
+    fn from(map: &ConfigMap) -> Entries {
+        let text = map.data.iter().flatten().map(|(key, text)| (key.clone(), text.clone().into_bytes()));
+        let binary = map.binary_data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
+        Entries { entries: text.chain(binary).collect(), immutable: map.immutable == Some(true) }
+    }
+}
+
+impl From<&Secret> for Entries {
+    fn from(secret: &Secret) -> Entries {
+        let data = secret.data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
+        let text = secret.string_data.iter().flatten();
+        let text = text.map(|(key, text)| (key.clone(), text.clone().into_bytes()));
+        Entries { entries: data.chain(text).collect(), immutable: secret.immutable == Some(true) }
+    }
+}
+
+/// Where on this node a claim's volume is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its path.
+    pub path: PathBuf,
+    /// What has to be there.
+    pub kind: HostKind,
+}
+
+/// A token; not to be shown.
+#[derive(Clone)]
+struct Token(Vec<u8>);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+/// The Service by which pods reach the API, in the namespace of who names none.
+pub const API_SERVICE: &str = "kubernetes";
+
+/// What pods refer to, by namespace and name; or what one pod does, as it was at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    config_maps: BTreeMap<(String, String), Entries>,
-    secrets: BTreeMap<(String, String), Entries>,
-    /// The pod's own token, under the key `token`.
-    token: Entries,
+    config_maps: BTreeMap<(String, String), Arc<Entries>>,
+    secrets: BTreeMap<(String, String), Arc<Entries>>,
+    tokens: BTreeMap<TokenWanted, Result<Token, String>>,
+    claims: BTreeMap<ClaimRef, Result<Place, String>>,
     /// Services of pods' namespaces, and the one that leads to the API.
     services: BTreeMap<(String, String), Service>,
     /// The handler of each runtime class.
@@ -43,26 +90,34 @@ fn key(metadata: &Metadata) -> (String, String) {
 impl Sources {
     /// Adds a ConfigMap; one of the same name is replaced.
     pub fn add_config_map(&mut self, map: &ConfigMap) {
-        let text = map.data.iter().flatten().map(|(key, text)| (key.clone(), text.clone().into_bytes()));
-        let binary = map.binary_data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
-        self.config_maps.insert(key(&map.metadata), Entries { entries: text.chain(binary).collect() });
+        self.config_maps.insert(key(&map.metadata), Arc::new(map.into()));
     }
 
     /// Adds a Secret; one of the same name is replaced.
     pub fn add_secret(&mut self, secret: &Secret) {
-        let data = secret.data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
-        let text = secret.string_data.iter().flatten();
-        let text = text.map(|(key, text)| (key.clone(), text.clone().into_bytes()));
-        self.secrets.insert(key(&secret.metadata), Entries { entries: data.chain(text).collect() });
+        self.secrets.insert(key(&secret.metadata), Arc::new(secret.into()));
     }
-}
 
-const TOKEN: &str = "token";
+    /// Adds what was read of a ConfigMap.
+    pub fn set_config_map(&mut self, namespace: &str, name: &str, entries: Arc<Entries>) {
+        self.config_maps.insert((namespace.to_owned(), name.to_owned()), entries);
+    }
 
-/// The Service by which pods reach the API, in the namespace of who names none.
-pub const API_SERVICE: &str = "kubernetes";
+    /// Adds what was read of a Secret.
+    pub fn set_secret(&mut self, namespace: &str, name: &str, entries: Arc<Entries>) {
+        self.secrets.insert((namespace.to_owned(), name.to_owned()), entries);
+    }
 
-impl Sources {
+    /// Adds a token of the pod's service account, or why there is none.
+    pub fn set_token(&mut self, wanted: TokenWanted, token: Result<String, String>) {
+        self.tokens.insert(wanted, token.map(|token| Token(token.into_bytes())));
+    }
+
+    /// Adds where a claim's volume is, or why it is nowhere.
+    pub fn set_claim(&mut self, claim: ClaimRef, place: Result<Place, String>) {
+        self.claims.insert(claim, place);
+    }
+
     /// Adds a Service; one of the same name is replaced.
     pub fn add_service(&mut self, service: Service) {
         self.services.insert(key(&service.metadata), service);
@@ -71,13 +126,6 @@ impl Sources {
     /// Adds a runtime class by its name.
     pub fn add_runtime_class(&mut self, name: String, handler: String) {
         self.handlers.insert(name, handler);
-    }
-}
-
-impl Sources {
-    /// Sets the token of the pod's service account.
-    pub fn set_token(&mut self, token: String) {
-        self.token.entries.insert(TOKEN.to_owned(), token.into_bytes());
     }
 }
 
@@ -100,12 +148,6 @@ impl<'a> Scope<'a> {
         found(&self.sources.config_maps, "configmap", self.namespace, name, optional)
     }
 
-    /// The token of the pod's service account.
-    pub fn token(&self) -> Result<&'a [u8], String> {
-        let token = self.sources.token.entries.get(TOKEN).map(Vec::as_slice);
-        token.ok_or_else(|| "failed to fetch token: the API issued none".to_owned())
-    }
-
     /// The Services that a pod is told of: that of the API, and those of its namespace if it asks for `links`.
     pub fn services(&self, links: bool) -> impl Iterator<Item = &'a Service> {
         let (sources, own) = (self.sources, self.namespace);
@@ -126,10 +168,27 @@ impl<'a> Scope<'a> {
     pub fn secret(&self, name: &str, optional: Option<bool>) -> Result<Option<&'a Entries>, String> {
         found(&self.sources.secrets, "secret", self.namespace, name, optional)
     }
+
+    /// A token of the pod's service account.
+    pub fn token(&self, wanted: &TokenWanted) -> Result<&'a [u8], String> {
+        match self.sources.tokens.get(wanted) {
+            Some(Ok(Token(bytes))) => Ok(bytes),
+            Some(Err(why)) => Err(format!("failed to fetch token: {why}")),
+            None => Err("failed to fetch token: there is no API that would issue it".to_owned()),
+        }
+    }
+
+    /// Where a claim's volume is.
+    pub fn claim(&self, claim: &ClaimRef) -> Result<&'a Place, String> {
+        match self.sources.claims.get(claim) {
+            Some(place) => place.as_ref().map_err(Clone::clone),
+            None => Err("failed to fetch PVC from API server: there is no API".to_owned()),
+        }
+    }
 }
 
 fn found<'a>(
-    all: &'a BTreeMap<(String, String), Entries>,
+    all: &'a BTreeMap<(String, String), Arc<Entries>>,
     kind: &str,
     namespace: &str,
     name: &str,
@@ -137,6 +196,6 @@ fn found<'a>(
 ) -> Result<Option<&'a Entries>, String> {
     match all.get(&(namespace.to_owned(), name.to_owned())) {
         None if optional != Some(true) => Err(format!("{kind} \"{name}\" not found")),
-        other => Ok(other),
+        other => Ok(other.map(AsRef::as_ref)),
     }
 }

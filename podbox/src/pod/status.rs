@@ -63,7 +63,9 @@ pub fn status(pod: &Shape, seen: &Observed, facts: &Facts, now: Instant) -> core
         reason: verdict.map(|verdict| verdict.reason.clone()),
         message: match (&seen.sandbox, verdict) {
             (_, Some(verdict)) => Some(verdict.message.clone()),
-            (SandboxState::Failed { message, .. }, None) => Some(message.clone()),
+            (SandboxState::Failed { message, .. } | SandboxState::Unmounted { message, .. }, None) => {
+                Some(message.clone())
+            }
             _ => None,
         },
         ..Default::default()

@@ -6,9 +6,11 @@
 use super::cgroup::{self, CgroupError};
 use super::client::{Client, ClientError, Reply};
 use super::device::{DeviceError, DevicePolicy};
+use super::files;
 use super::link::{self, LinkError, LinkSpec};
 use super::message::Body;
 use super::netns::{self, NetnsError, PinSpec, Pinned};
+use super::ownership;
 use super::step::{Lane, Step, Undo};
 use crate::api::attribution::Attribution;
 use crate::api::error::chain;
@@ -154,6 +156,10 @@ impl Hands<'_> {
             Step::MakeDirectory { path, mode } => make_directory(path, *mode)?,
             Step::MountTmpfs { target, size, mode, exec } => mount_tmpfs(target, *size, *mode, *exec)?,
             Step::WriteFile { path, bytes, mode } => write_file(path, bytes, *mode)?,
+            Step::FillVolume { path, files, memory, group } => {
+                files::replace(path, files, *memory, *group, clock::wall()).map(drop)?;
+            }
+            Step::GiveGroup { path, group } => ownership::give(path, group)?,
             Step::MakeCgroup { path, settings, delegate } => cgroup::create(path, settings, delegate)?,
             Step::PinNamespaces { dir, hostname, network, ipc } => {
                 let spec = PinSpec { hostname: hostname.clone(), network: *network, ipc: *ipc };

@@ -28,7 +28,7 @@ use super::record::{self, Label};
 use super::runtime::{
     ContainerStatus, ExecResult, ExecSpec, Exited, PodReading, Runtime, Started, Unenforced,
 };
-use super::spec::{ContainerSpec, Resources, SandboxSpec};
+use super::spec::{ContainerSpec, FileVolume, Resources, SandboxSpec};
 use crate::api::attribution::Attribution;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::config::Config;
@@ -262,6 +262,11 @@ impl Runtime for Engine {
         }
         let (shared, pod) = (self.0.clone(), pod.clone());
         done.and(blocking(move || shared.remove_pod(&pod)).await)
+    }
+
+    async fn refill(&self, pod: &PodRef, volumes: Vec<FileVolume>) -> Result<(), EngineError> {
+        let (shared, pod) = (self.0.clone(), pod.clone());
+        blocking(move || shared.refill(&pod, &volumes)).await
     }
 
     async fn start(&self, spec: &ContainerSpec) -> Result<Started, EngineError> {

@@ -2,7 +2,7 @@
 //! absolute on the host unless it says otherwise. Data only; `plan` writes it, `init` carries it out.
 
 use super::caps::CapSet;
-use super::spec::{Program, User};
+use super::spec::{Program, Propagation, ReadOnly, User};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -83,8 +83,10 @@ pub struct Bind {
     pub sub_path: String,
     /// Absolute path in the container; made if absent.
     pub target: String,
-    /// Mounted read-only, with everything below it.
-    pub read_only: bool,
+    /// How much of it cannot be written.
+    pub read_only: ReadOnly,
+    /// Which mounts made later pass through it.
+    pub propagation: Propagation,
 }
 
 /// What filters system calls.

@@ -7,16 +7,17 @@
 
 use super::launch::{Bind, Launch, Root};
 use super::message::{Context, Failure};
-use super::{sys, usage};
+use super::spec::{Propagation, ReadOnly};
+use super::{propagation, sys, usage};
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknod};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev, mkdirat, mknod};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -67,10 +68,14 @@ struct Tree<'a> {
 
 /// Makes the container's root the root of this process, with everything mounted in it.
 pub fn enter(launch: &Launch) -> Result<()> {
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).at("make private", "/")?;
+    let shares = |bind: &&Bind| bind.propagation == Propagation::Bidirectional;
+    launch.binds.iter().try_for_each(propagation::check)?;
+    // While mounts are still the host's peers.
+    let shared = launch.binds.iter().filter(shares).map(detach).collect::<Result<Vec<_>>>()?;
+    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(None::<&str>, "/", None::<&str>, slave, None::<&str>).at("make slave", "/")?;
     overlay(&launch.root)?;
-    let trees = launch.binds.iter().map(detach).collect::<Result<Vec<_>>>()?;
+    let trees = in_order(&launch.binds, shared)?;
     let cover = cover_tree(&launch.root.empty)?;
     switch_root(&launch.root.target)?;
     kernel_mounts(launch.privileged)?;
@@ -134,6 +139,16 @@ fn escape(path: &Path, into: &mut Vec<u8>) {
     }
 }
 
+/// Every tree in the order of `binds`, of which `shared` are there already.
+fn in_order<'a>(binds: &'a [Bind], shared: Vec<Tree<'a>>) -> Result<Vec<Tree<'a>>> {
+    let mut shared = shared.into_iter().peekable();
+    let next = |bind: &'a Bind| match shared.next_if(|tree| std::ptr::eq(tree.bind, bind)) {
+        Some(tree) => Ok(tree),
+        None => detach(bind),
+    };
+    binds.iter().map(next).collect()
+}
+
 fn detach(bind: &Bind) -> Result<Tree<'_>> {
     let subject = || bind.source.join(&bind.sub_path).display().to_string();
     let source = CString::new(bind.source.as_os_str().as_bytes()).at("bind", subject())?;
@@ -144,13 +159,52 @@ fn detach(bind: &Bind) -> Result<Tree<'_>> {
         let beneath = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC);
         let volume = openat2(AT_FDCWD, source.as_c_str(), beneath).at("open volume", subject())?;
         let beneath = beneath.resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let part = openat2(&volume, bind.sub_path.as_str(), beneath).at("open subPath", subject())?;
-        sys::open_tree(part.as_fd(), c"", true)
+        let part = match openat2(&volume, bind.sub_path.as_str(), beneath) {
+            Err(nix::Error::ENOENT) => make_sub_path(&volume, &bind.sub_path, beneath),
+            opened => opened,
+        };
+        sys::open_tree(part.at("open subPath", subject())?.as_fd(), c"", true)
     };
     let fd = tree.at("bind", subject())?;
-    let attributes = if bind.read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
-    sys::mount_setattr(fd.as_fd(), attributes, true).at("set attributes of", subject())?;
+    let (attributes, propagation) = (libc::MOUNT_ATTR_RDONLY, passing(bind.propagation));
+    let set = |attributes, propagation, recursive| {
+        sys::mount_setattr(fd.as_fd(), attributes, propagation, recursive).at("set attributes of", subject())
+    };
+    set(0, propagation, true)?;
+    match bind.read_only {
+        ReadOnly::No => {}
+        ReadOnly::Top => set(attributes, 0, false)?,
+        ReadOnly::Recursive => set(attributes, 0, true)?,
+    }
     Ok(Tree { fd, bind })
+}
+
+fn passing(wanted: Propagation) -> u64 {
+    match wanted {
+        Propagation::None => libc::MS_PRIVATE,
+        Propagation::HostToContainer => libc::MS_SLAVE,
+        Propagation::Bidirectional => libc::MS_SHARED,
+    }
+}
+
+/// Makes the directories of a subPath that are missing, as open to others as the volume is. No link leads out of it.
+fn make_sub_path(volume: &OwnedFd, path: &str, how: OpenHow) -> nix::Result<OwnedFd> {
+    let mode = fstat(volume)?.st_mode & 0o777;
+    let mut at = openat2(volume, ".", how)?;
+    for part in Path::new(path).components() {
+        let Component::Normal(name) = part else { continue };
+        at = match openat2(&at, name, how) {
+            Err(nix::Error::ENOENT) => {
+                // The umask is clear here.
+                match mkdirat(&at, name, Mode::from_bits_truncate(mode)) {
+                    Err(error) if error != nix::Error::EEXIST => return Err(error),
+                    _ => openat2(&at, name, how)?,
+                }
+            }
+            opened => opened?,
+        };
+    }
+    Ok(at)
 }
 
 fn cover_tree(empty: &Path) -> Result<OwnedFd> {
@@ -159,7 +213,7 @@ fn cover_tree(empty: &Path) -> Result<OwnedFd> {
     let tree = sys::open_tree(AT_FDCWD, &path, false).at("bind", subject.clone())?;
     let inert =
         libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
-    sys::mount_setattr(tree.as_fd(), inert, false).at("set attributes of", subject)?;
+    sys::mount_setattr(tree.as_fd(), inert, libc::MS_PRIVATE, false).at("set attributes of", subject)?;
     Ok(tree)
 }
 

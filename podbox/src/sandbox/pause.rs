@@ -89,7 +89,8 @@ fn empty_root(target: &Path, empty: &OsStr) -> Result<()> {
     let tree = sys::open_tree(AT_FDCWD, &path(empty)?, false).at("bind", subject.clone())?;
     let inert =
         libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
-    sys::mount_setattr(tree.as_fd(), inert, false).at("set attributes of", subject.clone())?;
+    sys::mount_setattr(tree.as_fd(), inert, libc::MS_PRIVATE, false)
+        .at("set attributes of", subject.clone())?;
     sys::move_mount(tree.as_fd(), &path(target.as_os_str())?).at("bind on", subject.clone())?;
     chdir(target).at("chdir", subject.clone())?;
     sys::pivot_here().at("pivot_root", subject.clone())?;

@@ -4,14 +4,21 @@
 //! It does not know how a step is done, and it never leaves a limit out silently: what this host cannot
 //! enforce is in [`unenforced`].
 
+mod volumes;
+
 use super::caps::{CapSet, UnknownCapability};
 use super::launch::{Bind, Filter, Launch, Pause, Pids, Process, Root, Stdio};
 use super::runtime::Unenforced;
-use super::spec::{ContainerSpec, MountSource, Network, PidNamespace, Resources, SandboxSpec, Seccomp};
+use super::spec::{
+    ContainerSpec, MountSource, Network, PidNamespace, Propagation, ReadOnly, Resources, SandboxSpec, Seccomp,
+};
 use super::step::{Setting, Step, Undo};
 use crate::api::identity::{ContainerRef, PodRef, QosClass};
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+use volumes::volumes;
+
+pub use volumes::refill;
 
 /// A pod's `/dev/shm` has the size that Docker and containerd give it.
 const SHM_BYTES: u64 = 64 << 20;
@@ -237,44 +244,6 @@ fn file(path: PathBuf, text: &str) -> Step {
     Step::WriteFile { path, bytes: text.as_bytes().to_vec(), mode: 0o644 }
 }
 
-/// A volume: where it is, and the steps that make it.
-struct Volume<'a> {
-    name: &'a str,
-    path: PathBuf,
-    steps: Vec<Step>,
-}
-
-fn volumes<'a>(spec: &'a SandboxSpec, facts: &Facts) -> Result<Vec<Volume<'a>>, PlanError> {
-    let (run, state) = (facts.pod_run(&spec.pod), facts.pod_state(&spec.pod));
-    let mut all = Vec::new();
-    for dir in &spec.empty_dirs {
-        check_name("volume", &dir.name)?;
-        // Every user of the pod may write there.
-        let (base, mode) = (if dir.memory { &run } else { &state }, 0o777);
-        let path = base.join(format!("volume-{}", dir.name));
-        let step = match dir.memory {
-            true => Step::MountTmpfs { target: path.clone(), size: dir.size_limit, mode, exec: true },
-            false => Step::MakeDirectory { path: path.clone(), mode },
-        };
-        all.push(Volume { name: &dir.name, path, steps: vec![step] });
-    }
-    for volume in &spec.file_volumes {
-        check_name("volume", &volume.name)?;
-        let path = run.join(format!("volume-{}", volume.name));
-        let mut steps = vec![match volume.memory {
-            true => Step::MountTmpfs { target: path.clone(), size: None, mode: 0o755, exec: true },
-            false => Step::MakeDirectory { path: path.clone(), mode: 0o755 },
-        }];
-        for file in &volume.files {
-            check_inside(&volume.name, &file.path)?;
-            let bytes = file.bytes.clone();
-            steps.push(Step::WriteFile { path: path.join(&file.path), bytes, mode: file.mode });
-        }
-        all.push(Volume { name: &volume.name, path, steps });
-    }
-    Ok(all)
-}
-
 /// Steps that build and start a container of that sandbox; `label` is what the keeper hands back later, and `running`
 /// says which run of another container of the pod runs now.
 pub fn container(
@@ -419,7 +388,8 @@ fn binds(spec: &ContainerSpec, sandbox: &SandboxSpec, facts: &Facts) -> Result<V
         sub_path: String::new(),
         target: target.into(),
         // They belong to the pod, but a container may edit its files, as under every kubelet.
-        read_only: false,
+        read_only: ReadOnly::No,
+        propagation: Propagation::None,
     };
     let mut binds = vec![match sandbox.host_ipc {
         // Shared memory goes with the namespace, as under every runtime.
@@ -439,7 +409,6 @@ fn binds(spec: &ContainerSpec, sandbox: &SandboxSpec, facts: &Facts) -> Result<V
             return Err(PlanError::Relative { container: container(), path: mount.target.clone() });
         }
         let source = match &mount.source {
-            MountSource::Host(path) => path.clone(),
             MountSource::Volume(name) => match volumes.iter().find(|volume| volume.name == name) {
                 Some(volume) => volume.path.clone(),
                 None => return Err(PlanError::Volume { container: container(), volume: name.clone() }),
@@ -447,12 +416,14 @@ fn binds(spec: &ContainerSpec, sandbox: &SandboxSpec, facts: &Facts) -> Result<V
         };
         binds.retain(|bind| bind.target != mount.target);
         let (sub_path, target) = (mount.sub_path.clone(), mount.target.clone());
-        binds.push(Bind { source, sub_path, target, read_only: mount.read_only });
+        let (read_only, propagation) = (mount.read_only, mount.propagation);
+        binds.push(Bind { source, sub_path, target, read_only, propagation });
     }
     let path = &spec.termination_path;
     if !path.is_empty() && !binds.iter().any(|bind| bind.target == *path) {
         let (source, sub_path) = (facts.termination_message(&spec.container), String::new());
-        binds.push(Bind { source, sub_path, target: path.clone(), read_only: false });
+        let (read_only, propagation) = (ReadOnly::No, Propagation::None);
+        binds.push(Bind { source, sub_path, target: path.clone(), read_only, propagation });
     }
     Ok(binds)
 }
@@ -509,14 +480,6 @@ fn check_name(what: &'static str, name: &str) -> Result<(), PlanError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.starts_with('.') || name.len() > 200 || !name.chars().all(plain) {
         return Err(PlanError::Name { what, name: name.into() });
-    }
-    Ok(())
-}
-
-fn check_inside(volume: &str, path: &str) -> Result<(), PlanError> {
-    let normal = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
-    if path.is_empty() || !normal {
-        return Err(PlanError::Path { volume: volume.into(), path: path.into() });
     }
     Ok(())
 }

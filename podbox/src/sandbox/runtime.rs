@@ -1,7 +1,7 @@
 //! The seam between what a pod needs and the hands that do it. The engine (`sandbox::engine`) is the real
 //! one; the simulation brings its own.
 
-use super::spec::{ContainerSpec, Resources, SandboxSpec};
+use super::spec::{ContainerSpec, FileVolume, Resources, SandboxSpec};
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::stats::Sample;
 use serde::{Deserialize, Serialize};
@@ -123,6 +123,12 @@ pub trait Runtime: Send + Sync + 'static {
     fn create_sandbox(&self, spec: &SandboxSpec) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// Ends what runs in it and takes everything of it away. Removing what is not there succeeds.
     fn remove_sandbox(&self, pod: &PodRef) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Gives volumes of a pod's sandbox other files, each volume's all at once. Those that have them stay as they are.
+    fn refill(
+        &self,
+        pod: &PodRef,
+        volumes: Vec<FileVolume>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// Starts a container; returns once its program runs. A command that is not there is an error.
     fn start(&self, spec: &ContainerSpec) -> impl Future<Output = Result<Started, Self::Error>> + Send;
     /// Waits for a started container's end, with its log complete on disk. Safe to drop and call again.

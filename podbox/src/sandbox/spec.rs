@@ -39,6 +39,12 @@ pub struct SandboxSpec {
     pub empty_dirs: Vec<EmptyDir>,
     /// Directories of files that containers mount: configMap and secret volumes.
     pub file_volumes: Vec<FileVolume>,
+    /// What containers mount of the host.
+    #[serde(default)]
+    pub host_volumes: Vec<HostVolume>,
+    /// Whose group volumes are given to.
+    #[serde(default)]
+    pub fs_group: Option<FsGroup>,
 }
 
 /// Where a pod's packets go.
@@ -86,11 +92,54 @@ pub struct EmptyDir {
     pub name: String,
     /// A tmpfs, not a directory on disk.
     pub memory: bool,
-    /// The tmpfs' size in bytes; for a directory it is not enforced yet.
+    /// The tmpfs' size in bytes; a directory is measured now and then.
     pub size_limit: Option<u64>,
 }
 
-/// A configMap or secret volume: files with their bytes.
+/// A file or directory of the host, for containers: a hostPath volume, or what a claim is bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostVolume {
+    /// The volume's name in the pod.
+    pub name: String,
+    /// Where it is on the host.
+    pub path: PathBuf,
+    /// What has to be there.
+    pub kind: HostKind,
+    /// The pod's fsGroup gets it: claims, but no plain hostPath.
+    pub owned: bool,
+}
+
+/// hostPath.type: what has to be at the path, and what is made if nothing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostKind {
+    /// Anything; it is not looked at.
+    Any,
+    /// A directory, made if need be.
+    DirectoryOrCreate,
+    /// A directory.
+    Directory,
+    /// A file, made if need be.
+    FileOrCreate,
+    /// A file.
+    File,
+    /// A unix socket.
+    Socket,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+}
+
+/// securityContext.fsGroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FsGroup {
+    /// The group.
+    pub gid: u32,
+    /// `fsGroupChangePolicy: OnRootMismatch`: what has it at its root is taken to have it everywhere.
+    pub trust_root: bool,
+}
+
+/// A volume of files with their bytes: configMap, secret, downwardAPI, projected.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FileVolume {
     /// The volume's name in the pod.
@@ -110,6 +159,9 @@ pub struct VolumeFile {
     pub bytes: Vec<u8>,
     /// Permission bits.
     pub mode: u32,
+    /// Whose it is; root's without.
+    #[serde(default)]
+    pub owner: Option<u32>,
 }
 
 impl std::fmt::Debug for VolumeFile {
@@ -227,7 +279,9 @@ pub struct Mount {
     /// Path below the source; empty for all of it.
     pub sub_path: String,
     /// Mounted read-only.
-    pub read_only: bool,
+    pub read_only: ReadOnly,
+    /// Which mounts made later pass through it.
+    pub propagation: Propagation,
 }
 
 /// Where a mount comes from.
@@ -235,8 +289,30 @@ pub struct Mount {
 pub enum MountSource {
     /// A volume of the sandbox, by name.
     Volume(String),
-    /// A path of the host.
-    Host(PathBuf),
+}
+
+/// How much of a mount cannot be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReadOnly {
+    /// Nothing.
+    #[default]
+    No,
+    /// The mount; not what is mounted below it.
+    Top,
+    /// The mount and all that is mounted below it.
+    Recursive,
+}
+
+/// Which mounts made later pass between the host and a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Propagation {
+    /// None.
+    #[default]
+    None,
+    /// The host's reach the container.
+    HostToContainer,
+    /// Those of either reach the other.
+    Bidirectional,
 }
 
 /// Capabilities, seccomp and the rest of what confines a container.

@@ -2,7 +2,7 @@
 //! does them.
 
 use super::launch::{Launch, Pause};
-use super::spec::{Forward, Sysctl};
+use super::spec::{Forward, FsGroup, Sysctl, VolumeFile};
 use crate::api::identity::ContainerRef;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -47,6 +47,24 @@ pub enum Step {
         bytes: Vec<u8>,
         /// Permission bits.
         mode: u32,
+    },
+    /// Makes a volume consist of these files, all at once. Undone with the volume.
+    FillVolume {
+        /// The volume's directory.
+        path: PathBuf,
+        /// The files.
+        files: Vec<VolumeFile>,
+        /// Only on a tmpfs.
+        memory: bool,
+        /// Who may read them all.
+        group: Option<u32>,
+    },
+    /// Gives a volume to a group. Not undone: the volume goes, or it stays with what was done to it.
+    GiveGroup {
+        /// The volume's directory.
+        path: PathBuf,
+        /// The group.
+        group: FsGroup,
     },
     /// Makes a cgroup.
     MakeCgroup {
@@ -160,6 +178,8 @@ impl Step {
             Step::MakeDirectory { .. } => "make-directory",
             Step::MountTmpfs { .. } => "mount-tmpfs",
             Step::WriteFile { .. } => "write-file",
+            Step::FillVolume { .. } => "fill-volume",
+            Step::GiveGroup { .. } => "give-group",
             Step::MakeCgroup { .. } => "make-cgroup",
             Step::PinNamespaces { .. } => "pin-namespaces",
             Step::SetSysctls { .. } => "set-sysctls",
@@ -177,6 +197,8 @@ impl Step {
         match self {
             Step::MakeDirectory { path, .. }
             | Step::WriteFile { path, .. }
+            | Step::FillVolume { path, .. }
+            | Step::GiveGroup { path, .. }
             | Step::MakeCgroup { path, .. } => path.display().to_string(),
             Step::MountTmpfs { target, .. } => target.display().to_string(),
             Step::PinNamespaces { dir, .. } | Step::SetSysctls { dir, .. } => dir.display().to_string(),
@@ -208,7 +230,10 @@ impl Step {
             Step::MakeCgroup { path, .. } => Undo::RemoveCgroup(path.clone()),
             Step::PinNamespaces { dir, .. } => Undo::Unpin(dir.clone()),
             Step::AttachLink { host_name, .. } => Undo::DetachLink(host_name.clone()),
-            Step::AllowDevices { .. } | Step::SetSysctls { .. } => return None,
+            Step::FillVolume { .. }
+            | Step::GiveGroup { .. }
+            | Step::SetSysctls { .. }
+            | Step::AllowDevices { .. } => return None,
             Step::Register { cgroup, .. } => Undo::Unregister(cgroup.clone()),
             Step::ForwardPorts { target, forwards } => {
                 Undo::ClosePorts { target: *target, forwards: forwards.clone() }

@@ -125,9 +125,10 @@ struct MountAttr {
     userns_fd: u64,
 }
 
-/// `mount_setattr` on a detached tree: sets `attributes` (`MOUNT_ATTR_…`) and makes it private.
-pub fn mount_setattr(tree: BorrowedFd<'_>, attributes: u64, recursive: bool) -> Result<()> {
-    let attr = MountAttr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
+/// `mount_setattr` on a detached tree: sets `attributes` (`MOUNT_ATTR_…`) and `propagation` (`MS_PRIVATE`, `MS_SLAVE`,
+/// `MS_SHARED`, or 0 to leave it as it is).
+pub fn mount_setattr(tree: BorrowedFd<'_>, attributes: u64, propagation: u64, recursive: bool) -> Result<()> {
+    let attr = MountAttr { attr_set: attributes, attr_clr: 0, propagation, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: `attr` is what the kernel expects, of the size given.
     let done = unsafe {

@@ -3,7 +3,8 @@
 use crate::host::{ask, exec, isolated};
 use podbox::sandbox::runtime::{ExecSpec, ExitStatus, Runtime};
 use podbox::sandbox::spec::{
-    ContainerSpec, EmptyDir, FileVolume, Mount, MountSource, PidNamespace, Security, User, VolumeFile,
+    ContainerSpec, EmptyDir, FileVolume, Mount, MountSource, PidNamespace, Propagation, ReadOnly, Security,
+    User, VolumeFile,
 };
 use std::time::Duration;
 
@@ -133,7 +134,7 @@ fn containers_of_a_pod_share_what_pods_share() {
             EmptyDir { name: "disk".into(), memory: false, size_limit: None },
             EmptyDir { name: "ram".into(), memory: true, size_limit: Some(1 << 20) },
         ];
-        let file = VolumeFile { path: "a/key".into(), bytes: b"secret".to_vec(), mode: 0o400 };
+        let file = VolumeFile { path: "a/key".into(), bytes: b"secret".to_vec(), mode: 0o400, owner: None };
         pod.file_volumes = vec![FileVolume { name: "conf".into(), memory: true, files: vec![file] }];
         engine.create_sandbox(&pod).await.unwrap();
         let volume = |name: &str, target: &str, read_only| Mount {
@@ -141,13 +142,14 @@ fn containers_of_a_pod_share_what_pods_share() {
             target: target.into(),
             sub_path: String::new(),
             read_only,
+            propagation: Propagation::None,
         };
-        let mounts = vec![volume("disk", "/data", false), volume("ram", "/data/ram", false)];
+        let mounts = vec![volume("disk", "/data", ReadOnly::No), volume("ram", "/data/ram", ReadOnly::No)];
         let mut one = host.script(&pod, "one", "exec sleep 1000");
         one.mounts = mounts.clone();
         let mut two = host.script(&pod, "two", "exec sleep 1000");
         two.mounts = mounts;
-        two.mounts.push(volume("conf", "/conf", true));
+        two.mounts.push(volume("conf", "/conf", ReadOnly::Top));
         two.user = User { image_user: "web".into(), ..User::default() };
         engine.start(&one).await.unwrap();
         engine.start(&two).await.unwrap();

@@ -17,7 +17,7 @@ fn whichever_step_of_a_sandbox_fails_nothing_is_left() {
             EmptyDir { name: "disk".into(), memory: false, size_limit: None },
             EmptyDir { name: "ram".into(), memory: true, size_limit: None },
         ];
-        let file = VolumeFile { path: "a/b".into(), bytes: b"x".to_vec(), mode: 0o644 };
+        let file = VolumeFile { path: "a/b".into(), bytes: b"x".to_vec(), mode: 0o644, owner: None };
         pod.file_volumes = vec![FileVolume { name: "conf".into(), memory: false, files: vec![file] }];
         let mut failed = 0;
         for step in 0..STEPS {

@@ -153,6 +153,8 @@ impl Host {
             resolv_conf: "nameserver 10.0.0.1\n".into(),
             empty_dirs: vec![],
             file_volumes: vec![],
+            host_volumes: vec![],
+            fs_group: None,
         }
     }
 

@@ -21,7 +21,8 @@ type End = (Exited, bool, String);
 #[derive(Debug)]
 pub(super) enum Report {
     Image { container: String, asked: String, result: Result<Image, PullFailure> },
-    Sandbox { result: Result<Option<Ipv4Addr>, String> },
+    Sandbox { result: Result<Option<Ipv4Addr>, StartFailure> },
+    Refreshed { problem: Option<String> },
     Start { container: String, result: Result<Started, StartFailure> },
     Called { run: ContainerRef, hook: Hook, result: Result<(), String> },
     Exit { container: String, result: Result<End, String> },
@@ -37,11 +38,10 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             Report::Sandbox { result: Ok(address) } => {
                 self.address = address;
                 self.seen.sandbox = SandboxState::Ready;
+                self.refresh.filled(&*self.pod.sources, clock::wall(), now);
             }
-            Report::Sandbox { result: Err(message) } => {
-                tracing::error!(pod = %self.pod.pod, "making the sandbox failed: {message}");
-                self.seen.sandbox = SandboxState::Failed { message, at: now };
-            }
+            Report::Sandbox { result: Err(failure) } => self.note_no_sandbox(failure, now),
+            Report::Refreshed { problem } => self.note_refreshed(problem, now),
             Report::Start { container, result: Ok(started) } => self.note_started(&container, started),
             Report::Start { container, result: Err(failure) } => {
                 tracing::error!(pod = %self.pod.pod, container, "starting failed: {}", failure.message);

@@ -38,9 +38,10 @@ pub(super) fn all(pod: &Shape, seen: &Observed, end: Termination, now: Instant, 
     }
     match &seen.sandbox {
         SandboxState::Ready => plan.step(PodStep::RemoveSandbox),
-        SandboxState::Absent | SandboxState::Failed { .. } | SandboxState::Removed { .. } => {
-            plan.finished = true
-        }
+        SandboxState::Absent
+        | SandboxState::Failed { .. }
+        | SandboxState::Unmounted { .. }
+        | SandboxState::Removed { .. } => plan.finished = true,
         SandboxState::Creating | SandboxState::Removing => {}
     }
 }

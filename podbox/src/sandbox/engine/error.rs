@@ -58,6 +58,15 @@ pub enum EngineError {
         #[source]
         source: Box<ApplyError>,
     },
+    /// A volume has not the files that it should have by now.
+    #[error("cannot bring volumes of {pod} up to date")]
+    Refill {
+        /// The pod.
+        pod: PodRef,
+        /// Why.
+        #[source]
+        source: Box<ApplyError>,
+    },
     /// A container was not started.
     #[error("cannot start container {name}")]
     Start {

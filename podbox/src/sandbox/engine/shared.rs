@@ -12,7 +12,7 @@ use crate::sandbox::message::{Answer, Body, Held};
 use crate::sandbox::plan::{self, Facts};
 use crate::sandbox::record::{self, Label};
 use crate::sandbox::runtime::Started;
-use crate::sandbox::spec::{ContainerSpec, PidNamespace, Resources, SandboxSpec};
+use crate::sandbox::spec::{ContainerSpec, FileVolume, PidNamespace, Resources, SandboxSpec};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -73,6 +73,16 @@ impl Shared {
                 lock(&self.sandboxes).remove(pod);
             }
         })
+    }
+
+    pub(super) fn refill(&self, pod: &PodRef, volumes: &[FileVolume]) -> Result<(), EngineError> {
+        let found = lock(&self.sandboxes).get(pod).cloned();
+        let spec = found.ok_or_else(|| EngineError::NoSandbox(pod.clone()))?;
+        let steps: Result<Vec<_>, _> =
+            volumes.iter().map(|volume| plan::refill(volume, &spec, &self.facts)).collect();
+        let steps = steps.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
+        let applied = self.hands().apply(&steps);
+        applied.map(drop).map_err(|source| EngineError::Refill { pod: pod.clone(), source })
     }
 
     pub(super) fn remove_pod(&self, pod: &PodRef) -> Result<(), EngineError> {

@@ -204,7 +204,7 @@ impl Spawner {
 fn own_program() -> nix::Result<OwnedFd> {
     let tree = sys::open_tree(AT_FDCWD, c"/proc/self/exe", false)?;
     let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-    sys::mount_setattr(tree.as_fd(), attributes, false)?;
+    sys::mount_setattr(tree.as_fd(), attributes, libc::MS_PRIVATE, false)?;
     Ok(tree)
 }
 

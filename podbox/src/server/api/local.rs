@@ -8,12 +8,11 @@ use super::query::{Query, WriteOptions};
 use super::request::Head;
 use super::write::Change;
 use super::{Api, Call};
-use crate::api::admission::TOKEN_SECONDS;
 use crate::api::decode::FieldValidation;
 use crate::api::kinds::Kind;
 use crate::api::lifecycle::Propagation;
 use crate::api::object;
-use crate::api::objects::{ObjectRef, Objects, Seen, Target, Writes};
+use crate::api::objects::{ObjectRef, Objects, Seen, Target, Token, TokenWanted, Writes};
 use crate::api::status::ApiError;
 use crate::api::user::{MASTERS, User};
 use serde_json::{Value, json};
@@ -162,17 +161,26 @@ impl Objects for Local {
         self.api.bind(&self.call(pod)?, uid, node).await
     }
 
-    async fn token(&self, pod: &ObjectRef, uid: &str, account: &str) -> Result<String, ApiError> {
+    async fn token(
+        &self,
+        pod: &ObjectRef,
+        uid: &str,
+        account: &str,
+        wanted: &TokenWanted,
+    ) -> Result<Token, ApiError> {
         let namespace = pod.namespace.clone();
         let account =
             ObjectRef { kind: "ServiceAccount", name: account.to_owned(), namespace, ..pod.clone() };
         let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": uid});
-        let asked = json!({"spec": {"expirationSeconds": TOKEN_SECONDS, "boundObjectRef": bound}});
+        let mut asked = json!({"spec": {"expirationSeconds": wanted.seconds, "boundObjectRef": bound}});
+        if !wanted.audience.is_empty() {
+            asked["spec"]["audiences"] = json!([wanted.audience]);
+        }
         let made = self.api.issue(&asked, &self.get(&account)?)?;
-        made["status"]["token"]
-            .as_str()
-            .map(str::to_owned)
-            .ok_or_else(|| ApiError::internal("no token was made"))
+        let word = |field: &str| made["status"][field].as_str().unwrap_or_default();
+        let expires = object::read_time(word("expirationTimestamp"));
+        let expires = expires.ok_or_else(|| ApiError::internal("no token was made"))?;
+        Ok(Token { token: word("token").to_owned(), expires })
     }
 
     async fn remove(&self, object: &ObjectRef, uid: &str) -> Result<(), ApiError> {

@@ -1,0 +1,109 @@
+//! Giving volumes to a pod's fsGroup: group, the group's permissions, and setgid on directories, as the kubelet does.
+//!
+//! A container may write to a volume that is given away while it is: no link in it is followed, and nothing but
+//! what a name was opened as is changed.
+
+use super::spec::FsGroup;
+use nix::fcntl::{AtFlags, OFlag, open};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::unistd::{Gid, fchownat};
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// What the group may do with what is only read.
+pub const READ: u32 = 0o440;
+/// What it may do with the rest.
+pub const WRITE: u32 = 0o660;
+/// And with directories: what is made in them is the group's, too.
+const DIRECTORY: u32 = 0o2110;
+
+/// Gives a volume that containers write to its group.
+pub fn give(volume: &Path, group: &FsGroup) -> io::Result<()> {
+    if group.trust_root {
+        let root = fstat(&hold(volume)?)?;
+        if root.st_gid == group.gid && root.st_mode & (WRITE | DIRECTORY) == WRITE | DIRECTORY {
+            return Ok(());
+        }
+    }
+    give_all(volume, group.gid, WRITE)
+}
+
+/// Gives a file or a directory, and all that is in it; directories last, so that one that is right is right below, too.
+pub fn give_all(path: &Path, gid: u32, permissions: u32) -> io::Result<()> {
+    let held = hold(path)?;
+    let found = fstat(&held)?;
+    if kind(&found) == SFlag::S_IFDIR {
+        for entry in fs::read_dir(itself(&held))? {
+            match give_all(&entry?.path(), gid, permissions) {
+                // A container took it away meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => done?,
+            }
+        }
+    }
+    fchownat(&held, "", None, Some(Gid::from_raw(gid)), AtFlags::AT_EMPTY_PATH)?;
+    let mode = found.st_mode & 0o7777;
+    match kind(&found) {
+        SFlag::S_IFLNK => Ok(()),
+        SFlag::S_IFDIR => set(&held, mode | permissions | DIRECTORY),
+        _ => set(&held, mode | permissions),
+    }
+}
+
+/// Opens what is at a path, whatever it is, without opening it for anything.
+fn hold(path: &Path) -> io::Result<OwnedFd> {
+    Ok(open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+fn itself(held: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()))
+}
+
+fn kind(found: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits())
+}
+
+fn set(held: &OwnedFd, mode: u32) -> io::Result<()> {
+    fs::set_permissions(itself(held), Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    #[test]
+    fn the_group_gets_everything_but_what_links_lead_to() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (volume, outside) = (dir.path().join("volume"), dir.path().join("outside"));
+        fs::create_dir_all(volume.join("d")).unwrap();
+        for (path, mode) in [(&outside, 0o600), (&volume.join("d/f"), 0o600)] {
+            fs::write(path, "").unwrap();
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
+        symlink(&outside, volume.join("link")).unwrap();
+        let look = |path: &Path| {
+            let found = fs::symlink_metadata(path).unwrap();
+            (found.gid(), found.mode() & 0o7777)
+        };
+        let group = |trust_root| FsGroup { gid: 4321, trust_root };
+        give(&volume, &group(false)).unwrap();
+        assert_eq!(look(&volume), (4321, 0o2775));
+        assert_eq!(look(&volume.join("d")), (4321, 0o2775));
+        assert_eq!(look(&volume.join("d/f")), (4321, 0o660));
+        assert_eq!(look(&outside), (0, 0o600));
+
+        fs::write(volume.join("new"), "").unwrap();
+        fs::set_permissions(volume.join("new"), Permissions::from_mode(0o600)).unwrap();
+        give(&volume, &group(true)).unwrap();
+        assert_eq!(look(&volume.join("new")).1, 0o600, "the root is right: nothing else is looked at");
+        give(&volume, &group(false)).unwrap();
+        assert_eq!(look(&volume.join("new")), (4321, 0o660));
+    }
+}
