@@ -4,20 +4,22 @@
 //! It does not know how a step is done, and it never leaves a limit out silently: what this host cannot
 //! enforce is in [`unenforced`].
 
+mod facts;
+mod limits;
 mod volumes;
 
 use super::caps::{CapSet, UnknownCapability};
 use super::launch::{Bind, Filter, Launch, Pause, Pids, Process, Root, Stdio};
-use super::runtime::Unenforced;
 use super::spec::{
-    ContainerSpec, MountSource, Network, PidNamespace, Propagation, ReadOnly, Resources, SandboxSpec, Seccomp,
+    ContainerSpec, MountSource, Network, PidNamespace, Propagation, ReadOnly, SandboxSpec, Seccomp,
 };
-use super::step::{Setting, Step, Undo};
+use super::step::{Step, Undo};
 use crate::api::identity::{ContainerRef, PodRef, QosClass};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use volumes::volumes;
 
+pub use facts::Facts;
+pub use limits::{enforced, unenforced};
 pub use volumes::refill;
 
 /// A pod's `/dev/shm` has the size that Docker and containerd give it.
@@ -26,19 +28,6 @@ const SHM_BYTES: u64 = 64 << 20;
 const HOST_SHM: &str = "/dev/shm";
 /// The cgroup that everything of podbox is in.
 pub const SLICE: &str = "podbox.slice";
-
-/// What the plan depends on and cannot decide.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// What outlives a reboot.
-    pub state_dir: PathBuf,
-    /// What does not.
-    pub run_dir: PathBuf,
-    /// Where cgroup v2 is mounted.
-    pub cgroup_root: PathBuf,
-    /// Controllers that are available below it.
-    pub controllers: BTreeSet<String>,
-}
 
 /// A spec that cannot be planned.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,67 +93,6 @@ pub enum PlanError {
     /// An image without layers.
     #[error("container {0:?}: its image has no layers")]
     NoLayers(String),
-}
-
-impl Facts {
-    /// What goes with a pod or a reboot.
-    pub fn pod_run(&self, pod: &PodRef) -> PathBuf {
-        self.run_dir.join("pods").join(&pod.uid)
-    }
-
-    /// A pod's containers' roots, and its volumes on disk.
-    pub fn pod_state(&self, pod: &PodRef) -> PathBuf {
-        self.state_dir.join("pods").join(&pod.uid)
-    }
-
-    fn namespaces(&self, pod: &PodRef) -> PathBuf {
-        self.run_dir.join("ns").join(&pod.uid)
-    }
-
-    /// A pod's network namespace.
-    pub fn network(&self, pod: &PodRef) -> PathBuf {
-        self.namespaces(pod).join("net")
-    }
-
-    /// The cgroup of everything.
-    pub fn slice(&self) -> PathBuf {
-        self.cgroup_root.join(SLICE)
-    }
-
-    /// A pod's cgroup.
-    pub fn pod_cgroup(&self, pod: &PodRef, qos: QosClass) -> PathBuf {
-        self.slice().join(qos.cgroup()).join(format!("pod{}", pod.uid))
-    }
-
-    /// A container's cgroup.
-    pub fn container_cgroup(&self, container: &ContainerRef, qos: QosClass) -> PathBuf {
-        self.pod_cgroup(&container.pod, qos).join(container.key())
-    }
-
-    /// The file that takes a container's last words.
-    pub fn termination_message(&self, container: &ContainerRef) -> PathBuf {
-        container_state(container, self).join("termination-message")
-    }
-
-    /// Where a container's log pump keeps its place.
-    pub fn log_journal(&self, container: &ContainerRef) -> PathBuf {
-        self.pod_run(&container.pod).join(format!("{}.journal", container.key()))
-    }
-
-    /// A sandbox's record: what a later daemon takes down when this one could not.
-    pub fn record(&self, pod: &PodRef) -> PathBuf {
-        self.run_dir.join("sandboxes").join(format!("{}.json", pod.uid))
-    }
-
-    /// An empty directory: where containers' roots are mounted, each in its own mount namespace.
-    pub fn root_target(&self) -> PathBuf {
-        self.run_dir.join("root")
-    }
-
-    /// An empty directory: covers what containers shall not see.
-    pub fn empty(&self) -> PathBuf {
-        self.run_dir.join("empty")
-    }
 }
 
 /// The keeper's key of a container.
@@ -426,39 +354,6 @@ fn binds(spec: &ContainerSpec, sandbox: &SandboxSpec, facts: &Facts) -> Result<V
         binds.push(Bind { source, sub_path, target: path.clone(), read_only, propagation });
     }
     Ok(binds)
-}
-
-/// Every cgroup file that the resources want written, with its controller.
-fn settings(resources: &Resources) -> Vec<(&'static str, Setting)> {
-    let mut all = Vec::new();
-    let mut add = |controller, file, value: Option<String>, optional| {
-        all.extend(value.map(|value| (controller, Setting { file, value, optional })));
-    };
-    let text = |value: Option<u64>| value.map(|value| value.to_string());
-    let cpu_max = resources.cpu_max.map(|max| format!("{} {}", max.quota_us, max.period_us));
-    add("cpu", "cpu.max", cpu_max, false);
-    add("cpu", "cpu.weight", text(resources.cpu_weight), false);
-    add("memory", "memory.max", text(resources.memory_max), false);
-    add("memory", "memory.high", text(resources.memory_high), false);
-    // As the kubelet has it: a memory limit is one of memory, not of memory and then swap.
-    add("memory", "memory.swap.max", resources.memory_max.map(|_| "0".into()), true);
-    add("memory", "memory.oom.group", resources.oom_group.then(|| "1".into()), false);
-    add("pids", "pids.max", text(resources.pids_max), false);
-    all
-}
-
-/// What to write into a cgroup, as far as this host can enforce it.
-pub fn enforced(resources: &Resources, facts: &Facts) -> Vec<Setting> {
-    let all = settings(resources).into_iter();
-    all.filter(|(controller, _)| facts.controllers.contains(*controller)).map(|(_, s)| s).collect()
-}
-
-/// Limits in these resources that this host cannot enforce.
-pub fn unenforced(resources: &Resources, facts: &Facts) -> Vec<Unenforced> {
-    let all = settings(resources).into_iter();
-    all.filter(|(controller, setting)| !facts.controllers.contains(*controller) && !setting.optional)
-        .map(|(controller, setting)| Unenforced { setting: setting.file, controller })
-        .collect()
 }
 
 fn check_pod(pod: &PodRef) -> Result<(), PlanError> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sandbox::spec::{
-    CpuMax, EmptyDir, FileVolume, Forward, Mount, Security, Sysctl, User, VolumeFile,
+    CpuMax, EmptyDir, FileVolume, Forward, Mount, Resources, Security, Sysctl, User, VolumeFile,
 };
 use std::net::Ipv4Addr;
 

@@ -168,8 +168,8 @@ impl Api {
             let entry = self.store.get(&kind.collection(), &place);
             let old = entry.as_deref().map(read).transpose()?;
             let is = |uid: &str| old.as_ref().is_some_and(|old| object::uid(old) == uid);
-            if let Some((last, _)) = going.take().filter(|(_, uid)| !is(uid)) {
-                return Ok(Removed { object: Rendered::Entry(last), plain: false, warnings });
+            if let Some((last, _)) = going.as_ref().filter(|(_, uid)| !is(uid)) {
+                return Ok(Removed { object: Rendered::Entry(Arc::clone(last)), plain: false, warnings });
             }
             let (Some(entry), Some(old)) = (entry, old) else {
                 return Err(ApiError::not_found(&kind.group, &kind.plural, place.name()));
