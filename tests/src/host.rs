@@ -5,6 +5,8 @@
 //! [`Host::assert_clean`] to say.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -154,6 +156,18 @@ impl Drop for Host {
         umount2(&self.dir, MntFlags::MNT_DETACH).ok();
         fs::remove_dir(&self.dir).ok();
     }
+}
+
+/// Whether one of the test image's servers answers HTTP at this address of the host.
+pub fn answers(address: &str) -> bool {
+    let address: SocketAddr = address.parse().expect("an address");
+    let limit = Duration::from_secs(2);
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, limit) else { return false };
+    let mut answer = String::new();
+    stream.set_read_timeout(Some(limit)).expect("a timeout");
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok();
+    stream.read_to_string(&mut answer).ok();
+    answer.contains("hello from")
 }
 
 /// Kills what is in a cgroup and takes it away.

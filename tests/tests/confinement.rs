@@ -5,7 +5,7 @@ use std::fs;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use podbox_tests::host::IMAGE;
+use podbox_tests::host::{IMAGE, answers};
 use podbox_tests::node::Node;
 use podbox_tests::run::limit;
 use podbox_tests::wait::wait_for;
@@ -318,20 +318,6 @@ fn the_hosts_namespaces_are_had_only_by_who_asks_for_them() {
     // Shared memory goes with the IPC namespace.
     let shared = fs::remove_file("/dev/shm/podbox-test-ipcs").is_ok();
     assert!(shared && !fs::exists("/dev/shm/podbox-test-none").unwrap());
-}
-
-/// Whether something answers HTTP at this address of the host.
-fn answers(address: &str) -> bool {
-    let address: std::net::SocketAddr = address.parse().expect("an address");
-    let Ok(mut stream) = std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_secs(2))
-    else {
-        return false;
-    };
-    let mut answer = String::new();
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(2))).expect("a timeout");
-    std::io::Write::write_all(&mut stream, b"GET / HTTP/1.0\r\n\r\n").ok();
-    std::io::Read::read_to_string(&mut stream, &mut answer).ok();
-    answer.contains("hello from")
 }
 
 #[test]

@@ -14,6 +14,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// An image's records, by its id.
+type References = BTreeMap<String, Vec<Record>>;
+
 /// What is known of an image beside what the store says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
@@ -81,13 +84,13 @@ impl Garbage {
         &mut self,
         wanted: &BTreeSet<String>,
         now: Instant,
-    ) -> Result<(Vec<Candidate>, BTreeMap<String, Vec<Record>>), ImageError> {
+    ) -> Result<(Vec<Candidate>, References), ImageError> {
         let mut used = BTreeSet::new();
         for reference in wanted {
             // One that cannot be read is no image's.
             used.extend(self.images.resolve(reference).ok().flatten().map(|image| image.id));
         }
-        let mut references: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+        let mut references = References::new();
         for record in self.images.list()? {
             references.entry(record.id.to_string()).or_default().push(record);
         }

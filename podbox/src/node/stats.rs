@@ -30,6 +30,9 @@ struct Readings {
     pods: BTreeMap<PodRef, (PodReading, Option<Traffic>)>,
 }
 
+/// The disks, and when they were looked at.
+type LastDisk = Option<(Instant, Arc<Disk>)>;
+
 /// The newest numbers, and who is woken by newer ones. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Gauges {
@@ -38,7 +41,7 @@ pub struct Gauges {
     /// Somebody wants a look now.
     wanted: Arc<Notify>,
     /// The disks as they were looked at last. Held while they are: those who ask meanwhile get the same answer.
-    disk: Arc<Mutex<Option<(Instant, Arc<Disk>)>>>,
+    disk: Arc<Mutex<LastDisk>>,
 }
 
 impl Stats for Gauges {

@@ -69,7 +69,6 @@ pub const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("net::dataplane", "sandbox::netlink", "one netlink socket type for both"),
     ("sandbox::apply", "net::nat", "ports of the node are in the table that the node's network has"),
     ("sandbox::apply", "net::masquerade", "the error of changing that table"),
-    ("pod::admit", "sandbox::sysctl", "both are pure: what a pod may ask for is asked where it is admitted"),
     ("net::observe", "sandbox::netlink", "one netlink socket type for both"),
     ("api::rules::recorded", "api::recorded", "both are tests: one reads what the other compares with"),
     ("api::hostile", "api::recorded", "both are tests: one damages what the other reads"),

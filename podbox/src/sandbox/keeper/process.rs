@@ -24,6 +24,7 @@ pub struct Stream {
 
 /// What a process is.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most are containers")]
 pub enum Kind {
     /// A container's first process; with what its commands take over from it.
     Container {

@@ -46,7 +46,7 @@ impl DeleteOptions {
     }
 
     /// Only the object as it was at this version.
-    pub fn as_of(self, version: &str) -> DeleteOptions {
+    pub fn at_version(self, version: &str) -> DeleteOptions {
         DeleteOptions { version: Some(version.to_owned()), ..self }
     }
 

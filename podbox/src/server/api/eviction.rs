@@ -74,7 +74,7 @@ impl Api {
             let this = options.clone();
             // Nothing that such a pod becomes makes its going cost anything.
             let judged = cost == Cost::Nothing && !is_going(&pod) && !this.names_version();
-            let this = if judged { this.as_of(object::text(&pod, "resourceVersion")) } else { this };
+            let this = if judged { this.at_version(object::text(&pod, "resourceVersion")) } else { this };
             left -= 1;
             match self.delete(call, &this).await {
                 Err(error) if error.code == 409 && judged && left > 0 => {}

@@ -72,7 +72,7 @@ impl Api {
     /// A pod, if the API still has the one of this uid.
     pub(super) fn pod_of(&self, pod: &PodRef) -> Option<Value> {
         let stored = self.store.get("/pods", &Key::new(&pod.namespace, &pod.name))?;
-        read(&*stored).ok().filter(|stored| object::uid(stored) == pod.uid)
+        read(&stored).ok().filter(|stored| object::uid(stored) == pod.uid)
     }
 }
 
