@@ -49,6 +49,7 @@ impl Node {
             .env("HOME", &self.host.dir)
             .env("KUBECONFIG", self.kubeconfig())
             .env("FILES", workspace().join("tests/transcripts/files"))
+            .env("EXAMPLES", workspace().join("examples"))
             .env("LC_ALL", "C.UTF-8")
             .env_remove("KUBERNETES_SERVICE_HOST");
         for (name, value) in self.host.podbox().get_envs() {
