@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid};
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -47,7 +47,7 @@ pub struct Inherited<'a> {
 
 /// Becomes a container's first process. Returns only why it could not.
 pub fn container(launch: &Launch, inherited: &Inherited<'_>) -> Failure {
-    let built = ordinary(Some(launch.process.oom_score_adj), inherited)
+    let built = ordinary(launch.process.oom_score_adj, inherited)
         .and_then(|()| launch.join.iter().try_for_each(|namespace| join(namespace)))
         // Not by a flag of clone: it would take the keeper's cgroup for its root.
         .and_then(|()| unshare(CloneFlags::CLONE_NEWCGROUP).at("unshare", "cgroup namespace"))
@@ -68,9 +68,7 @@ pub fn pause(
 ) -> Failure {
     /// Upstream's, of what the pod is lost with.
     const OOM_SCORE_ADJ: i32 = -998;
-    // Where podbox may not lower it, the pod is lost a little sooner.
-    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ.to_string());
-    let prepared = ordinary(None, inherited)
+    let prepared = ordinary(OOM_SCORE_ADJ, inherited)
         .and_then(|()| pause.join.iter().try_for_each(|namespace| join(namespace)))
         .and_then(|()| unshare(CloneFlags::CLONE_NEWCGROUP).at("unshare", "cgroup namespace"));
     if let Err(failure) = prepared {
@@ -104,7 +102,7 @@ pub fn exec(
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
-    let joined = ordinary(Some(process.oom_score_adj), inherited)
+    let joined = ordinary(process.oom_score_adj, inherited)
         .and_then(|()| setns(container, all).at("join", "the container's namespaces"));
     match joined {
         Ok(()) => program(process, args, cwd, inherited),
@@ -113,7 +111,7 @@ pub fn exec(
 }
 
 /// Sheds what makes the keeper special.
-fn ordinary(oom_score_adj: Option<i32>, inherited: &Inherited<'_>) -> Result<()> {
+fn ordinary(oom_score_adj: i32, inherited: &Inherited<'_>) -> Result<()> {
     for (number, fd) in (0..).zip(inherited.stdio) {
         sys::dup_onto(fd, number).at("dup", format!("descriptor {number}"))?;
     }
@@ -124,10 +122,12 @@ fn ordinary(oom_score_adj: Option<i32>, inherited: &Inherited<'_>) -> Result<()>
     nix::unistd::setsid().at("start", "session")?;
     // Node devices and mount points are made with exactly the mode they are given.
     umask(Mode::empty());
-    if let Some(value) = oom_score_adj {
-        fs::write("/proc/self/oom_score_adj", value.to_string())
-            .at("write", format!("{value} to oom_score_adj"))?;
-    }
+    match fs::write("/proc/self/oom_score_adj", oom_score_adj.to_string()) {
+        // A host that withholds CAP_SYS_RESOURCE lets nobody lower it, as the doctor tells: what is inherited is the
+        // least there is.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && oom_score_adj < 0 => Ok(()),
+        written => written.at("write", format!("{oom_score_adj} to oom_score_adj")),
+    }?;
     let (soft, hard) = inherited.nofile;
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).at("set", "limit of open files")?;
     match sys::new_session_keyring() {

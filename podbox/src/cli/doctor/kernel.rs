@@ -40,6 +40,25 @@ pub fn privilege() -> Finding {
     )
 }
 
+/// Whether processes can be told to be spared when the node's memory runs out.
+pub fn sparing() -> Finding {
+    const OWN: &str = "/proc/self/oom_score_adj";
+    let name = "oom_score_adj";
+    let tried = fs::read_to_string(OWN).and_then(|before| {
+        fs::write(OWN, "-999")?;
+        fs::write(OWN, before.trim())
+    });
+    match tried {
+        Ok(()) => Finding::ok(name, "may be lowered"),
+        Err(error) => Finding::degraded(
+            name,
+            format!("lowering it: {error}"),
+            "sparing podbox and Guaranteed pods when the node's memory runs out",
+            "give podbox CAP_SYS_RESOURCE",
+        ),
+    }
+}
+
 pub fn btf() -> Finding {
     match fs::metadata("/sys/kernel/btf/vmlinux") {
         Ok(file) => Finding::ok("BTF", format!("{} KiB of kernel types", file.len() >> 10)),

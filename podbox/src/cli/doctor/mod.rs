@@ -41,7 +41,7 @@ pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<ExitCode> {
 fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![kernel::release(), kernel::privilege(), kernel::btf()];
     findings.extend(kernel::signals(&crate::trace::probe()));
-    findings.push(kernel::seccomp());
+    findings.extend([kernel::seccomp(), kernel::sparing()]);
     findings.extend(process::cgroup(&config.cgroup_root));
     findings.extend(network::examine(config));
     findings.extend(storage::examine(&config.state_dir));
