@@ -160,12 +160,15 @@ fn hooks_come_after_the_start_and_before_the_stop_signal_and_hold_up_what_they_s
 #[test]
 fn hooks_that_fail_are_told_and_do_what_upstream_has_them_do() {
     let Some(life) = Life::start("hooks_that_fail_are_told_and_do_what_upstream_has_them_do") else { return };
-    let fails = json!({"lifecycle": {"postStart": sh("echo oh no; exit 3")}});
+    // The hook waits until the run can be asked to end.
+    let main = "trap 'exit 0' TERM; touch /h/up; while :; do sleep 0.05; done";
+    let hook = sh("until [ -e /h/up ]; do sleep 0.05; done; rm /h/up; echo oh no; exit 3");
+    let fails = json!({"lifecycle": {"postStart": hook}});
     life.create(
         "never",
-        json!({"restartPolicy": "Never", "containers": [script("main", MAIN, fails.clone())]}),
+        json!({"restartPolicy": "Never", "containers": [script("main", main, fails.clone())]}),
     );
-    life.create("always", json!({"containers": [script("main", MAIN, fails)]}));
+    life.create("always", json!({"containers": [script("main", main, fails)]}));
     let pre_stop = json!({"lifecycle": {"preStop": sh("exit 4")}});
     life.create("prestop", json!({"containers": [script("main", MAIN, pre_stop)]}));
     let long = json!({"lifecycle": {"preStop": sh("exec sleep 600")}});
