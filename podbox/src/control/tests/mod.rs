@@ -1,6 +1,7 @@
 //! Controllers against the real store and API, in one process and without a node.
 
 mod garbage;
+mod simulated;
 mod workloads;
 
 use super::catalog::Catalog;
