@@ -149,14 +149,7 @@ fn review(node: &Node, token: &str) {
         "spec": {"token": token, "audiences": ["vault"]},
     });
     let file = node.host.file("review.json", review.to_string());
-    let answer = node.kubectl(&[
-        "create",
-        "--validate=false",
-        "-o",
-        "json",
-        "-f",
-        file.to_str().expect("the path is UTF-8"),
-    ]);
+    let answer = node.kubectl(&["create", "-o", "json", "-f", file.to_str().expect("the path is UTF-8")]);
     let answer: Value = serde_json::from_str(&answer).expect("kubectl prints JSON");
     assert_eq!(answer["status"]["user"]["username"], "system:serviceaccount:default:default", "{answer}");
     assert_eq!(answer["status"]["user"]["extra"]["authentication.kubernetes.io/pod-name"], json!(["live"]));

@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** every reference in a document is to a schema in it.
 
+mod gnostic;
 mod paths;
 
 #[cfg(test)]
@@ -105,6 +106,11 @@ pub fn v2(kinds: &Kinds) -> Value {
         "paths": paths::write(&of, Dialect::Two),
         "definitions": Writer::new(Dialect::Two).schemas(&of),
     })
+}
+
+/// The same as client libraries ask for it: protobuf, without the paths.
+pub fn v2_protobuf(kinds: &Kinds) -> Vec<u8> {
+    gnostic::write(&v2(kinds))
 }
 
 /// The name of a kind's list.

@@ -1,10 +1,10 @@
 //! OpenAPI documents as they are sent. Each is made when it is first asked for and kept while the kinds stay what they are,
 //! compressed, since that is how nearly every client takes it; the rest get it inflated, piece by piece as they take it.
 //!
-//! They are JSON whatever a client would like best: kubectl asks version 2 for protobuf alone, and reads both. As upstream's,
-//! a version 3 URL with its hash may be kept for a year, and one with another hash is sent on to the right one.
+//! They are JSON; version 2 is protobuf for those who ask for that, as kubectl does where version 3 does not tell it enough. As
+//! upstream's, a version 3 URL with its hash may be kept for a year, and one with another hash is sent on to the right one.
 //!
-//! **Invariant:** what is kept is at most one compressed document for each group's version, and two more.
+//! **Invariant:** what is kept is at most one compressed document for each group's version, and three more.
 
 use super::meta::no_page;
 use super::query::Query;
@@ -29,10 +29,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 const YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
+
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// How clients may ask for it; the first is how kubectl does.
+const PROTOBUFS: [&str; 2] = ["application/com.github.proto-openapi.spec.v2@v1.0+protobuf", PROTOBUF];
 
 /// The documents made so far.
 #[derive(Default)]
@@ -42,12 +47,13 @@ pub struct Documents(Mutex<Made>);
 struct Made {
     /// What they were made from.
     kinds: Option<Arc<Kinds>>,
-    /// By path below `/openapi/`.
-    documents: BTreeMap<String, Document>,
+    /// By path below `/openapi/`, and content type.
+    documents: BTreeMap<(String, &'static str), Document>,
 }
 
 #[derive(Clone)]
 struct Document {
+    content_type: &'static str,
     hash: Arc<str>,
     compressed: Bytes,
 }
@@ -56,7 +62,9 @@ impl Documents {
     /// Answers a request for a document, by its path.
     pub fn answer(&self, head: &Head, kinds: &Arc<Kinds>) -> Result<Response<Body>, ApiError> {
         let path = head.path.trim_start_matches("/openapi/").trim_end_matches('/');
-        let Some(document) = self.find(path, kinds)? else { return Ok(no_page()) };
+        let protobuf = path == "v2" && PROTOBUFS.iter().any(|name| head.accept.contains(name));
+        let content_type = if protobuf { PROTOBUF } else { JSON };
+        let Some(document) = self.find(path, content_type, kinds)? else { return Ok(no_page()) };
         let query = Query::parse(&head.query);
         let asked = query.text("hash");
         if path.starts_with("v3/") && !asked.is_empty() && *asked != *document.hash {
@@ -76,18 +84,34 @@ impl Documents {
     }
 
     /// The document of a path, made now if need be; others that want one wait, since it may be the same.
-    fn find(&self, path: &str, kinds: &Arc<Kinds>) -> Result<Option<Document>, ApiError> {
+    fn find(
+        &self,
+        path: &str,
+        content_type: &'static str,
+        kinds: &Arc<Kinds>,
+    ) -> Result<Option<Document>, ApiError> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !made.kinds.as_ref().is_some_and(|of| Arc::ptr_eq(of, kinds)) {
             *made = Made { kinds: Some(Arc::clone(kinds)), documents: BTreeMap::new() };
         }
-        if let Some(document) = made.documents.get(path) {
+        let key = (path.to_owned(), content_type);
+        if let Some(document) = made.documents.get(&key) {
             return Ok(Some(document.clone()));
         }
-        let Some(value) = write(path, kinds) else { return Ok(None) };
+        let compressed = match content_type {
+            PROTOBUF => compress(|encoder| encoder.write_all(&openapi::v2_protobuf(kinds)))?,
+            _ => {
+                let Some(value) = write(path, kinds) else { return Ok(None) };
+                compress(|encoder| Ok(serde_json::to_writer(encoder, &value)?))?
+            }
+        };
         let of = path.strip_prefix("v3/").unwrap_or_default();
-        let document = Document { hash: openapi::hash(kinds, of).into(), compressed: compress(&value)? };
-        made.documents.insert(path.to_owned(), document.clone());
+        let mut hash = openapi::hash(kinds, of);
+        if content_type == PROTOBUF {
+            hash.push_str("-protobuf");
+        }
+        let document = Document { content_type, hash: hash.into(), compressed };
+        made.documents.insert(key, document.clone());
         Ok(Some(document))
     }
 }
@@ -106,9 +130,9 @@ fn failed(error: impl std::fmt::Display) -> ApiError {
     ApiError::internal(format!("writing an OpenAPI document failed: {error}"))
 }
 
-fn compress(value: &Value) -> Result<Bytes, ApiError> {
+fn compress(write: impl FnOnce(&mut GzEncoder<Vec<u8>>) -> io::Result<()>) -> Result<Bytes, ApiError> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    serde_json::to_writer(&mut encoder, value).map_err(failed)?;
+    write(&mut encoder).map_err(failed)?;
     let mut compressed = encoder.finish().map_err(failed)?;
     compressed.shrink_to_fit();
     Ok(compressed.into())
@@ -129,17 +153,17 @@ impl Document {
     }
 
     fn response(&self, head: &Head) -> Response<Body> {
-        const JSON: &str = "application/json";
+        let of = self.content_type;
         let tag = format!("\"{}\"", self.hash);
         let known = head.known.split(',').map(|tag| tag.trim().trim_start_matches("W/"));
         let mut response = if known.into_iter().any(|known| known == tag || known == "*") {
-            with_type(StatusCode::NOT_MODIFIED, JSON, full(""))
+            with_type(StatusCode::NOT_MODIFIED, of, full(""))
         } else if takes_gzip(&head.encodings) {
-            let mut response = with_type(StatusCode::OK, JSON, full(self.compressed.clone()));
+            let mut response = with_type(StatusCode::OK, of, full(self.compressed.clone()));
             put(&mut response, CONTENT_ENCODING, "gzip");
             response
         } else {
-            with_type(StatusCode::OK, JSON, self.inflated())
+            with_type(StatusCode::OK, of, self.inflated())
         };
         put(&mut response, ETAG, &tag);
         put(&mut response, VARY, "Accept, Accept-Encoding");
