@@ -115,7 +115,7 @@ impl Found {
             ("requests", container.resources.as_ref().and_then(|resources| resources.requests.as_ref())),
         ] {
             for name in list.into_iter().flatten().map(|(name, _)| name) {
-                if let Some(why) = unknown_resource(name) {
+                if let Some(why) = unknown_resource(name, self.tokens) {
                     self.add(true, format!("{path}.resources.{field}[{name}]"), why);
                 }
             }
@@ -162,6 +162,10 @@ impl Found {
             format!("{path}.emptyDir.medium"),
             "only the default medium and Memory",
         );
+        let sized = volume.empty_dir.as_ref().is_some_and(|dir| {
+            dir.size_limit.is_some() && dir.medium.as_deref().unwrap_or_default().is_empty()
+        });
+        self.add(sized && self.tokens == Tokens::None, format!("{path}.emptyDir.sizeLimit"), UNMEASURED);
         let claims = volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
         self.add(
             claims && self.tokens == Tokens::None,
@@ -198,11 +202,15 @@ impl Found {
     }
 }
 
+/// Why limits of what is on disk are for nodes with an API: pods that exceed them are evicted.
+const UNMEASURED: &str = "what pods write is measured by `podbox node` only";
+
 /// Why a resource cannot be had.
-fn unknown_resource(name: &str) -> Option<&'static str> {
+fn unknown_resource(name: &str, tokens: Tokens) -> Option<&'static str> {
     match name {
         "cpu" | "memory" => None,
-        "ephemeral-storage" => Some("what containers write is not measured"),
+        "ephemeral-storage" if tokens == Tokens::ForApi => None,
+        "ephemeral-storage" => Some(UNMEASURED),
         _ if name.starts_with("hugepages-") => Some("this node reserves no huge pages"),
         _ => Some("this node has no such resource"),
     }
@@ -247,6 +255,15 @@ mod tests {
         let claim = spec("persistentVolumeClaim: {claimName: c}");
         check_with(Tokens::ForApi, &claim, &[]);
         check_with(Tokens::None, &claim, &["spec.volumes[0]"]);
+        let sized = spec("emptyDir: {sizeLimit: 1Gi}");
+        check_with(Tokens::ForApi, &sized, &[]);
+        check_with(Tokens::None, &sized, &["spec.volumes[0].emptyDir.sizeLimit"]);
+        let in_memory = spec("emptyDir: {sizeLimit: 1Gi, medium: Memory}");
+        check_with(Tokens::None, &in_memory, &[]);
+        let limited = "{containers: [{name: c, image: i, resources: {limits: {ephemeral-storage: 1Gi}}}]}";
+        check_with(Tokens::ForApi, limited, &[]);
+        let at = |what| format!("spec.containers[0].resources.{what}[ephemeral-storage]");
+        check_with(Tokens::None, limited, &[&at("limits"), &at("requests")]);
     }
 
     #[test]
