@@ -136,29 +136,22 @@ fn a_node_answers_what_clients_ask_a_kubelet_for() {
 #[test]
 fn a_node_short_of_memory_takes_few_pods_and_makes_others_go() {
     let test = "a_node_short_of_memory_takes_few_pods_and_makes_others_go";
-    let (Some(()), Some(mut host)) = (needs::program(test, "kubectl"), Host::new(test)) else { return };
-    // All of it is never free.
-    host.set("PODBOX_EVICTION_HARD", "memory.available<100%");
-    host.set("PODBOX_EVICTION_PRESSURE_TRANSITION_PERIOD", "1s");
+    let (Some(()), Some(host)) = (needs::program(test, "kubectl"), Host::new(test)) else { return };
     let mut node = Node::on(host);
-    let name = name(&node);
-    let object = format!("node/{name}");
-    node.kubectl(&["wait", &object, "--for=condition=MemoryPressure", "--timeout=60s"]);
-    let taints = |node: &Node| node.kubectl(&["get", &object, "-o", "jsonpath={.spec.taints[*].key}"]);
-    wait_until("the node is tainted", LOOKS, || taints(&node) == "node.kubernetes.io/memory-pressure");
-
+    let object = format!("node/{}", name(&node));
     let pod = |name: &str, resources: &str| {
         format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n  - {{name: c, image: '{IMAGE}', \
              imagePullPolicy: IfNotPresent, args: [sleep, '600000'], resources: {{{resources}}}}}\n"
         )
     };
-    apply(&node, &pod("careless", ""));
-    let careless = failed(&node, "careless");
-    let expected = ("Evicted", "Pod was rejected: The node had condition: [MemoryPressure]. ");
-    assert_eq!(said(&careless), expected);
-
     apply(&node, &pod("modest", "requests: {memory: 1Ki}"));
+    node.kubectl(&["wait", "pod/modest", "--for=condition=Ready", "--timeout=60s"]);
+
+    // All of it is never free.
+    node.host.set("PODBOX_EVICTION_HARD", "memory.available<100%");
+    node.host.set("PODBOX_EVICTION_PRESSURE_TRANSITION_PERIOD", "1s");
+    node.restart(Signal::SIGTERM);
     let modest = failed(&node, "modest");
     let (reason, message) = said(&modest);
     assert_eq!(reason, "Evicted", "{modest:#}");
@@ -169,6 +162,14 @@ fn a_node_short_of_memory_takes_few_pods_and_makes_others_go() {
     let event =
         || node.kubectl(&["get", "events", "--field-selector", "involvedObject.name=modest,reason=Evicted"]);
     wait_until("it is told", LOOKS, || event().contains("The node was low on resource: memory."));
+
+    node.kubectl(&["wait", &object, "--for=condition=MemoryPressure", "--timeout=60s"]);
+    let taints = |node: &Node| node.kubectl(&["get", &object, "-o", "jsonpath={.spec.taints[*].key}"]);
+    wait_until("the node is tainted", LOOKS, || taints(&node) == "node.kubernetes.io/memory-pressure");
+    apply(&node, &pod("careless", ""));
+    let careless = failed(&node, "careless");
+    let expected = ("Evicted", "Pod was rejected: The node had condition: [MemoryPressure]. ");
+    assert_eq!(said(&careless), expected);
 
     node.host.set("PODBOX_EVICTION_HARD", "");
     node.restart(Signal::SIGTERM);
