@@ -246,14 +246,14 @@ fn limits_are_written_as_kubernetes_derives_them() {
     };
     for group in &groups {
         assert_eq!(read(group, "cpu.max"), "50000 100000");
-        // 250m are 256 shares of cgroup v1, brought to v2's scale.
-        assert_eq!(read(group, "cpu.weight"), "10");
+        // 250m are 256 shares of cgroup v1, brought to v2's scale as OCI runtimes do since 2025.
+        assert_eq!(read(group, "cpu.weight"), "35");
         assert_eq!(read(group, "memory.max"), (64 << 20).to_string());
         assert_eq!(read(group, "memory.oom.group"), "1");
         assert_ne!(read(group, "pids.max"), "max", "a container may not take all process ids");
     }
     assert_eq!(read(&of_pod, "cpu.max"), "100000 100000");
-    assert_eq!(read(&of_pod, "cpu.weight"), "20");
+    assert_eq!(read(&of_pod, "cpu.weight"), "59");
     assert_eq!(read(&of_pod, "memory.max"), (128 << 20).to_string());
     assert_eq!(read(&of_pod, "memory.oom.group"), "0");
     run.signal(Signal::SIGINT);

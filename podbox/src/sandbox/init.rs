@@ -2,6 +2,10 @@
 //! namespaces, and gives up everything else step by step; a failure is told through a pipe that a
 //! successful exec closes.
 //!
+//! **Invariant:** before anything that an image or a volume names is looked at, every descriptor of the keeper's is closed but the pipe and
+//! the console: a link to `/proc/self/fd` leads nowhere. The keeper cannot be looked into (it is not dumpable), and neither
+//! can its copies before they exec.
+//!
 //! Seccomp comes last where `no_new_privs` allows it. Without, installing a filter needs CAP_SYS_ADMIN, so it
 //! comes before the capabilities go; the few calls after it are in every profile.
 
@@ -19,6 +23,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -33,6 +38,8 @@ const ACCOUNTS_BYTES: u64 = 1 << 20;
 pub struct Inherited<'a> {
     /// Becomes descriptors 0, 1 and 2.
     pub stdio: [BorrowedFd<'a>; 3],
+    /// Takes why it failed.
+    pub told: BorrowedFd<'a>,
     /// It gets a terminal in their place, whose other end goes through this socket.
     pub console: Option<BorrowedFd<'a>>,
     /// The seccomp filter, compiled.
@@ -51,6 +58,7 @@ pub fn container(launch: &Launch, inherited: &Inherited<'_>) -> Failure {
         .and_then(|()| launch.join.iter().try_for_each(|namespace| join(namespace)))
         // Not by a flag of clone: it would take the keeper's cgroup for its root.
         .and_then(|()| unshare(CloneFlags::CLONE_NEWCGROUP).at("unshare", "cgroup namespace"))
+        .and_then(|()| alone(inherited))
         .and_then(|()| mount::enter(launch));
     match built {
         Ok(()) => program(&launch.process, &launch.process.args, &launch.cwd, inherited),
@@ -58,14 +66,9 @@ pub fn container(launch: &Launch, inherited: &Inherited<'_>) -> Failure {
     }
 }
 
-/// Becomes a pod's pause process: this program anew, so that nothing of the keeper's memory is left in it. It tells by
-/// `told` once it has given up the rest. Returns only why it could not.
-pub fn pause(
-    pause: &Pause,
-    program: BorrowedFd<'_>,
-    inherited: &Inherited<'_>,
-    told: BorrowedFd<'_>,
-) -> Failure {
+/// Becomes a pod's pause process: this program anew, so that nothing of the keeper's memory is left in it. It tells by the
+/// same pipe once it has given up the rest. Returns only why it could not.
+pub fn pause(pause: &Pause, program: BorrowedFd<'_>, inherited: &Inherited<'_>) -> Failure {
     /// Upstream's, of what the pod is lost with.
     const OOM_SCORE_ADJ: i32 = -998;
     let prepared = ordinary(OOM_SCORE_ADJ, inherited)
@@ -82,7 +85,7 @@ pub fn pause(
     };
     let args = [c"podbox".to_owned(), pause::COMMAND.to_owned(), target, empty];
     // It comes first: closing what is above must spare the pipe.
-    let kept = sys::cloexec_from(3).and_then(|()| sys::dup_onto(told, pause::REPORT));
+    let kept = sys::cloexec_from(3).and_then(|()| sys::dup_onto(inherited.told, pause::REPORT));
     if let Err(errno) = kept {
         return Failure::errno("keep", "the report pipe", errno as i32);
     }
@@ -103,7 +106,8 @@ pub fn exec(
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
     let joined = ordinary(process.oom_score_adj, inherited)
-        .and_then(|()| setns(container, all).at("join", "the container's namespaces"));
+        .and_then(|()| setns(container, all).at("join", "the container's namespaces"))
+        .and_then(|()| alone(inherited));
     match joined {
         Ok(()) => program(process, args, cwd, inherited),
         Err(failure) => failure,
@@ -137,6 +141,13 @@ fn ordinary(oom_score_adj: i32, inherited: &Inherited<'_>) -> Result<()> {
     }
 }
 
+/// Lets go of every descriptor of the keeper's that is not needed any more.
+fn alone(inherited: &Inherited<'_>) -> Result<()> {
+    let kept = [Some(inherited.told), inherited.console];
+    // SAFETY: this process ends by exec or by `report`, so no owner of what is closed is dropped, and none is used.
+    unsafe { sys::close_others(kept.into_iter().flatten()) }.at("close", "the keeper's descriptors")
+}
+
 fn join(namespace: &Path) -> Result<()> {
     let subject = namespace.display().to_string();
     let pin = File::open(namespace).at("open namespace", subject.clone())?;
@@ -158,6 +169,8 @@ fn prepare(process: &Process, cwd: &str, inherited: &Inherited<'_>) -> Result<St
         mount::make_directories(Path::new(cwd))?;
     }
     nix::unistd::chdir(cwd).at("chdir", cwd)?;
+    // It has no path from this root if it lies outside.
+    nix::unistd::getcwd().at("find the way to", cwd)?;
     umask(Mode::from_bits_truncate(0o022));
     if let Some(console) = inherited.console {
         terminal::open_for(who.uid, console)?;
@@ -175,12 +188,15 @@ fn prepare(process: &Process, cwd: &str, inherited: &Inherited<'_>) -> Result<St
 
 fn accounts(path: &str) -> Result<String> {
     let mut text = Vec::new();
-    match File::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
-        opened => {
-            opened.and_then(|file| file.take(ACCOUNTS_BYTES).read_to_end(&mut text)).at("read", path)?
-        }
+    // Whatever else than a file lies there is not waited for.
+    let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        opened => opened.at("open", path)?,
     };
+    if !file.metadata().at("stat", path)?.is_file() {
+        return Err(Failure::text("read", path, "it is not a regular file"));
+    }
+    file.take(ACCOUNTS_BYTES).read_to_end(&mut text).at("read", path)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
@@ -200,11 +216,9 @@ fn become_user(process: &Process, who: &Identity, last_cap: u32) -> Result<()> {
     nix::unistd::setresgid(gid, gid, gid).at("become", format!("gid {gid}"))?;
     // For any uid but 0 this clears the capabilities, as exec would.
     nix::unistd::setresuid(uid, uid, uid).at("become", format!("uid {uid}"))?;
-    if !uid.is_root() {
-        return Ok(());
-    }
     let known = u64::MAX >> (63 - last_cap.min(63));
-    sys::capset(process.caps.0 & known).at("set", "capabilities")
+    let kept = if uid.is_root() { process.caps.0 & known } else { 0 };
+    sys::capset(kept).at("set", "capabilities")
 }
 
 fn run(args: &[String], env: &[String], home: &str, terminal: bool) -> Failure {

@@ -3,7 +3,8 @@
 //!
 //! The order is the safety: what comes from the host is cloned as detached trees first, then the root is
 //! switched and the host's is let go, and only then are the trees attached. A symbolic link in an
-//! image or a volume is therefore resolved inside the container, wherever it points.
+//! image or a volume is therefore resolved inside the container, wherever it points. What is masked is masked before a volume
+//! can cover the way to it, in a `/proc` and a `/sys` that no image can have put elsewhere.
 
 use super::launch::{Bind, Launch, Root};
 use super::message::{Context, Failure};
@@ -16,7 +17,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -80,10 +81,10 @@ pub fn enter(launch: &Launch) -> Result<()> {
     switch_root(&launch.root.target)?;
     kernel_mounts(launch.privileged)?;
     devices()?;
-    trees.iter().try_for_each(attach)?;
     if !launch.privileged {
         mask(cover)?;
     }
+    trees.iter().try_for_each(attach)?;
     if launch.root.read_only {
         // The last moment for it.
         make_directories(Path::new(&launch.cwd))?;
@@ -227,6 +228,7 @@ fn switch_root(target: &Path) -> Result<()> {
 }
 
 fn kernel_mounts(privileged: bool) -> Result<()> {
+    ["/proc", "/dev", "/sys"].iter().try_for_each(|path| no_link(path))?;
     let sys_flags = if privileged { INERT } else { INERT | MsFlags::MS_RDONLY };
     fresh("proc", "/proc", INERT, "")?;
     fresh("tmpfs", "/dev", MsFlags::MS_NOSUID | MsFlags::MS_STRICTATIME, "mode=755,size=65536k")?;
@@ -235,6 +237,18 @@ fn kernel_mounts(privileged: bool) -> Result<()> {
     fresh("mqueue", "/dev/mqueue", INERT, "")?;
     fresh("sysfs", "/sys", sys_flags, "")?;
     fresh("cgroup2", "/sys/fs/cgroup", sys_flags, "")
+}
+
+/// Through a link of the image's, what is mounted would lie where it is not looked for when it is masked.
+fn no_link(path: &str) -> Result<()> {
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC);
+    match openat2(AT_FDCWD, path, how.resolve(ResolveFlag::RESOLVE_NO_SYMLINKS)) {
+        Ok(_) | Err(nix::Error::ENOENT) => Ok(()),
+        Err(nix::Error::ELOOP | nix::Error::ENOTDIR) => {
+            Err(Failure::text("mount", path, "the image has a link or a file where a directory must be"))
+        }
+        Err(errno) => Err(errno).at("look at", path),
+    }
 }
 
 fn fresh(kind: &str, target: &str, flags: MsFlags, options: &str) -> Result<()> {
@@ -277,7 +291,9 @@ fn make_target(tree: &Tree<'_>) -> Result<()> {
         return make_directories(target);
     }
     make_directories(target.parent().unwrap_or(Path::new("/")))?;
-    File::options().write(true).create(true).truncate(false).open(target).map(drop).at("create", subject)
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options.open(target).map(drop).at("create", subject)
 }
 
 /// With the permissions that directories usually have: the umask is clear while devices are made.

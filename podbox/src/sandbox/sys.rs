@@ -100,7 +100,7 @@ pub fn open_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<Ow
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// `move_mount`: attaches the detached mount `tree` at `target`.
+/// `move_mount`: attaches the detached mount `tree` at what `target` leads to.
 pub fn move_mount(tree: BorrowedFd<'_>, target: &CStr) -> Result<()> {
     // SAFETY: both paths are C strings that outlive the call.
     let done = unsafe {
@@ -110,7 +110,7 @@ pub fn move_mount(tree: BorrowedFd<'_>, target: &CStr) -> Result<()> {
             c"".as_ptr(),
             libc::AT_FDCWD,
             target.as_ptr(),
-            libc::MOVE_MOUNT_F_EMPTY_PATH,
+            libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_SYMLINKS,
         )
     };
     Errno::result(done).map(drop)
@@ -160,7 +160,7 @@ pub fn cloexec_from(first: u32) -> Result<()> {
 
 /// `prctl` with one number for an argument.
 pub fn prctl(option: i32, argument: u64) -> Result<i32> {
-    // SAFETY: only options whose argument is a number are used with this function, all in `init`.
+    // SAFETY: only options whose argument is a number are used with this function.
     let done = unsafe { libc::prctl(option, argument, 0u64, 0u64, 0u64) };
     Errno::result(done)
 }
@@ -309,6 +309,25 @@ pub fn new_session_keyring() -> Result<()> {
     // SAFETY: a null name asks for an anonymous keyring.
     let done = unsafe { libc::syscall(libc::SYS_keyctl, JOIN, std::ptr::null::<libc::c_char>()) };
     Errno::result(done).map(drop)
+}
+
+/// Closes every descriptor above 2 but these.
+///
+/// # Safety
+/// Nothing may use or drop what owns the others: only in a process that ends by exec or [`exit_now`].
+pub unsafe fn close_others<'a>(kept: impl IntoIterator<Item = BorrowedFd<'a>>) -> Result<()> {
+    let mut kept: Vec<u32> = kept.into_iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept {
+        if first < number {
+            // SAFETY: no pointers; ownership is this function's contract.
+            Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) })?;
+        }
+        first = first.max(number + 1);
+    }
+    // SAFETY: the same.
+    unsafe { close_from(first) }
 }
 
 /// Closes every descriptor from `first` on.

@@ -30,6 +30,9 @@ pub enum UserError {
     /// `runAsNonRoot` with uid 0.
     #[error("runAsNonRoot is set, and the container would run as root: set runAsUser")]
     Root,
+    /// The kernel takes the highest number for "as before".
+    #[error("the image's user has the id {0}; the highest that is taken is {max}", max = i32::MAX)]
+    Range(u32),
 }
 
 /// Who a process of this user is.
@@ -58,6 +61,10 @@ pub fn resolve(user: &User, passwd: &str, group: &str) -> Result<Identity, UserE
     groups.push(gid);
     groups.sort_unstable();
     groups.dedup();
+    let beyond = |id: &u32| i32::try_from(*id).is_err();
+    if let Some(id) = groups.iter().copied().chain([entry.uid]).find(beyond) {
+        return Err(UserError::Range(id));
+    }
     Ok(Identity { uid: entry.uid, gid, groups, home: entry.home })
 }
 
@@ -156,6 +163,8 @@ mod tests {
         check(image("web:staff"), Ok((33, 50, &[50], "/srv")));
         check(image("web:7"), Ok((33, 7, &[7, 50], "/srv")));
         check(image("1000"), Ok((1000, 0, &[0], "/")));
+        check(image("4294967295"), Err(UserError::Range(u32::MAX)));
+        check(image("web:2147483648"), Err(UserError::Range(1 << 31)));
         check(image("nobody"), Err(UserError::NoUser("nobody".into())));
         check(image("web:none"), Err(UserError::NoGroup("none".into())));
     }

@@ -1,6 +1,7 @@
 //! What a container sees, and what it may not do.
 
 use crate::host::{ask, exec, isolated};
+use podbox::api::error::chain;
 use podbox::sandbox::runtime::{ExecSpec, ExitStatus, Runtime};
 use podbox::sandbox::spec::{
     ContainerSpec, EmptyDir, FileVolume, Mount, MountSource, PidNamespace, Propagation, ReadOnly, Security,
@@ -228,6 +229,54 @@ fn commands_have_exit_codes_and_a_timeout_ends_their_whole_tree() {
         assert!(text.contains("exec \"/nope\": no such file or directory"), "{text}");
         assert_eq!(engine.list().await.unwrap().len(), 1);
         engine.remove_sandbox(&pod.pod).await.unwrap();
+        assert_eq!(host.left(), Vec::<String>::new());
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
+fn no_link_of_an_image_leads_out_of_its_container() {
+    isolated("no_link_of_an_image_leads_out", |host| async move {
+        let engine = host.engine().await;
+        let pod = host.pod("hostile");
+        engine.create_sandbox(&pod).await.unwrap();
+        // What the keeper has open is none of the container's business, for its start as for commands in it.
+        for number in 3..40 {
+            let name = format!("fd{number}");
+            let cwd = format!("/proc/self/fd/{number}");
+            let spec = ContainerSpec { cwd, ..host.script(&pod, &name, "pwd; ls; ls ../../../..") };
+            let error = engine.start(&spec).await.expect_err(&format!("it runs in descriptor {number}"));
+            let why = chain(&error);
+            assert!(why.contains("/proc/self/fd"), "{number}: {why}");
+        }
+        let beside = host.dir.join("rootfs").with_file_name("linked");
+        let image = |links: &str| {
+            crate::host::sh(&format!(
+                "rm -rf {0}; cp -a {1} {0}; cd {0}; {links}",
+                beside.display(),
+                host.dir.join("rootfs").display()
+            ));
+            vec![beside.clone()]
+        };
+        for (name, links) in [
+            ("proc", "mkdir -p dev realproc; ln -s ../realproc dev/p; ln -s dev/p proc"),
+            ("sys", "mkdir real; ln -s real sys"),
+            ("dev", "mkdir real; ln -s real dev"),
+        ] {
+            let spec = ContainerSpec { layers: image(links), ..host.script(&pod, name, "true") };
+            let error = engine.start(&spec).await.expect_err(name);
+            let why = chain(&error);
+            assert!(why.contains("a link or a file where a directory must be"), "{name}: {why}");
+        }
+        // What lies there is not waited for either.
+        let pipe = ContainerSpec {
+            layers: image("rm etc/passwd; mkfifo etc/passwd"),
+            ..host.script(&pod, "pipe", "true")
+        };
+        let error = engine.start(&pipe).await.unwrap_err();
+        assert!(chain(&error).contains("not a regular file"));
+        engine.remove_sandbox(&pod.pod).await.unwrap();
+        std::fs::remove_dir_all(&beside).unwrap();
         assert_eq!(host.left(), Vec::<String>::new());
         engine.close().await.unwrap();
     });

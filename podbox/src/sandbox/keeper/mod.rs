@@ -107,6 +107,9 @@ fn bind_socket(path: &Path) -> Result<OwnedFd, KeeperError> {
 fn settle(cgroup: &Path) -> Result<(rlim_t, rlim_t), KeeperError> {
     let failed = |what| move |e: nix::Error| KeeperError::Start(what, e.into());
     nix::unistd::setsid().map_err(failed("start a session"))?;
+    // Its memory has what pods' environments say, and its descriptors lead to the host: a container that shares its user is
+    // kept from both, and from those of its copies until they exec.
+    sys::prctl(libc::PR_SET_DUMPABLE, 0).map_err(failed("shut its memory"))?;
     nix::unistd::chdir("/").map_err(failed("chdir to /"))?;
     for signal in 1..=libc::SIGRTMAX() {
         sys::default_signal(signal);

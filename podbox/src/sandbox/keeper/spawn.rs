@@ -81,7 +81,7 @@ impl Spawner {
                 let stdin = theirs.stdin.as_ref().map_or(self.null.as_fd(), AsFd::as_fd);
                 let stdio = [stdin, theirs.stdout.as_fd(), theirs.stderr.as_fd()];
                 let console = theirs.console.as_ref().map(AsFd::as_fd);
-                let inherited = self.inherited(stdio, console, &filter);
+                let inherited = self.inherited(stdio, told.as_fd(), console, &filter);
                 init::report(&init::container(&launch, &inherited), told)
             }
             sys::Cloned::Parent(pid, pidfd) => {
@@ -100,8 +100,8 @@ impl Spawner {
         match self.clone(&pause.id, None, flags, cgroup.as_fd())? {
             sys::Cloned::Child => {
                 let null = self.null.as_fd();
-                let inherited = self.inherited([null, null, null], None, &None);
-                let failure = init::pause(pause, program.as_fd(), &inherited, told.as_fd());
+                let inherited = self.inherited([null, null, null], told.as_fd(), None, &None);
+                let failure = init::pause(pause, program.as_fd(), &inherited);
                 init::report(&failure, told)
             }
             sys::Cloned::Parent(pid, pidfd) => {
@@ -138,7 +138,7 @@ impl Spawner {
         let (report, told) = report_pipe()?;
         match self.clone(&launch.id, Some(container.pidfd.as_fd()), 0, cgroup.as_fd())? {
             sys::Cloned::Child => {
-                let inherited = self.inherited(stdio, console, &filter);
+                let inherited = self.inherited(stdio, told.as_fd(), console, &filter);
                 let failure = init::exec(container.pidfd.as_fd(), process, &launch.args, cwd, &inherited);
                 init::report(&failure, told)
             }
@@ -173,13 +173,14 @@ impl Spawner {
     fn inherited<'a>(
         &self,
         stdio: [BorrowedFd<'a>; 3],
+        told: BorrowedFd<'a>,
         console: Option<BorrowedFd<'a>>,
         filter: &'a Option<(Vec<libc::sock_filter>, u32)>,
     ) -> Inherited<'a> {
         let (last_cap, nofile) = (self.last_cap, self.nofile);
         let filter_flags = filter.as_ref().map_or(0, |(_, flags)| *flags);
         let filter = filter.as_ref().map(|(code, _)| &code[..]);
-        Inherited { stdio, console, filter, filter_flags, last_cap, nofile }
+        Inherited { stdio, told, console, filter, filter_flags, last_cap, nofile }
     }
 
     /// A process's filter, and how the kernel installs it.
