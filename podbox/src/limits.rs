@@ -228,7 +228,9 @@ pub const ATTACH_STALL: Duration = Duration::from_secs(30);
 pub const SOCKET_MESSAGE: usize = 4 << 20;
 /// Messages of a client that wait for a command to read them.
 pub const SOCKET_QUEUE: usize = 2;
-/// Bytes that wait for a client to take them.
+/// Bytes of one WebSocket message to a client: an event of the largest object, with what it has from the API.
+pub const SOCKET_SENT: usize = 4 * REQUEST_BYTES;
+/// Bytes of what is inside a tunnel that wait for a client to take them.
 pub const SOCKET_WRITE: usize = 256 << 10;
 /// Between two signs of life to a client, so that one that is gone without a word is found out.
 pub const SOCKET_PING: Duration = Duration::from_secs(30);

@@ -19,6 +19,7 @@ mod documents;
 mod eviction;
 pub mod expire;
 mod first;
+mod framed;
 mod gate;
 mod inflight;
 mod kubelet;
@@ -254,7 +255,8 @@ impl Api {
             }
             "watch" => {
                 allowed(Verb::Watch)?;
-                self.watch(&call, &ListOptions::read(&call.query, call.info.watch_path)?)
+                let options = ListOptions::read(&call.query, call.info.watch_path)?;
+                Ok(framed::watch(&call, self.watch(&call, &options)?))
             }
             "create" if call.kind.is_review() => {
                 allowed(Verb::Create)?;
@@ -332,7 +334,7 @@ impl Api {
             ("scale", "get") => self.scale(&call),
             ("scale", "update") => self.replace_scale(&call, body).await,
             ("scale", "patch") => self.patch_scale(&call, body).await,
-            ("log", "get") => self.log(&call),
+            ("log", "get") => framed::log(&call, self.log(&call)?),
             ("token", "create") => self.token(&call, body).await,
             ("exec" | "attach", _) => self.console(&call),
             ("portforward", _) => self.forward(&call),

@@ -118,7 +118,7 @@ impl Api {
     }
 }
 
-fn unknown_protocol(offered: &[String]) -> ApiError {
+pub(super) fn unknown_protocol(offered: &[String]) -> ApiError {
     ApiError::bad_request(format!("none of the protocols that were offered is known: {}", offered.join(", ")))
 }
 

@@ -7,6 +7,7 @@ mod documents;
 mod known;
 mod memory;
 mod replay;
+mod sockets;
 mod watching;
 mod writes;
 

@@ -10,7 +10,7 @@
 
 use super::channel::{self, Protocol};
 use super::room;
-use super::socket::{Reader, Socket, Writer};
+use super::socket::{self, Reader, Socket, Writer};
 use super::spdy::{Incoming, Outgoing, Stream};
 use crate::api::streams::{Input, Inputs, Output, Outputs, Wanted};
 use crate::limits;
@@ -38,11 +38,7 @@ pub async fn serve(socket: Socket, protocol: Protocol, wanted: Wanted, start: St
     };
     drop(queue);
     if written.is_ok() {
-        let ending = async {
-            writer.close().await;
-            reader.drain().await;
-        };
-        let _ = tokio::time::timeout(limits::STREAM_LINGER, ending).await;
+        socket::end(writer, reader).await;
     }
 }
 

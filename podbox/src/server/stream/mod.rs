@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   WebSocket ── channels (first byte of a message) ──▶ exec, attach, and ports as Python's client forwards them
+//!      ├──────── messages ────────────────────────────▶ logs and watches: one way, an answer in pieces
 //!      └──────── tunnel ─┐
 //!   Upgrade: SPDY/3.1 ───┴─▶ spdy ── streams ─────────▶ exec, attach, ports
 //! ```
@@ -15,6 +16,7 @@
 pub mod channel;
 pub mod console;
 pub mod forward;
+pub mod messages;
 pub mod room;
 pub mod socket;
 pub mod spdy;

@@ -29,7 +29,7 @@ impl Socket {
         let config = WebSocketConfig::default()
             .read_buffer_size(limits::STREAM_CHUNK)
             .write_buffer_size(0)
-            .max_write_buffer_size(limits::SOCKET_WRITE)
+            .max_write_buffer_size(limits::SOCKET_SENT)
             .max_message_size(Some(limits::SOCKET_MESSAGE))
             .max_frame_size(Some(limits::SOCKET_MESSAGE));
         Socket(WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await)
@@ -40,6 +40,15 @@ impl Socket {
         let (writer, reader) = self.0.split();
         (Writer(writer), Reader(reader))
     }
+}
+
+/// Ends a stream of which all was said: the client gets a moment to close its side.
+pub async fn end(mut writer: Writer, mut reader: Reader) {
+    let ending = async {
+        writer.close().await;
+        reader.drain().await;
+    };
+    let _ = tokio::time::timeout(limits::STREAM_LINGER, ending).await;
 }
 
 impl Reader {
