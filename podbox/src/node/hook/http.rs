@@ -1,14 +1,17 @@
 //! A small HTTP client for what a node asks of servers in pods: one request, its answer's status, nothing else kept.
 //!
-//! It follows no redirections. A server that speaks plain HTTP where HTTPS was asked for is asked once more, plainly, as
+//! Redirections are followed as the kubelet does: to the same host only, and not on and on; one that leads elsewhere is an
+//! answer like any other. A server that speaks plain HTTP where HTTPS was asked for is asked once more, plainly, as
 //! the kubelet does; without the `Authorization` header, since that was meant to be sealed.
+
+mod redirect;
 
 use super::tls;
 use crate::limits;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, HOST, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use hyper::rt::{Read, Write};
 use hyper::{HeaderMap, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
@@ -29,8 +32,26 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
 }
 
-/// Sends it; the answer's status.
+/// Requests that one may become by redirections.
+const REDIRECTIONS: usize = 10;
+
+/// Sends it; the status of the answer that counts.
 pub async fn get(request: &Request, agent: &'static str) -> Result<StatusCode, String> {
+    let mut next = request.clone();
+    for _ in 0..REDIRECTIONS {
+        let (status, location) = once(&next, agent).await?;
+        match redirect::follow(&next, status, location.as_deref())? {
+            Some(request) => next = request,
+            None => return Ok(status),
+        }
+    }
+    Err(format!("stopped after {REDIRECTIONS} redirects"))
+}
+
+/// An answer: its status, and where it leads.
+type Answer = (StatusCode, Option<String>);
+
+async fn once(request: &Request, agent: &'static str) -> Result<Answer, String> {
     let message = message(request, agent)?;
     let stream = dial(&request.host, request.port).await?;
     if !request.secure {
@@ -93,7 +114,7 @@ fn add(headers: &mut HeaderMap, own: &[(String, String)]) -> Result<(), String> 
 }
 
 /// The body is left where it is: the connection ends with it.
-async fn exchange(stream: impl Read + Write + Unpin, message: Message) -> Result<StatusCode, String> {
+async fn exchange(stream: impl Read + Write + Unpin, message: Message) -> Result<Answer, String> {
     let failed = |error: hyper::Error| crate::api::error::chain(&error);
     let (mut sender, connection) = http1::handshake(stream).await.map_err(failed)?;
     tokio::pin!(connection);
@@ -108,7 +129,10 @@ async fn exchange(stream: impl Read + Write + Unpin, message: Message) -> Result
             Ok(()) => answer.await,
         },
     }
-    .map(|answer| answer.status())
+    .map(|answer| {
+        let location = answer.headers().get(LOCATION);
+        (answer.status(), location.map(|location| String::from_utf8_lossy(location.as_bytes()).into_owned()))
+    })
     .map_err(failed)
 }
 

@@ -78,6 +78,34 @@ async fn a_servers_answer_is_one_whoever_it_is_and_whatever_it_speaks() {
 }
 
 #[tokio::test]
+async fn a_server_that_leads_in_circles_is_left_after_ten_requests() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = async {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut bytes = [0; 4096];
+            let count = stream.read(&mut bytes).await.unwrap();
+            let circle = bytes[..count].starts_with(b"GET /circle");
+            let answer =
+                if circle { "302 Found\r\nlocation: circle" } else { "302 Found\r\nlocation: http://other/" };
+            let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    };
+    let asks = async {
+        let away = get(&asked(false, port, &[], "/away"), "agent").await;
+        (away, get(&asked(false, port, &[], "/circle"), "agent").await)
+    };
+    let (away, circle) = tokio::select! {
+        () = server => unreachable!("it serves on and on"),
+        told = asks => told,
+    };
+    assert_eq!(away, Ok(StatusCode::FOUND), "another host's answer is not waited for");
+    assert_eq!(circle, Err("stopped after 10 redirects".to_owned()));
+}
+
+#[tokio::test]
 async fn nobody_there_is_said_with_whom_it_was_meant_for() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
