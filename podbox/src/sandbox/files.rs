@@ -105,7 +105,11 @@ fn write_all(root: &Path, moment: &str, files: &[VolumeFile], group: Option<u32>
         write(&path, file)?;
     }
     match group {
-        Some(gid) => ownership::give_all(&dir, gid, ownership::READ),
+        Some(gid) => {
+            // The volume itself, too; not what others have made in it. A link to it stands in for its path.
+            ownership::give_directory(&root.join("."), gid, ownership::READ)?;
+            ownership::give_all(&dir, gid, ownership::READ)
+        }
         None => Ok(()),
     }
 }
@@ -208,6 +212,22 @@ mod tests {
         assert!(put(&[file("a", "other", 0o600), file("c", "3", 0o644)]), "modes count");
         assert!(put(&[]));
         assert_eq!(names(volume), ["..data"]);
+    }
+
+    #[test]
+    fn a_group_gets_the_volume_and_its_files() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let files = [file("d/a", "1", 0o600)];
+        assert!(replace(dir.path(), &files, false, Some(4321), clock::wall()).unwrap());
+        for (path, mode) in [("", 0o2755), ("d", 0o2755), ("d/a", 0o640)] {
+            let found = fs::metadata(dir.path().join(path)).unwrap();
+            assert_eq!((found.gid(), found.mode() & 0o7777), (4321, mode), "{path:?}");
+        }
+        assert!(!replace(dir.path(), &files, false, Some(4321), clock::wall()).unwrap());
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub mod session;
 pub mod usage;
 
 // The keeper's.
+mod dev;
 mod init;
 pub mod keeper;
 mod mount;

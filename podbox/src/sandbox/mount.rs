@@ -9,15 +9,15 @@
 use super::launch::{Bind, Launch, Root};
 use super::message::{Context, Failure};
 use super::spec::{Propagation, ReadOnly};
-use super::{propagation, sys, usage};
+use super::{dev, propagation, sys, usage};
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, SFlag, fstat, makedev, mkdirat, mknod};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -40,23 +40,6 @@ const MASKED: [&str; 13] = [
 ];
 /// Visible, but not writable.
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-/// Character devices of every container: name, major, minor.
-const DEVICES: [(&str, u64, u64); 6] = [
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
-];
-/// Symbolic links of every container's `/dev`.
-const LINKS: [(&str, &str); 5] = [
-    ("/proc/self/fd", "/dev/fd"),
-    ("/proc/self/fd/0", "/dev/stdin"),
-    ("/proc/self/fd/1", "/dev/stdout"),
-    ("/proc/self/fd/2", "/dev/stderr"),
-    ("pts/ptmx", "/dev/ptmx"),
-];
 
 /// `noexec,nosuid,nodev`: what holds no programs.
 const INERT: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
@@ -78,9 +61,10 @@ pub fn enter(launch: &Launch) -> Result<()> {
     overlay(&launch.root)?;
     let trees = in_order(&launch.binds, shared)?;
     let cover = cover_tree(&launch.root.empty)?;
+    let devices = if launch.privileged { dev::of_host()? } else { Vec::new() };
     switch_root(&launch.root.target)?;
     kernel_mounts(launch.privileged)?;
-    devices()?;
+    dev::fill(&devices)?;
     if !launch.privileged {
         mask(cover)?;
     }
@@ -261,14 +245,6 @@ fn fresh(kind: &str, target: &str, flags: MsFlags, options: &str) -> Result<()> 
         }
         done => done.at("mount", subject()),
     }
-}
-
-fn devices() -> Result<()> {
-    let mode = Mode::from_bits_truncate(0o666);
-    for (path, major, minor) in DEVICES {
-        mknod(path, SFlag::S_IFCHR, mode, makedev(major, minor)).at("mknod", path)?;
-    }
-    LINKS.iter().try_for_each(|(to, path)| symlink(to, path).at("symlink", *path))
 }
 
 fn attach(tree: &Tree<'_>) -> Result<()> {

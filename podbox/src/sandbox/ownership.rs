@@ -44,12 +44,22 @@ pub fn give_all(path: &Path, gid: u32, permissions: u32) -> io::Result<()> {
             }
         }
     }
-    fchownat(&held, "", None, Some(Gid::from_raw(gid)), AtFlags::AT_EMPTY_PATH)?;
+    give_one(&held, &found, gid, permissions)
+}
+
+/// Gives a directory, and nothing that is in it.
+pub fn give_directory(path: &Path, gid: u32, permissions: u32) -> io::Result<()> {
+    let held = hold(path)?;
+    give_one(&held, &fstat(&held)?, gid, permissions)
+}
+
+fn give_one(held: &OwnedFd, found: &FileStat, gid: u32, permissions: u32) -> io::Result<()> {
+    fchownat(held, "", None, Some(Gid::from_raw(gid)), AtFlags::AT_EMPTY_PATH)?;
     let mode = found.st_mode & 0o7777;
-    match kind(&found) {
+    match kind(found) {
         SFlag::S_IFLNK => Ok(()),
-        SFlag::S_IFDIR => set(&held, mode | permissions | DIRECTORY),
-        _ => set(&held, mode | permissions),
+        SFlag::S_IFDIR => set(held, mode | permissions | DIRECTORY),
+        _ => set(held, mode | permissions),
     }
 }
 

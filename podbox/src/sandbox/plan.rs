@@ -308,7 +308,7 @@ fn caps(spec: &ContainerSpec) -> Result<CapSet, PlanError> {
         .map_err(|source| PlanError::Capability { container: spec.container.name.clone(), source })
 }
 
-/// What every container of a pod shares, then its own mounts; one of those may cover one of these.
+/// What every container of a pod shares, and its own mounts, outermost first; one of those may replace one of these.
 fn binds(spec: &ContainerSpec, sandbox: &SandboxSpec, facts: &Facts) -> Result<Vec<Bind>, PlanError> {
     let run = facts.pod_run(&sandbox.pod);
     let own = |name: &str, target: &str| Bind {
@@ -327,11 +327,8 @@ fn binds(spec: &ContainerSpec, sandbox: &SandboxSpec, facts: &Facts) -> Result<V
     for name in ["hosts", "resolv.conf", "hostname"] {
         binds.push(own(name, &format!("/etc/{name}")));
     }
-    // Mounts below others come after them, in whatever order the manifest has them.
-    let mut mounts: Vec<_> = spec.mounts.iter().collect();
-    mounts.sort_by_key(|mount| Path::new(&mount.target).components().count());
     let volumes = volumes(sandbox, facts)?;
-    for mount in mounts {
+    for mount in &spec.mounts {
         let container = || spec.container.name.clone();
         if !mount.target.starts_with('/') {
             return Err(PlanError::Relative { container: container(), path: mount.target.clone() });
@@ -342,17 +339,19 @@ fn binds(spec: &ContainerSpec, sandbox: &SandboxSpec, facts: &Facts) -> Result<V
                 None => return Err(PlanError::Volume { container: container(), volume: name.clone() }),
             },
         };
-        binds.retain(|bind| bind.target != mount.target);
+        binds.retain(|bind| Path::new(&bind.target) != Path::new(&mount.target));
         let (sub_path, target) = (mount.sub_path.clone(), mount.target.clone());
         let (read_only, propagation) = (mount.read_only, mount.propagation);
         binds.push(Bind { source, sub_path, target, read_only, propagation });
     }
     let path = &spec.termination_path;
-    if !path.is_empty() && !binds.iter().any(|bind| bind.target == *path) {
+    if !path.is_empty() && !binds.iter().any(|bind| Path::new(&bind.target) == Path::new(path)) {
         let (source, sub_path) = (facts.termination_message(&spec.container), String::new());
         let (read_only, propagation) = (ReadOnly::No, Propagation::None);
         binds.push(Bind { source, sub_path, target: path.clone(), read_only, propagation });
     }
+    // Mounts below others come after them, whoever asks for which: a volume on /etc does not hide the pod's hosts file.
+    binds.sort_by_key(|bind| Path::new(&bind.target).components().count());
     Ok(binds)
 }
 

@@ -179,14 +179,30 @@ fn limits_are_written_where_the_host_can_and_named_where_it_cannot() {
 }
 
 #[test]
-fn mounts_come_outermost_first_and_may_replace_the_pods_own() {
-    let mounts = vec![volume("key", "/data/deep/key"), volume("data", "/data"), volume("data", "/etc/hosts")];
+fn mounts_come_outermost_first_and_may_replace_the_pods_own_but_not_hide_them() {
+    let at = [
+        ("key", "/data/deep/key"),
+        ("data", "/data"),
+        ("data", "/etc/hosts/"),
+        ("data", "/etc"),
+        ("data", "/dev"),
+    ];
+    let mounts = at.map(|(name, target)| volume(name, target)).to_vec();
     let steps = container(&app(mounts), &pod(), &facts(&[]), String::new(), |_| None).unwrap();
     let Some(Step::Launch(launch)) = steps.last() else { panic!("no launch in {steps:?}") };
     let targets: Vec<_> = launch.binds.iter().map(|bind| bind.target.as_str()).collect();
     assert_eq!(
         targets,
-        ["/dev/shm", "/etc/resolv.conf", "/etc/hostname", "/data", "/etc/hosts", "/data/deep/key"]
+        [
+            "/data",
+            "/etc",
+            "/dev",
+            "/dev/shm",
+            "/etc/resolv.conf",
+            "/etc/hostname",
+            "/etc/hosts/",
+            "/data/deep/key"
+        ]
     );
 }
 
