@@ -33,8 +33,20 @@ pub struct Config {
     pub cluster_domain: String,
     /// Kernel settings beyond the safe ones that pods may ask for; one that ends with `*` stands for all that begin so.
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// The seccomp profile of containers that ask for none.
+    pub seccomp_default: SeccompDefault,
     /// How it looks after itself.
     pub duties: Duties,
+}
+
+/// The seccomp profile of containers that ask for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SeccompDefault {
+    /// The default-deny profile: stricter than a kubelet that is not told so.
+    #[default]
+    RuntimeDefault,
+    /// None, as under a kubelet that is not told otherwise.
+    Unconfined,
 }
 
 /// How a node looks after itself: the kubelet's defaults.
@@ -106,6 +118,7 @@ impl Default for Config {
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
             allowed_unsafe_sysctls: Vec::new(),
+            seccomp_default: SeccompDefault::default(),
             duties: Duties::default(),
         }
     }

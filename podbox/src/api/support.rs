@@ -54,7 +54,7 @@ impl Found {
     fn pod(&mut self, spec: &PodSpec) {
         self.add(spec.host_users == Some(false), "spec.hostUsers", "there are no user namespaces yet");
         self.add(spec.os.as_ref().is_some_and(|os| os.name != "linux"), "spec.os.name", "this is Linux");
-        self.add(spec.resource_claims.is_some(), "spec.resourceClaims", "no devices are allocated");
+        self.add(any(&spec.resource_claims), "spec.resourceClaims", "no devices are allocated");
         let classes = self.tokens == Tokens::ForApi;
         self.add(
             spec.runtime_class_name.is_some() && !classes,
@@ -72,6 +72,9 @@ impl Found {
             const HONOURED: &[&str] = &[
                 "fsGroup",
                 "fsGroupChangePolicy",
+                "seLinuxChangePolicy",
+                "seLinuxOptions",
+                "windowsOptions",
                 "runAsUser",
                 "runAsGroup",
                 "runAsNonRoot",
@@ -104,9 +107,9 @@ impl Found {
         add(container.liveness_probe.is_some(), "livenessProbe", PROBES);
         add(container.readiness_probe.is_some(), "readinessProbe", PROBES);
         add(container.startup_probe.is_some(), "startupProbe", PROBES);
-        add(container.volume_devices.is_some(), "volumeDevices", "there are no block volumes");
+        add(any(&container.volume_devices), "volumeDevices", "there are no block volumes");
         add(
-            container.resources.as_ref().is_some_and(|resources| resources.claims.is_some()),
+            container.resources.as_ref().is_some_and(|resources| any(&resources.claims)),
             "resources.claims",
             "no devices are allocated",
         );
@@ -135,7 +138,9 @@ impl Found {
                 "runAsGroup",
                 "runAsNonRoot",
                 "runAsUser",
+                "seLinuxOptions",
                 "seccompProfile",
+                "windowsOptions",
             ];
             let path = format!("{path}.securityContext");
             self.security(given, HONOURED, &path);
@@ -184,6 +189,8 @@ impl Found {
     }
 
     /// A security context, of which some fields are honoured whatever they say, and others as long as they ask for nothing.
+    /// `seLinuxOptions` and `seLinuxChangePolicy` are without effect, as under every kubelet on a host without SELinux:
+    /// podbox labels nothing. So are `windowsOptions` on Linux.
     fn security(&mut self, mut given: Value, honoured: &[&str], path: &str) {
         for (pointer, idle) in [("/appArmorProfile/type", "Unconfined"), ("/procMount", "Default")] {
             if given.pointer(pointer).is_some_and(|value| value == idle) {
@@ -204,6 +211,11 @@ impl Found {
 
 /// Why limits of what is on disk are for nodes with an API: pods that exceed them are evicted.
 const UNMEASURED: &str = "what pods write is measured by `podbox node` only";
+
+/// An empty list asks for nothing.
+fn any<T>(list: &Option<Vec<T>>) -> bool {
+    list.as_ref().is_some_and(|list| !list.is_empty())
+}
 
 /// Why a resource cannot be had.
 fn unknown_resource(name: &str, tokens: Tokens) -> Option<&'static str> {
@@ -244,6 +256,16 @@ mod tests {
     }
 
     #[test]
+    fn what_asks_for_nothing_that_this_host_has_is_no_obstacle() {
+        check(
+            "{resourceClaims: [], securityContext: {seLinuxOptions: {level: s0}, seLinuxChangePolicy: Recursive}, \
+             containers: [{name: c, image: i, volumeDevices: [], resources: {claims: []}, \
+             securityContext: {seLinuxOptions: {type: spc_t}, windowsOptions: {runAsUserName: x}}}]}",
+            &[],
+        );
+    }
+
+    #[test]
     fn what_only_an_api_can_give_is_refused_without_one() {
         let spec = |volume: &str| {
             format!("{{volumes: [{{name: v, {volume}}}], containers: [{{name: c, image: i}}]}}")
@@ -269,13 +291,13 @@ mod tests {
     #[test]
     fn what_is_not_honoured_is_named() {
         check(
-            "{hostUsers: false, securityContext: {fsGroup: 5, windowsOptions: {}}, \
+            "{hostUsers: false, securityContext: {fsGroup: 5, appArmorProfile: {type: RuntimeDefault}}, \
              volumes: [{name: v, nfs: {server: s, path: /p}}], \
              containers: [{name: c, image: i, livenessProbe: {exec: {command: [a]}}, \
              securityContext: {procMount: Unmasked}}]}",
             &[
                 "spec.hostUsers",
-                "spec.securityContext.windowsOptions",
+                "spec.securityContext.appArmorProfile",
                 "spec.volumes[0].nfs",
                 "spec.containers[0].livenessProbe",
                 "spec.containers[0].securityContext.procMount",

@@ -14,7 +14,7 @@ mod stop;
 mod summary;
 mod table;
 
-use crate::config::Config;
+use crate::config::{Config, SeccompDefault};
 use clap::{Args, Parser, Subcommand};
 use ipnet::Ipv4Net;
 use std::io::IsTerminal;
@@ -88,6 +88,18 @@ struct NodeArgs {
         value_delimiter = ','
     )]
     allowed_unsafe_sysctls: Vec<String>,
+    /// The seccomp profile of containers that ask for none, RuntimeDefault or Unconfined [default: RuntimeDefault]
+    #[arg(long, global = true, env = "PODBOX_SECCOMP_DEFAULT", value_name = "PROFILE", hide_env = true)]
+    #[arg(value_parser = seccomp_default)]
+    seccomp_default: Option<SeccompDefault>,
+}
+
+fn seccomp_default(word: &str) -> Result<SeccompDefault, String> {
+    match word {
+        "RuntimeDefault" => Ok(SeccompDefault::RuntimeDefault),
+        "Unconfined" => Ok(SeccompDefault::Unconfined),
+        _ => Err("it should be RuntimeDefault or Unconfined".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,6 +154,7 @@ impl NodeArgs {
             cluster_dns: self.cluster_dns,
             cluster_domain: self.cluster_domain.unwrap_or(default.cluster_domain),
             allowed_unsafe_sysctls: self.allowed_unsafe_sysctls,
+            seccomp_default: self.seccomp_default.unwrap_or(default.seccomp_default),
             duties: default.duties,
         }
     }

@@ -1,8 +1,10 @@
 //! What pods are told of this node, read from the host once at start.
 
-use crate::config::Config;
+use super::register::capacity;
+use crate::config::{Config, SeccompDefault};
 use crate::pod::compose::NodeFacts;
 use crate::pod::resolver::{ClusterDns, Resolver};
+use crate::sandbox::spec::Seccomp;
 use nix::sys::sysinfo::sysinfo;
 use nix::unistd::gethostname;
 use std::fs;
@@ -17,6 +19,8 @@ pub fn of_host(config: &Config) -> NodeFacts {
         tracing::warn!(%error, "pods get no name servers: reading the host's failed");
         Resolver::default()
     });
+    let cpu_milli = thread::available_parallelism().map_or(1000, |cpus| cpus.get() as u64 * 1000);
+    let memory_bytes = sysinfo().map(|info| info.ram_total()).unwrap_or_default();
     NodeFacts {
         node_name: gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         host_ip: host_ip().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -28,8 +32,13 @@ pub fn of_host(config: &Config) -> NodeFacts {
         },
         hosts: fs::read_to_string("/etc/hosts").unwrap_or_default(),
         log_dir: config.log_dir.clone(),
-        cpu_milli: thread::available_parallelism().map_or(1000, |cpus| cpus.get() as u64 * 1000),
-        memory_bytes: sysinfo().map(|info| info.ram_total()).unwrap_or_default(),
+        cpu_milli,
+        memory_bytes,
+        allocatable: capacity::allocatable(cpu_milli, memory_bytes, config),
+        seccomp_default: match config.seccomp_default {
+            SeccompDefault::RuntimeDefault => Seccomp::RuntimeDefault,
+            SeccompDefault::Unconfined => Seccomp::Unconfined,
+        },
     }
 }
 

@@ -4,14 +4,14 @@
 //! Labels, taints and whatever else people set on the node stays: podbox writes its own labels, the taints of its own
 //! conditions, and its own part of the status.
 
-mod capacity;
+pub(super) mod capacity;
 
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
 use crate::api::pressure::Condition;
 use crate::api::status::ApiError;
 use crate::config::Config;
-use crate::pod::compose::NodeFacts;
+use crate::pod::compose::{HANDLERS, NodeFacts};
 use crate::{clock, limits};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -94,8 +94,10 @@ impl Identity {
         &self.name
     }
 
-    fn labels(&self) -> [(&'static str, &str); 3] {
+    fn labels(&self) -> [(&'static str, &str); 5] {
         [
+            ("beta.kubernetes.io/arch", architecture()),
+            ("beta.kubernetes.io/os", "linux"),
             ("kubernetes.io/arch", architecture()),
             ("kubernetes.io/hostname", &self.name),
             ("kubernetes.io/os", "linux"),
@@ -161,7 +163,8 @@ impl Identity {
             "nodeInfo": self.info,
             "conditions": conditions(&before["conditions"], health, now),
             "images": images,
-            "runtimeHandlers": [{"name": ""}],
+            "features": {"supplementalGroupsPolicy": true},
+            "runtimeHandlers": HANDLERS.map(handler),
         });
         status.extend(own.as_object().cloned().unwrap_or_default());
         Value::Object(status)
@@ -193,6 +196,11 @@ impl Identity {
             renewed => renewed.map(drop),
         }
     }
+}
+
+/// A way to run pods, and what it can do.
+fn handler(name: &str) -> Value {
+    json!({"name": name, "features": {"recursiveReadOnlyMounts": true, "userNamespaces": false}})
 }
 
 /// Amounts of the host, and those of resources that somebody else has put there: theirs have a domain.

@@ -9,7 +9,7 @@ use super::{admit, environ, mounts, resources, security, volumes};
 use crate::api::ephemeral;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::{Image, ImageConfig};
-use crate::sandbox::spec::{ContainerSpec, FileVolume, Network, PidNamespace, SandboxSpec, Sysctl};
+use crate::sandbox::spec::{ContainerSpec, FileVolume, Network, PidNamespace, SandboxSpec, Seccomp, Sysctl};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use std::borrow::Cow;
@@ -37,10 +37,26 @@ pub struct NodeFacts {
     pub cpu_milli: u64,
     /// The node's memory in bytes.
     pub memory_bytes: u64,
+    /// What of the node can be promised to pods.
+    pub allocatable: Amounts,
+    /// The seccomp profile of containers that ask for none.
+    pub seccomp_default: Seccomp,
 }
 
-/// The handler that runtime classes know podbox by.
-const RUNTIME: &str = "podbox";
+/// Amounts of a node's resources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// Processors in thousandths.
+    pub cpu_milli: u64,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Bytes of the disk for logs, writable layers and emptyDirs.
+    pub disk: u64,
+}
+
+/// The handlers by which runtime classes mean podbox: none, its own name, and that of the usual default runtime, which
+/// charts name.
+pub const HANDLERS: [&str; 3] = ["", "podbox", "runc"];
 
 /// What references are resolved against.
 #[derive(Clone, Copy, Debug)]
@@ -195,14 +211,18 @@ fn pids(spec: &PodSpec) -> PidNamespace {
     }
 }
 
-/// There is one runtime; a class must mean it, by its name or by naming none.
+/// There is one runtime; a class must mean it.
 fn runtime_class(spec: &PodSpec, context: &Context<'_>) -> Result<(), StartFailure> {
     let Some(class) = spec.runtime_class_name.as_deref().filter(|class| !class.is_empty()) else {
         return Ok(());
     };
     let why = match context.scope.handler(class) {
-        Some("" | RUNTIME) => return Ok(()),
-        Some(other) => format!("no runtime for {other:?} is configured"),
+        Some(handler) if HANDLERS.contains(&handler) => return Ok(()),
+        Some(other) => {
+            format!(
+                "no runtime for {other:?} is configured: handlers of this node are \"podbox\" and \"runc\""
+            )
+        }
         None => format!("RuntimeClass {class:?} not found"),
     };
     Err(failure("CreateContainerError", format!("failed to get sandbox runtime: {why}")))
@@ -246,7 +266,7 @@ pub fn container(
         user: security::user(&context, spec, container, &image.config)?,
         mounts: mounts::of_container(spec, container, &own)?,
         resources: resources::of_container(container),
-        security: security::of_container(spec, container),
+        security: security::of_container(spec, container, &facts.seccomp_default),
         pid,
         oom_score_adj: resources::oom_score_adj(pod, container, facts.memory_bytes),
         stdin: container.stdin.unwrap_or(false),

@@ -7,7 +7,9 @@ use super::restart::{Action, Codes, Restart, RestartPolicy};
 use super::shape::{ContainerShape, Shape};
 use crate::api::ephemeral;
 use crate::api::images::PullPolicy;
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Lifecycle, LifecycleHandler, Pod};
+use k8s_openapi::api::core::v1::{
+    Container, EphemeralContainer, Lifecycle, LifecycleHandler, Pod, VolumeMount, VolumeMountStatus,
+};
 use std::time::Duration;
 
 /// The part of a pod that decides its steps.
@@ -58,8 +60,22 @@ fn container(container: &Container, of_pod: RestartPolicy) -> ContainerShape {
         image: container.image.clone().unwrap_or_default(),
         always_pulled: pull_policy(container) == PullPolicy::Always,
         share: Share::of(container),
+        mounts: container.volume_mounts.iter().flatten().map(told).collect(),
         restarts_for: resize::restarts_for(container),
         ..ContainerShape::new(&container.name, of_pod)
+    }
+}
+
+/// A mount as a status has it. What is only wished to be read-only all the way down is: every kernel here can do it.
+fn told(mount: &VolumeMount) -> VolumeMountStatus {
+    let read_only = mount.read_only == Some(true);
+    let deep = matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible"));
+    VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: read_only.then_some(true),
+        recursive_read_only: read_only.then(|| if deep { "Enabled" } else { "Disabled" }.to_owned()),
+        ..Default::default()
     }
 }
 
@@ -132,6 +148,20 @@ pub fn signal_number(name: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_tells_of_mounts_how_deep_they_are_read_only() {
+        let text = "{apiVersion: v1, kind: Pod, spec: {containers: [{name: a, volumeMounts: [{name: v, mountPath: /a}, \
+            {name: v, mountPath: /b, readOnly: true}, \
+            {name: v, mountPath: /c, readOnly: true, recursiveReadOnly: IfPossible}]}]}}";
+        let shape = shape(&serde_yaml::from_str(text).unwrap());
+        let expected = serde_json::json!([
+            {"name": "v", "mountPath": "/a"},
+            {"name": "v", "mountPath": "/b", "readOnly": true, "recursiveReadOnly": "Disabled"},
+            {"name": "v", "mountPath": "/c", "readOnly": true, "recursiveReadOnly": "Enabled"},
+        ]);
+        assert_eq!(serde_json::to_value(&shape.main[0].mounts).unwrap(), expected);
+    }
 
     #[test]
     fn a_containers_own_policy_and_rules_go_before_the_pods() {

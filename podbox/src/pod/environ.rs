@@ -210,12 +210,42 @@ pub fn field(reference: &ObjectFieldSelector, context: &Context<'_>) -> Result<S
 
 /// `key="value"` lines, as a downward API file has them.
 fn lines(map: Option<&BTreeMap<String, String>>) -> String {
-    let lines: Vec<_> = map.into_iter().flatten().map(|(key, value)| format!("{key}={value:?}")).collect();
+    let lines: Vec<_> =
+        map.into_iter().flatten().map(|(key, value)| format!("{key}={}", quoted(value))).collect();
     lines.join("\n")
 }
 
+/// Go's `%q`, which is what upstream writes.
+fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for char in text.chars() {
+        match char {
+            '\x07' => out.push_str("\\a"),
+            '\x08' => out.push_str("\\b"),
+            '\x0b' => out.push_str("\\v"),
+            '\x0c' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '"' | '\\' => out.extend(['\\', char]),
+            '\0'..' ' | '\x7f' => out.push_str(&format!("\\x{:02x}", u32::from(char))),
+            _ if is_printable(char) => out.push(char),
+            _ if char <= '\u{ffff}' => out.push_str(&format!("\\u{:04x}", u32::from(char))),
+            _ => out.push_str(&format!("\\U{:08x}", u32::from(char))),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Whether it shows. After a letter, so that what combines with the one before counts as such.
+fn is_printable(char: char) -> bool {
+    let pair = String::from_iter(['a', char]);
+    pair.escape_debug().eq(pair.chars()) || char == '\''
+}
+
 /// A container's request or limit, in units of the divisor, rounded up. A limit that is not set is the pod's as a whole,
-/// or what the node has.
+/// or what the node has for pods.
 pub fn resource(
     reference: &ResourceFieldSelector,
     own: Option<&Container>,
@@ -243,10 +273,14 @@ pub fn resource(
         Some(Err(error)) => return Err(error.to_string()),
         _ => Quantity::parse("1").map_err(|error| error.to_string())?,
     };
+    // A limit of nothing is none.
+    let quantity = quantity.filter(|quantity| kind == "requests" || !quantity.is_zero());
+    let promised = context.facts.allocatable;
     let amount = match (name, kind, quantity) {
         ("cpu", _, Some(quantity)) => i128::from(quantity.milli_value()),
-        ("cpu", "limits", None) => i128::from(context.facts.cpu_milli),
-        ("memory", "limits", None) => i128::from(context.facts.memory_bytes),
+        ("cpu", "limits", None) => i128::from(promised.cpu_milli),
+        ("memory", "limits", None) => i128::from(promised.memory),
+        ("ephemeral-storage", "limits", None) => i128::from(promised.disk),
         (_, _, Some(quantity)) => i128::from(quantity.value()),
         (_, _, None) => 0,
     };
@@ -260,6 +294,20 @@ pub fn resource(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_quoted_as_go_quotes_them() {
+        for (text, expected) in [
+            ("a\"b\\c'", r#""a\"b\\c'""#),
+            ("\x07\x08\t\n\x0b\x0c\r", r#""\a\b\t\n\v\f\r""#),
+            ("\0\x01\x1b\x7f", r#""\x00\x01\x1b\x7f""#),
+            ("\u{80}\u{a0}\u{200b}\u{2028}\u{feff}", r#""\u0080\u00a0\u200b\u2028\ufeff""#),
+            ("\u{e0001}\u{10ffff}", r#""\U000e0001\U0010ffff""#),
+            ("é 漢 e\u{301} 🎉", "\"é 漢 e\u{301} 🎉\""),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
+    }
 
     #[test]
     fn dollar_parentheses_are_expanded_as_kubernetes_does() {

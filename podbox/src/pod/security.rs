@@ -66,8 +66,8 @@ fn may_be_root(uid: Option<i64>, image_user: &str) -> Option<String> {
     Some("container has runAsNonRoot and image will run as root".to_owned())
 }
 
-/// What it may do.
-pub fn of_container(spec: &PodSpec, container: &Container) -> Security {
+/// What it may do; `default` is the seccomp profile of who asks for none.
+pub fn of_container(spec: &PodSpec, container: &Container, default: &Seccomp) -> Security {
     let own = container.security_context.clone().unwrap_or_default();
     let privileged = own.privileged.unwrap_or(false);
     let capabilities = own.capabilities.clone().unwrap_or_default();
@@ -77,7 +77,7 @@ pub fn of_container(spec: &PodSpec, container: &Container) -> Security {
         capabilities_drop: names(capabilities.drop),
         no_new_privs: own.allow_privilege_escalation == Some(false),
         read_only_root: own.read_only_root_filesystem.unwrap_or(false),
-        seccomp: seccomp(spec, &own, privileged),
+        seccomp: seccomp(spec, &own, privileged, default),
     }
 }
 
@@ -87,7 +87,7 @@ fn names(list: Option<Vec<String>>) -> Vec<String> {
     names.map(|name| name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name)).collect()
 }
 
-fn seccomp(spec: &PodSpec, own: &SecurityContext, privileged: bool) -> Seccomp {
+fn seccomp(spec: &PodSpec, own: &SecurityContext, privileged: bool, default: &Seccomp) -> Seccomp {
     let of_pod = spec.security_context.as_ref().and_then(|context| context.seccomp_profile.as_ref());
     let profile = own.seccomp_profile.as_ref().or(of_pod);
     match profile {
@@ -97,13 +97,29 @@ fn seccomp(spec: &PodSpec, own: &SecurityContext, privileged: bool) -> Seccomp {
         Some(SeccompProfile { type_, localhost_profile }) if type_ == "Localhost" => {
             Seccomp::Localhost(localhost_profile.clone().unwrap_or_default())
         }
-        _ => Seccomp::RuntimeDefault,
+        Some(_) => Seccomp::RuntimeDefault,
+        None => default.clone(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_for_no_profile_gets_the_nodes_default_and_who_does_gets_it() {
+        let of = |pod: &str, own: &str, default: &Seccomp| {
+            let spec: PodSpec =
+                serde_yaml::from_str(&format!("{{containers: [], securityContext: {pod}}}")).unwrap();
+            let container = serde_yaml::from_str(&format!("{{name: c, securityContext: {own}}}")).unwrap();
+            of_container(&spec, &container, default).seccomp
+        };
+        let (standard, open) = (Seccomp::RuntimeDefault, Seccomp::Unconfined);
+        let asks = "{seccompProfile: {type: RuntimeDefault}}";
+        assert_eq!([of("{}", "{}", &standard), of("{}", "{}", &open)], [standard.clone(), open.clone()]);
+        assert_eq!([of(asks, "{}", &open), of("{}", asks, &open)], [standard.clone(), standard.clone()]);
+        assert_eq!(of(asks, "{privileged: true}", &standard), open);
+    }
 
     #[test]
     fn who_must_not_be_root_is_known_not_to_be() {

@@ -3,6 +3,7 @@
 
 use super::resize::Share;
 use super::restart::{Restart, RestartPolicy};
+use k8s_openapi::api::core::v1::VolumeMountStatus;
 use std::time::Duration;
 
 /// The part of a pod that decides its steps.
@@ -31,6 +32,8 @@ pub struct ContainerShape {
     pub always_pulled: bool,
     /// What it is to have: a run that has another share is given this one.
     pub share: Share,
+    /// Where it has which volumes, as its status tells it.
+    pub mounts: Vec<VolumeMountStatus>,
     /// Resources that it wants to be restarted for.
     pub restarts_for: Vec<String>,
     /// The container whose processes it is to see, and which therefore has to run.
@@ -54,6 +57,7 @@ impl ContainerShape {
             image: String::new(),
             always_pulled: false,
             share: Share::default(),
+            mounts: Vec::new(),
             restarts_for: Vec::new(),
             target: None,
             sidecar: false,

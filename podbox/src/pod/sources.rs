@@ -14,14 +14,28 @@ use std::sync::Arc;
 pub struct Entries {
     /// Bytes by key.
     pub entries: BTreeMap<String, Vec<u8>>,
+    /// A ConfigMap's `binaryData`: volumes have them, variables do not.
+    pub binary: BTreeMap<String, Vec<u8>>,
     /// It says that it will never change.
     pub immutable: bool,
+}
+
+impl Entries {
+    /// Everything, text or not.
+    pub fn all(&self) -> impl Iterator<Item = (&String, &Vec<u8>)> {
+        self.entries.iter().chain(&self.binary)
+    }
+
+    /// What is under a key, text or not.
+    pub fn get(&self, key: &str) -> Option<&Vec<u8>> {
+        self.entries.get(key).or_else(|| self.binary.get(key))
+    }
 }
 
 impl std::fmt::Debug for Entries {
     // The bytes may be a secret's.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.entries.keys()).finish()
+        f.debug_set().entries(self.all().map(|(key, _)| key)).finish()
     }
 }
 
@@ -29,7 +43,7 @@ impl From<&ConfigMap> for Entries {
     fn from(map: &ConfigMap) -> Entries {
         let text = map.data.iter().flatten().map(|(key, text)| (key.clone(), text.clone().into_bytes()));
         let binary = map.binary_data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
-        Entries { entries: text.chain(binary).collect(), immutable: map.immutable == Some(true) }
+        Entries { entries: text.collect(), binary: binary.collect(), immutable: map.immutable == Some(true) }
     }
 }
 
@@ -38,7 +52,11 @@ impl From<&Secret> for Entries {
         let data = secret.data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
         let text = secret.string_data.iter().flatten();
         let text = text.map(|(key, text)| (key.clone(), text.clone().into_bytes()));
-        Entries { entries: data.chain(text).collect(), immutable: secret.immutable == Some(true) }
+        Entries {
+            entries: data.chain(text).collect(),
+            binary: BTreeMap::new(),
+            immutable: secret.immutable == Some(true),
+        }
     }
 }
 

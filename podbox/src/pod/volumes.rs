@@ -198,12 +198,11 @@ fn project(
 ) -> Result<Vec<VolumeFile>, String> {
     let Some(found) = found else { return Ok(Vec::new()) };
     let Some(items) = items.filter(|items| !items.is_empty()) else {
-        let all = found.entries.iter();
-        return Ok(all.map(|(key, bytes)| file(key, bytes.clone(), mode)).collect());
+        return Ok(found.all().map(|(key, bytes)| file(key, bytes.clone(), mode)).collect());
     };
     let mut files = Vec::new();
     for item in items {
-        match found.entries.get(&item.key) {
+        match found.get(&item.key) {
             Some(bytes) => files.push(file(&item.path, bytes.clone(), item.mode.unwrap_or(mode))),
             None if optional == Some(true) => {}
             None => return Err(format!("{missing}: {}", item.key)),
@@ -239,6 +238,7 @@ mod tests {
     use crate::api::admission;
     use crate::pod::compose::{NodeFacts, sandbox};
     use crate::pod::sources::Sources;
+    use crate::sandbox::spec::Seccomp;
     use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
     use serde_json::json;
 
@@ -253,6 +253,8 @@ mod tests {
             log_dir: "/logs".into(),
             cpu_milli: 1000,
             memory_bytes: 1 << 30,
+            allocatable: Default::default(),
+            seccomp_default: Seccomp::RuntimeDefault,
         }
     }
 

@@ -5,7 +5,7 @@ use crate::api::pressure::Signal;
 use crate::api::quantity::Quantity;
 use crate::config::{Config, Duties};
 use crate::limits;
-use crate::pod::compose::NodeFacts;
+use crate::pod::compose::{Amounts, NodeFacts};
 use nix::sys::statvfs::statvfs;
 use nix::sys::sysinfo::sysinfo;
 use serde_json::{Map, Value, json};
@@ -14,22 +14,23 @@ use std::fs;
 /// Where the kernel tells of its huge pages.
 const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
 
-/// Amounts of the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Amounts {
-    cpu_milli: u64,
-    memory: u64,
-    disk: u64,
-}
-
 /// Capacity, and what can be promised of it.
 pub(super) fn of_host(facts: &NodeFacts, config: &Config) -> (Value, Value) {
+    let all = amounts(facts.cpu_milli, facts.memory_bytes, config);
+    let pages = huge_pages();
+    (written(&all, &pages), written(&facts.allocatable, &pages))
+}
+
+/// What can be promised to pods of these processors, this memory and the disk.
+pub(in crate::node) fn allocatable(cpu_milli: u64, memory: u64, config: &Config) -> Amounts {
+    let reserved: u64 = huge_pages().iter().map(|(_, bytes)| bytes).sum();
+    left(&amounts(cpu_milli, memory, config), reserved, &config.duties)
+}
+
+fn amounts(cpu_milli: u64, memory: u64, config: &Config) -> Amounts {
     let disk =
         statvfs(&config.state_dir).map_or(0, |stat| stat.blocks().saturating_mul(stat.fragment_size()));
-    let all = Amounts { cpu_milli: facts.cpu_milli, memory: facts.memory_bytes, disk };
-    let pages = huge_pages();
-    let reserved: u64 = pages.iter().map(|(_, bytes)| bytes).sum();
-    (written(&all, &pages), written(&left(&all, reserved, &config.duties), &pages))
+    Amounts { cpu_milli, memory, disk }
 }
 
 /// What is left for pods.

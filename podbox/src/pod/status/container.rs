@@ -60,6 +60,7 @@ pub(super) fn status(
         last_state: last.map(|ended| words.ended(ended)),
         state: Some(state),
         resources: Some(share.requirements()),
+        volume_mounts: (!shape.mounts.is_empty()).then(|| shape.mounts.clone()),
         allocated_resources: (!share.requests.is_empty()).then(|| share.requests.clone()),
         ..Default::default()
     }
