@@ -106,7 +106,8 @@ async fn a_deployment_is_rolled_out_stalls_and_is_taken_back() {
         deployment["status"]["unavailableReplicas"] == 3 && deployment["status"]["availableReplicas"] == 4
     };
     world.until(DEPLOYMENTS, |world| of_deployment(world, stalls)).await;
-    assert_eq!(images(&world).iter().filter(|image| *image == "one").count(), 4);
+    let before = |world: &World| images(world).iter().filter(|image| *image == "one").count();
+    world.until(PODS, |world| before(world) == 4).await;
 
     set_image(&world, "one").await;
     world.until(DEPLOYMENTS, |world| of_deployment(world, is_done)).await;
@@ -115,9 +116,11 @@ async fn a_deployment_is_rolled_out_stalls_and_is_taken_back() {
         deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "3"
     };
     assert!(of_deployment(&world, revision));
-    let told = world.list("/events");
-    let said = |reason: &str| told.iter().filter(|event| event["reason"] == reason).count();
-    assert!(said("ScalingReplicaSet") >= 4 && said("SuccessfulCreate") >= 6, "{told:#?}");
+    let said = |world: &World, reason: &str| {
+        world.list("/events").iter().filter(|event| event["reason"] == reason).count()
+    };
+    let told = |world: &World| said(world, "ScalingReplicaSet") >= 4 && said(world, "SuccessfulCreate") >= 6;
+    world.until("/events", told).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -169,13 +172,10 @@ async fn two_controllers_never_share_a_pod() {
         "spec": {"replicas": 10, "selector": {"app": "x"}, "template": template("one")},
     });
     tokio::join!(world.create(replica_set("rs", 10)), world.create(controller));
-    let both = |world: &World| {
-        let ready = |collection: &str, name: &str| {
-            world.get(collection, name).unwrap()["status"]["readyReplicas"] == 10
-        };
-        ready(SETS, "rs") && ready("/replicationcontrollers", "rc")
-    };
-    world.until("/replicationcontrollers", both).await;
+    for (collection, name) in [("/replicationcontrollers", "rc"), (SETS, "rs")] {
+        let ready = |world: &World| world.get(collection, name).unwrap()["status"]["readyReplicas"] == 10;
+        world.until(collection, ready).await;
+    }
     world.until(PODS, |world| world.list(PODS).len() == 20).await;
     for pod in world.list(PODS) {
         let owners = pod["metadata"]["ownerReferences"].as_array().unwrap();
