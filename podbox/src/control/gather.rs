@@ -121,25 +121,34 @@ pub fn deployment(
 /// Reconciles the endpoints of a Service.
 pub fn endpoints(world: &World, source: &impl Source, key: &Key) -> Actions {
     let legacy = stored(world, source, LEGACY, key);
+    let slices = world.slices.of(key).filter_map(|key| stored(world, source, SLICES, key));
+    let slices = slices.map(|(at, object, revision)| endpoints::Slice { at, object, revision });
+    let (mirrored, slices): (Vec<_>, Vec<_>) = slices.partition(|slice| slice.is_of(endpoints::MIRROR));
     let Some((at, object, _)) = stored(world, source, SERVICES, key) else {
+        let mut writes = endpoints::mirror(None, &mirrored);
         // Its slices are its dependents; this is not.
         let (name, value) = endpoints::LEGACY_KEEPER;
         let own = legacy.filter(|(_, object, _)| object["metadata"]["labels"][name] == value);
-        return Actions::of(own.map(|(at, object, revision)| {
+        writes.extend(own.map(|(at, object, revision)| {
             let seen = Seen { uid: object::uid(&object).to_owned(), revision: Some(revision) };
             Write::Delete { at, seen, propagation: None }
         }));
+        return Actions::of(writes);
     };
     let desired = endpoints::Desired { at, object };
-    if !desired.selects() || object::deleting(&desired.object) {
+    if object::deleting(&desired.object) {
         return Actions::none();
     }
+    if !desired.selects() {
+        return Actions::of(endpoints::mirror(legacy.as_ref(), &mirrored));
+    }
     let selector = sets::selector(&desired.object["spec"]["selector"]);
-    let slices = world.slices.of(key).filter_map(|key| stored(world, source, SLICES, key));
     let observed = endpoints::Observed {
         pods: world.pods.labelled(key.namespace(), |labels| selects(&selector, labels)).collect(),
-        slices: slices.map(|(at, object, revision)| endpoints::Slice { at, object, revision }).collect(),
+        slices,
         legacy: legacy.map(|(_, object, revision)| (object, revision)),
     };
-    endpoints::reconcile(&desired, &observed)
+    let mut actions = endpoints::reconcile(&desired, &observed);
+    actions.actions.extend(endpoints::mirror(None, &mirrored).into_iter().map(Into::into));
+    actions
 }

@@ -11,7 +11,7 @@
 //! costs a look; waking too seldom is a bug.
 
 use super::catalog::Catalog;
-use super::endpoints::{KEEPER, OWN, SERVICE};
+use super::endpoints::{KEEPER, MIRROR, OWN, SERVICE};
 use super::gather;
 use super::graph::Graph;
 use super::key::{Key, KindId, Place, Work};
@@ -115,7 +115,8 @@ impl World {
             }),
             Role::Slice => {
                 let meta = Head::read(bytes);
-                let own = meta.labels.get(KEEPER).is_some_and(|keeper| keeper == OWN);
+                let own =
+                    meta.labels.get(KEEPER).is_some_and(|keeper| [OWN, MIRROR].contains(&keeper.as_str()));
                 let service =
                     meta.labels.get(SERVICE).filter(|_| own).map(|name| Key::new(key.namespace(), name));
                 let before = self.slices.note(key, service.clone());

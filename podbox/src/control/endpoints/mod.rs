@@ -5,14 +5,17 @@
 //!                                                                               └─▶ one Endpoints object    (`legacy`)
 //! ```
 //!
-//! It forwards nothing, and knows nothing of who does. Services without a selector have their endpoints from whoever wants to.
+//! It forwards nothing, and knows nothing of who does. Services without a selector have their endpoints from whoever wants to;
+//! an Endpoints object that is kept for one by hand is told as slices too (`mirror`).
 
 mod legacy;
+mod mirror;
 mod slices;
 
 #[cfg(test)]
 mod tests;
 
+pub use mirror::writes as mirror;
 pub use slices::Slice;
 
 use super::action::{Actions, Subject};
@@ -30,6 +33,8 @@ pub const SERVICE: &str = "kubernetes.io/service-name";
 pub const KEEPER: &str = "endpointslice.kubernetes.io/managed-by";
 /// What it says of those of podbox's own: upstream's word.
 pub const OWN: &str = "endpointslice-controller.k8s.io";
+/// The same of those that tell what an Endpoints object says.
+pub const MIRROR: &str = "endpointslicemirroring-controller.k8s.io";
 /// The same of an Endpoints object.
 pub const LEGACY_KEEPER: (&str, &str) = ("endpoints.kubernetes.io/managed-by", "endpoint-controller");
 const HEADLESS: &str = "service.kubernetes.io/headless";

@@ -24,12 +24,18 @@ pub struct Slice {
 }
 
 impl Slice {
-    fn endpoints(&self) -> impl Iterator<Item = &Value> {
+    /// Whether it is in this keeper's hands.
+    pub fn is_of(&self, keeper: &str) -> bool {
+        self.object["metadata"]["labels"][KEEPER] == keeper
+    }
+
+    /// What it says.
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = &Value> {
         self.object["endpoints"].as_array().into_iter().flatten()
     }
 
     /// Its ports in the words of [`Desired::ports`], however they are written.
-    fn ports(&self) -> Value {
+    pub(super) fn ports(&self) -> Value {
         let ports = self.object["ports"].as_array().into_iter().flatten().map(|port| {
             let mut port = port.clone();
             for (field, default) in [("name", ""), ("protocol", "TCP")] {
@@ -42,7 +48,8 @@ impl Slice {
         ports.collect()
     }
 
-    fn end(&self) -> Write {
+    /// Its end.
+    pub(super) fn end(&self) -> Write {
         let seen = Seen { uid: object::uid(&self.object).to_owned(), revision: Some(self.revision) };
         Write::Delete { at: self.at.clone(), seen, propagation: None }
     }
