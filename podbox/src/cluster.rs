@@ -1,6 +1,7 @@
 //! The cluster's side of a node: the store, the API over it, and what every cluster has from its first moment.
 
 mod aggregation;
+mod credentials;
 mod entrance;
 mod namespaces;
 mod pulse;
@@ -23,6 +24,7 @@ use crate::server::http;
 use crate::server::tls::Tls;
 use crate::store::{DiskError, Store};
 use crate::{clock, limits};
+use credentials::Credentials;
 use namespaces::Namespaces;
 use std::fs;
 use std::io;
@@ -126,6 +128,8 @@ impl Cluster {
         tasks.spawn(quotas::run(store.clone(), controller.clone()));
         let catalog = Catalog::new(&api.kinds());
         tasks.spawn(manager::run(store.clone(), Local::new(Arc::clone(&api), CONTROLLERS), catalog));
+        let credentials = Credentials::new(store.clone(), controller.clone(), authority.pem().to_owned());
+        tasks.spawn(credentials.run());
         let namespaces = Namespaces::new(store.clone(), controller, authority.pem().to_owned());
         tasks.spawn(namespaces.run());
         tasks.spawn(aggregation::run(store.clone(), Arc::clone(&api)));

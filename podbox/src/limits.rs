@@ -202,6 +202,8 @@ pub const RULE_STEPS: usize = 10_000_000;
 pub const TALLIES: usize = 1024;
 /// How long a pod waits for the account that its namespace is about to get.
 pub const ACCOUNT_WAIT: Duration = Duration::from_secs(1);
+/// How long a Secret for an account's token waits for the account.
+pub const SECRET_WAIT: Duration = Duration::from_secs(10);
 /// Pause before what a namespace is to have is tried again.
 pub const FURNISH_RETRY: Duration = Duration::from_secs(5);
 /// Namespaces that are given what they are to have at the same time.

@@ -14,10 +14,8 @@ use std::collections::BTreeMap;
 const BYTES: usize = 1 << 20;
 const SEALED: &str = "field is immutable when `immutable` is set";
 
-/// The type of Secrets that upstream fills with a token.
-const ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
-const NO_TOKEN: &str =
-    "nothing puts a token into Secrets of this type; ask for one with `kubectl create token`";
+/// The type of Secrets that hold a token without an end.
+pub const ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
 
 type Data = BTreeMap<String, ByteString>;
 
@@ -88,14 +86,6 @@ impl Rules for Secret {
             if changed {
                 errors.forbidden(&path.child(field), SEALED);
             }
-        }
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        let empty = !self.data.as_ref().is_some_and(|data| data.contains_key("token"));
-        match text(&self.type_) {
-            ACCOUNT_TOKEN if empty => vec![NO_TOKEN.to_owned()],
-            _ => Vec::new(),
         }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! A token is good as long as its signature and its times are, it is for whom it is shown to, and the objects that it is
 //! bound to are still there under the uids that it names. A signature that was found good is remembered, since checking
-//! one costs more than the rest of a request; the other conditions are looked at each time.
+//! one costs more than the rest of a request; the other conditions are looked at each time. Those without an end, which
+//! Secrets hold, have conditions of their own (`legacy`).
 //!
 //! **Invariant:** no token is ever shown, logged or kept: what is remembered is its digest.
 
@@ -11,6 +12,7 @@ mod cache;
 mod claims;
 pub mod discovery;
 mod jwt;
+mod legacy;
 mod request;
 
 #[cfg(test)]
@@ -20,6 +22,7 @@ use crate::api::object;
 use crate::api::user::{CREDENTIAL, User};
 use cache::Cache;
 use claims::{Claims, Reference};
+use legacy::Legacy;
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -44,6 +47,11 @@ pub struct Alive {
 }
 
 impl Alive {
+    /// Whether it does not count any more.
+    fn gone(&self, now: SystemTime) -> bool {
+        self.deletion.is_some_and(|end| end + LEEWAY < now)
+    }
+
     /// From an object as JSON, of which nothing else is kept.
     pub fn read(json: &[u8]) -> Option<Alive> {
         #[derive(Deserialize)]
@@ -98,8 +106,37 @@ pub enum Refused {
 /// A token whose signature is good.
 #[derive(Debug)]
 struct Verified {
-    claims: Claims,
+    said: Said,
     user: Arc<User>,
+}
+
+/// What a token says.
+#[derive(Debug)]
+enum Said {
+    Bound(Box<Claims>),
+    Legacy(Legacy),
+}
+
+impl Said {
+    fn read(payload: &[u8]) -> Option<Said> {
+        let bound = serde_json::from_slice(payload).map(Said::Bound);
+        bound.or_else(|_| serde_json::from_slice(payload).map(Said::Legacy)).ok()
+    }
+
+    fn user(&self) -> Option<User> {
+        match self {
+            Said::Bound(claims) => user(claims),
+            Said::Legacy(legacy) => legacy.user(),
+        }
+    }
+
+    /// Whom it is for.
+    fn audiences(&self) -> Vec<String> {
+        match self {
+            Said::Bound(claims) => claims.aud.clone(),
+            Said::Legacy(_) => vec![ISSUER.to_owned()],
+        }
+    }
 }
 
 /// Issues and checks tokens.
@@ -122,10 +159,11 @@ impl Tokens {
         lookup: &impl Lookup,
         now: SystemTime,
     ) -> Result<Arc<User>, Refused> {
-        let verified = self.verify(token)?;
-        self.check(&verified.claims, lookup, now)?;
-        if !verified.claims.aud.iter().any(|audience| audience == ISSUER) {
-            return Err(Refused::Audience(verified.claims.aud.clone(), vec![ISSUER.to_owned()]));
+        let verified = self.verified(token, lookup, now)?;
+        if let Said::Bound(claims) = &verified.said
+            && !claims.aud.iter().any(|audience| audience == ISSUER)
+        {
+            return Err(Refused::Audience(claims.aud.clone(), vec![ISSUER.to_owned()]));
         }
         Ok(Arc::clone(&verified.user))
     }
@@ -138,25 +176,30 @@ impl Tokens {
         lookup: &impl Lookup,
         now: SystemTime,
     ) -> Result<(Arc<User>, Vec<String>), Refused> {
-        let verified = self.verify(token)?;
-        self.check(&verified.claims, lookup, now)?;
+        let verified = self.verified(token, lookup, now)?;
         let api = [ISSUER.to_owned()];
         let asked = if audiences.is_empty() { &api[..] } else { audiences };
-        let claims = &verified.claims;
-        let common: Vec<_> = asked.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
+        let its = verified.said.audiences();
+        let common: Vec<_> = asked.iter().filter(|audience| its.contains(audience)).cloned().collect();
         match common.is_empty() {
-            true => Err(Refused::Audience(claims.aud.clone(), asked.to_vec())),
+            true => Err(Refused::Audience(its, asked.to_vec())),
             false => Ok((Arc::clone(&verified.user), common)),
         }
     }
 
-    fn verify(&self, token: &str) -> Result<Arc<Verified>, Refused> {
-        self.cache.get_or_make(token, || {
+    /// A token that counts now.
+    fn verified(&self, token: &str, lookup: &impl Lookup, now: SystemTime) -> Result<Arc<Verified>, Refused> {
+        let verified = self.cache.get_or_make(token, || {
             let payload = self.key.verify(token).ok_or(Refused::Invalid)?;
-            let claims: Claims = serde_json::from_slice(&payload).map_err(|_| Refused::Invalid)?;
-            let user = Arc::new(user(&claims).ok_or(Refused::Invalid)?);
-            Ok(Verified { claims, user })
-        })
+            let said = Said::read(&payload).ok_or(Refused::Invalid)?;
+            let user = Arc::new(said.user().ok_or(Refused::Invalid)?);
+            Ok(Verified { said, user })
+        })?;
+        match &verified.said {
+            Said::Bound(claims) => self.check(claims, lookup, now)?,
+            Said::Legacy(legacy) => legacy.check(token, lookup, now)?,
+        }
+        Ok(verified)
     }
 
     fn check(&self, claims: &Claims, lookup: &impl Lookup, now: SystemTime) -> Result<(), Refused> {
@@ -171,9 +214,7 @@ impl Tokens {
         let bound = &claims.bound;
         let alive = |what: &'static str, resource: &str, namespace: &str, reference: &Reference| {
             let found = lookup.alive(resource, namespace, &reference.name);
-            let there = found.is_some_and(|found| {
-                found.uid == reference.uid && found.deletion.is_none_or(|end| end + LEEWAY >= now)
-            });
+            let there = found.is_some_and(|found| found.uid == reference.uid && !found.gone(now));
             if there { Ok(()) } else { Err(Refused::Gone(what)) }
         };
         let namespace = bound.namespace.as_str();

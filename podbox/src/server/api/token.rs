@@ -1,6 +1,7 @@
 //! `serviceaccounts/token`: a token for an account, bound to what the request names. What `kubectl create token` asks for.
 
 use super::answer::{self, Rendered};
+use super::local::Local;
 use super::query::WriteOptions;
 use super::write::{read, refuse, undecodable};
 use super::{Api, Call};
@@ -41,6 +42,20 @@ impl Api {
     /// The answer to a request that was judged.
     pub(super) fn issue(&self, asked: &Value, account: &Value) -> Result<Value, ApiError> {
         self.gate.tokens.issue(asked, account, &self.gate.objects(), clock::wall())
+    }
+}
+
+impl Local {
+    /// A token of an account without an end, which counts once it is in the Secret.
+    pub fn lasting_token(&self, secret: &Value, account: &Value) -> Result<String, ApiError> {
+        self.api().gate.tokens.lasting(secret, account)
+    }
+
+    /// Whose token this is.
+    #[cfg(test)]
+    pub fn whose(&self, token: &str) -> Result<Arc<crate::api::user::User>, crate::auth::token::Refused> {
+        let gate = &self.api().gate;
+        gate.tokens.authenticate(token, &gate.objects(), clock::wall())
     }
 }
 
