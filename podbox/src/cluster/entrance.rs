@@ -8,10 +8,9 @@ use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
 use crate::api::status::ApiError;
 use crate::net::nat;
-use crate::sandbox::spec::Forward;
 use crate::server::api::local::Local;
 use serde_json::{Value, json};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use tokio::net::TcpListener;
 
 const NAME: &str = "kubernetes";
@@ -43,9 +42,8 @@ pub fn lead(service: Ipv4Addr, reached: SocketAddr) {
     if target.is_loopback() {
         return;
     }
-    let protocol = "TCP".to_owned();
-    let forward = Forward { address: service, protocol, port: PORT, target_port: reached.port() };
-    if let Err(error) = nat::add(target, &[forward]) {
+    let led = nat::lead(SocketAddrV4::new(service, PORT), SocketAddrV4::new(target, reached.port()));
+    if let Err(error) = led {
         tracing::warn!("pods cannot reach the API by its Service: {error}");
     }
 }

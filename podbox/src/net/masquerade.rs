@@ -3,7 +3,11 @@
 //!
 //! What reaches a pod by one of the node's ports and comes from a pod, or from the node's own loopback, gets the bridge's
 //! address: the answer would not come back the same way otherwise. Loopback addresses are let past the bridge for that, and
-//! a guard sees to it that no pod sends to one. Another guard keeps the bridge's own address for this node and its pods.
+//! a guard sees to it that nobody but this node sends to one, pods and neighbours on its network alike: ports would be
+//! translated before the kernel looks for such senders. Another guard keeps the bridge's own address for this node and its pods.
+//!
+//! Invariants: a pod's port takes nothing that is not for an address of the node, whatever address the pod names; and the
+//! Service of the API, which has none of those, is led to for this node and its pods only.
 //!
 //! The table goes to the kernel by `nft -f -`, once at start, as one transaction that replaces whatever an earlier
 //! run left. By netlink directly it would be a few hundred lines of expressions in bytes; as text it is what
@@ -40,25 +44,31 @@ pub fn table(bridge: &str, gateway: Ipv4Net, forwards: &[(Ipv4Addr, Forward)]) -
     let (cidr, own) = (gateway.trunc(), gateway.addr());
     let ports = map(nat::PORTS, "inet_proto . inet_service", forwards);
     let addressed = map(nat::ADDRESSED, "ipv4_addr . inet_proto . inet_service", forwards);
+    let services = map(nat::SERVICES, "ipv4_addr . inet_proto . inet_service", &[]);
     format!(
         "{REMOVE}\
          table inet podbox {{\n\
-         {ports}{addressed}\
+         {ports}{addressed}{services}\
          \tchain guard {{\n\
          \t\ttype filter hook prerouting priority raw; policy accept;\n\
-         \t\tiifname \"{bridge}\" ip daddr 127.0.0.0/8 drop\n\
+         \t\tiifname != \"lo\" ip daddr 127.0.0.0/8 drop\n\
          \t\tiifname != {{ \"lo\", \"{bridge}\" }} ip daddr {own} drop\n\
          \t}}\n\
          \tchain ports_of_node {{\n\
-         \t\tdnat ip to ip daddr . meta l4proto . th dport map @{ADDRESSED}\n\
+         \t\tfib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @{ADDRESSED}\n\
          \t\tfib daddr type local dnat ip to meta l4proto . th dport map @{PORTS}\n\
+         \t}}\n\
+         \tchain services {{\n\
+         \t\tdnat ip to ip daddr . meta l4proto . th dport map @{SERVICES}\n\
          \t}}\n\
          \tchain prerouting {{\n\
          \t\ttype nat hook prerouting priority -100; policy accept;\n\
+         \t\tiifname \"{bridge}\" meta nfproto ipv4 meta l4proto {{ tcp, udp, sctp }} jump services\n\
          \t\tmeta nfproto ipv4 meta l4proto {{ tcp, udp, sctp }} jump ports_of_node\n\
          \t}}\n\
          \tchain output {{\n\
          \t\ttype nat hook output priority -100; policy accept;\n\
+         \t\tmeta nfproto ipv4 meta l4proto {{ tcp, udp, sctp }} jump services\n\
          \t\tmeta nfproto ipv4 meta l4proto {{ tcp, udp, sctp }} jump ports_of_node\n\
          \t}}\n\
          \tchain postrouting {{\n\
@@ -69,6 +79,7 @@ pub fn table(bridge: &str, gateway: Ipv4Net, forwards: &[(Ipv4Addr, Forward)]) -
          }}\n",
         ADDRESSED = nat::ADDRESSED,
         PORTS = nat::PORTS,
+        SERVICES = nat::SERVICES,
     )
 }
 

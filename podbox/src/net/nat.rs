@@ -1,17 +1,19 @@
 //! Packets to the node's own addresses that are for somebody else: pods' `hostPort`s, and the Service of the API. They are
-//! elements of two maps in podbox's one nftables table, which `masquerade` writes; here they are added and removed.
+//! elements of maps in podbox's one nftables table, which `masquerade` writes; here they are added and removed.
 //!
 //! Like the table they go to the kernel by `nft`: a few milliseconds for a pod with such ports, nothing for any other.
 
 use super::masquerade::{self, NftError};
 use crate::sandbox::spec::Forward;
 use std::fmt::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Ports of all of the node's addresses.
 pub const PORTS: &str = "ports";
 /// Ports of one address.
 pub const ADDRESSED: &str = "addressed";
+/// Services, whose addresses are no node's: no pod gets into this one.
+pub const SERVICES: &str = "services";
 
 /// Sends what comes to these ports on to `target`. Blocking. All or none.
 pub fn add(target: Ipv4Addr, forwards: &[Forward]) -> Result<(), NftError> {
@@ -26,6 +28,13 @@ pub fn remove(target: Ipv4Addr, forwards: &[Forward]) -> Result<(), NftError> {
             done => done,
         }
     })
+}
+
+/// Sends what this node and its pods have for a Service by TCP on to `target`. Blocking.
+pub fn lead(service: SocketAddrV4, target: SocketAddrV4) -> Result<(), NftError> {
+    let at = |place: SocketAddrV4, between: &str| format!("{}{between} . {}", place.ip(), place.port());
+    let element = format!("{} : {}", at(service, " . tcp"), at(target, ""));
+    masquerade::apply(&format!("add element inet podbox {SERVICES} {{ {element} }}\n"))
 }
 
 fn commands(verb: &str, target: Ipv4Addr, forwards: &[Forward]) -> String {

@@ -9,12 +9,12 @@ use podbox::sandbox::netns::Pinned;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-fn config(ground: &Ground) -> Config {
+pub fn config(ground: &Ground) -> Config {
     Config { run_dir: ground.run_dir().to_owned(), ..Config::default() }
 }
 
 /// The dataplane's calls on this thread, which is the one in the test's namespaces.
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
@@ -23,7 +23,7 @@ fn ensure(config: &Config, pods: &[&str]) -> Result<Dataplane, DataplaneError> {
     block_on(dataplane::ensure(config, pods, Vec::new()))
 }
 
-fn attach(config: &Config, plane: Dataplane, pod: &Pinned, name: &str, last: u8) {
+pub fn attach(config: &Config, plane: Dataplane, pod: &Pinned, name: &str, last: u8) {
     let spec = LinkSpec {
         host_name: name.into(),
         bridge_index: plane.bridge_index,
@@ -36,7 +36,7 @@ fn attach(config: &Config, plane: Dataplane, pod: &Pinned, name: &str, last: u8)
 }
 
 /// A network outside of the node, which knows no way back to pods.
-fn outside(ground: &Ground) -> Pinned {
+pub fn outside(ground: &Ground) -> Pinned {
     let outside = ground.pin("outside");
     run(&format!(
         "ip link add up0 mtu 1450 type veth peer name up1 netns {}",

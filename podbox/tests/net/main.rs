@@ -5,3 +5,4 @@ mod dataplane;
 mod ground;
 mod lease;
 mod link;
+mod ports;
