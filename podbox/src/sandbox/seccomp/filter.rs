@@ -6,10 +6,13 @@
 //! ```text
 //!   architecture? ─no─▶ kill
 //!        │
+//!   x32? ────────yes──▶ ENOSYS                  (x86_64 only)
+//!        │
 //!   number ≥ n/2? ─┬─ … ─▶ one action          (a range of numbers that share it)
 //!                  └─ … ─▶ arguments ─▶ action (a call with conditions; the first rule that holds counts)
 //! ```
 
+use super::refuse;
 use libc::sock_filter;
 use std::collections::BTreeMap;
 
@@ -72,6 +75,11 @@ const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xc000_00b7;
 
+/// `__X32_SYSCALL_BIT`. Calls with it come as calls of the native architecture, by numbers that no rule names: whatever the
+/// rules are, they have to fail, or each call would be there twice.
+#[cfg(target_arch = "x86_64")]
+const X32: u32 = 0x4000_0000;
+
 /// Offsets in `seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
@@ -108,6 +116,8 @@ pub fn compile(rules: &Rules) -> Vec<sock_filter> {
         make(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
         make(LOAD, 0, 0, NUMBER),
     ];
+    #[cfg(target_arch = "x86_64")]
+    program.extend([make(AT_LEAST, 0, 1, X32), make(RETURN, 0, 0, refuse(libc::ENOSYS))]);
     program.extend(tree(&ranges(rules)));
     program
 }
@@ -265,12 +275,20 @@ pub(super) mod tests {
     }
 
     fn expected(rules: &Rules, number: u32, arguments: [u64; 6]) -> Action {
+        if cfg!(target_arch = "x86_64") && number >= 1 << 30 {
+            return refuse(libc::ENOSYS);
+        }
         if number > rules.newer.0 {
             return rules.newer.1;
         }
         let rule = rules.calls.get(&number).into_iter().flatten();
         let mut rule = rule.filter(|rule| rule.conditions.iter().all(|one| holds(one, arguments)));
         rule.next().map_or(rules.default, |rule| rule.action)
+    }
+
+    fn numbers() -> impl Strategy<Value = u32> {
+        // As they are, with the bit of x32, and any.
+        prop_oneof![4 => 0u32..520, 2 => (0u32..520).prop_map(|number| 1 << 30 | number), 1 => any::<u32>()]
     }
 
     fn values() -> impl Strategy<Value = u64> {
@@ -301,7 +319,7 @@ pub(super) mod tests {
             calls in proptest::collection::btree_map(0u32..500, proptest::collection::vec(
                 (proptest::collection::vec(conditions(), 0..4), 1u32..5)
                     .prop_map(|(conditions, action)| Rule { conditions, action }), 1..4), 0..300),
-            asked in proptest::collection::vec((0u32..520, proptest::array::uniform6(values())), 1..60),
+            asked in proptest::collection::vec((numbers(), proptest::array::uniform6(values())), 1..60),
         ) {
             let rules = Rules { default: 9, newer: (466, 8), calls };
             let program = compile(&rules);

@@ -2,7 +2,8 @@
 //!
 //! Calls that this architecture does not have are left out, as other runtimes do, and so are entries that are for
 //! other architectures, capabilities or kernels. What cannot be done as it is written is an error: a profile is never
-//! weaker than it reads. Programs of the architectures that a profile lists beside the native one are killed.
+//! weaker than it reads. Programs of the architectures that a profile lists beside the native one are killed, and calls of
+//! x32, which the kernel counts as native, fail with ENOSYS.
 
 use super::filter::{self, Action, Comparison, Condition, Rule, Rules};
 use super::names::number;
@@ -306,6 +307,16 @@ mod tests {
             {"index": 0, "value": 5, "op": "SCMP_CMP_EQ"}, {"index": 0, "value": 7, "op": "SCMP_CMP_EQ"}]}"#;
         check(either, "dup2", [7, 0], ALLOW);
         check(either, "dup2", [6, 0], EPERM);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_call_that_is_forbidden_has_no_other_number() {
+        let text = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}"#;
+        let code = unpacked(&program(text).unwrap().code);
+        let mkdir = number("mkdir").unwrap();
+        assert_eq!(run(&code, mkdir, [0; 6]), refuse(libc::EPERM));
+        assert_eq!(run(&code, 0x4000_0000 | mkdir, [0; 6]), refuse(libc::ENOSYS), "that of x32");
     }
 
     #[test]
