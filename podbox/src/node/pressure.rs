@@ -6,7 +6,8 @@
 //!    processes wait for memory)                         └▶ too low: images ──▶ enough? ──no──▶ a pod goes
 //! ```
 //!
-//! Who goes is decided in `pod::evict`, and what a pod may have on disk in `pod::ephemeral`; the pod's worker ends it.
+//! Memory cannot wait: what is short is seen to before what single pods have on the disk, and only there is waited for a pod
+//! to go. Who goes is decided in `pod::evict`, and what a pod may have on disk in `pod::ephemeral`; the pod's worker ends it.
 
 mod active;
 mod stall;
@@ -26,7 +27,7 @@ use crate::api::stats::Snapshot;
 use crate::config::Config;
 use crate::pod::ephemeral;
 use crate::pod::evict::{self, Pressure};
-use crate::store::Store;
+use crate::store::{Expired, Store};
 use crate::{clock, limits};
 use active::Active;
 use serde_json::Value;
@@ -69,6 +70,8 @@ pub struct Warden<O> {
     pressure: Pressure,
     /// What something is done about already, so that it is told once.
     acting: Option<Signal>,
+    /// Pods that go already since they have too much on the disk.
+    excessive: BTreeSet<PodRef>,
 }
 
 impl<O: Objects> Warden<O> {
@@ -91,6 +94,7 @@ impl<O: Objects> Warden<O> {
             ends,
             pressure: Pressure::default(),
             acting: None,
+            excessive: BTreeSet::new(),
         }
     }
 
@@ -138,13 +142,11 @@ impl<O: Objects> Warden<O> {
         let duties = &self.config.duties;
         let found = self.pressure.observe(&duties.thresholds, &levels, duties.transition, clock::instant());
         self.say(found.conditions).await;
-        if self.end_excess().await {
-            return;
-        }
         match found.act {
             Some(threshold) => self.relieve(&threshold, latest).await,
             None => self.acting = None,
         }
+        self.end_excess().await;
     }
 
     /// Tells what the node is short of, if that is news.
@@ -181,7 +183,8 @@ impl<O: Objects> Warden<O> {
             true => self.gauges.look_at_disk(Duration::ZERO).await.ok(),
             false => None,
         };
-        let candidates = active::all(&self.store, &self.name).into_iter().map(|active| {
+        let Some(pods) = self.pods() else { return };
+        let candidates = pods.into_iter().map(|active| {
             let on_disk = disk.as_ref().and_then(|disk| disk.pods.get(&active.pod.uid));
             active.candidate(signal, latest, on_disk)
         });
@@ -203,35 +206,50 @@ impl<O: Objects> Warden<O> {
         }
     }
 
-    /// Ends pods that have more on the disk than they may; whether there was one.
-    async fn end_excess(&mut self) -> bool {
-        let limited: Vec<Active> = active::all(&self.store, &self.name)
-            .into_iter()
-            .filter(|active| ephemeral::is_limited(&active.manifest))
-            .collect();
+    /// The pods here that have not ended; none, told, if they cannot be listed.
+    fn pods(&self) -> Option<Vec<Active>> {
+        let told = |error: &Expired| tracing::warn!("listing the node's pods failed: {error}");
+        active::all(&self.store, &self.name).inspect_err(told).ok()
+    }
+
+    /// Ends pods that have more on the disk than they may, each told once. Waits for none of them.
+    async fn end_excess(&mut self) {
+        let Some(mut limited) = self.pods() else { return };
+        limited.retain(|active| ephemeral::is_limited(&active.manifest));
+        self.excessive.retain(|pod| limited.iter().any(|active| active.pod == *pod));
+        limited.retain(|active| !self.excessive.contains(&active.pod));
         if limited.is_empty() {
-            return false;
+            return;
         }
         let disk = match self.gauges.look_at_disk(limits::DISK_LOOK).await {
             Ok(disk) => disk,
             Err(error) => {
                 tracing::warn!("limits of what pods have on disk are not kept: {error}");
-                return false;
+                return;
             }
         };
-        let mut any = false;
         for Active { pod, manifest } in limited {
             let excess = disk.pods.get(&pod.uid).and_then(|own| ephemeral::excess(&manifest, own));
             if let Some(message) = excess {
-                self.evict(pod, message, limits::EVICTION_GRACE).await;
-                any = true;
+                self.excessive.insert(pod.clone());
+                self.end(pod, message, limits::EVICTION_GRACE).await;
             }
         }
-        any
     }
 
     /// Has a pod go, and waits a while until it has gone.
-    async fn evict(&mut self, pod: PodRef, message: String, grace: Duration) {
+    async fn evict(&self, pod: PodRef, message: String, grace: Duration) {
+        if !self.end(pod.clone(), message, grace).await {
+            return;
+        }
+        let mut views = self.ends.views.clone();
+        let gone = views.wait_for(|views| views.get(&pod).is_none_or(|view| view.gone));
+        let _ = tokio::time::timeout(limits::EVICTION_WAIT + grace, gone).await;
+        self.gauges.nudge();
+    }
+
+    /// Has a pod go; whether there is somebody who sees to it.
+    async fn end(&self, pod: PodRef, message: String, grace: Duration) -> bool {
         tracing::warn!(%pod, "evicted: {message}");
         let at = ObjectRef::pod(&pod.namespace, &pod.name);
         let now = object::time(clock::wall());
@@ -243,14 +261,7 @@ impl<O: Objects> Warden<O> {
         if let Err(error) = self.objects.update_status(&at, mark).await {
             tracing::warn!(%pod, "telling of its eviction failed: {error}");
         }
-        let eviction = Eviction { pod: pod.clone(), message, grace };
-        if self.ends.evictions.send(eviction).await.is_err() {
-            return;
-        }
-        let mut views = self.ends.views.clone();
-        let gone = views.wait_for(|views| views.get(&pod).is_none_or(|view| view.gone));
-        let _ = tokio::time::timeout(limits::EVICTION_WAIT + grace, gone).await;
-        self.gauges.nudge();
+        self.ends.evictions.send(Eviction { pod, message, grace }).await.is_ok()
     }
 
     /// Removes images if their disk is too full.
@@ -261,7 +272,7 @@ impl<O: Objects> Warden<O> {
             (duties.images_high, duties.images_low, duties.image_age)
         };
         let Some(bytes) = garbage::too_many(&images, high, low) else {
-            let wanted = active::images(&self.store, &self.name);
+            let Some(wanted) = self.wanted() else { return };
             if let Err(error) = self.garbage.note_images(&wanted, clock::instant()) {
                 tracing::warn!("looking at the images failed: {}", chain(&error));
             }
@@ -277,9 +288,16 @@ impl<O: Objects> Warden<O> {
         }
     }
 
+    /// The images that pods want; none, told, if they are not known: then no image goes.
+    fn wanted(&self) -> Option<BTreeSet<String>> {
+        let told =
+            |error: &Expired| tracing::warn!("no images are removed: listing the pods failed: {error}");
+        active::images(&self.store, &self.name).inspect_err(told).ok()
+    }
+
     /// Removes images until so many bytes are free; how many are.
     fn free(&mut self, bytes: u64, age: Duration) -> u64 {
-        let wanted = active::images(&self.store, &self.name);
+        let Some(wanted) = self.wanted() else { return 0 };
         // Every process' mounts are looked at, and trees are removed.
         let free = || self.garbage.free_images(bytes, &wanted, age, clock::instant());
         let freed = tokio::task::block_in_place(free);
@@ -304,3 +322,6 @@ impl<O: Objects> Warden<O> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

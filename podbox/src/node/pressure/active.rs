@@ -6,7 +6,7 @@ use crate::api::stats::{ContainerDisk, Filesystem, PodDisk, Snapshot, Space};
 use crate::limits;
 use crate::pod::evict::{self, Candidate, Level, Levels, Use};
 use crate::pod::resources;
-use crate::store::{Entry, Store};
+use crate::store::{Entry, Expired, Store};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Toleration};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,14 +17,14 @@ pub(super) struct Active {
     pub(super) manifest: Pod,
 }
 
-/// All of them.
-pub(super) fn all(store: &Store, node: &str) -> Vec<Active> {
-    let page = store.list("/pods", None, None, 0, None).map(|page| page.entries);
-    page.unwrap_or_default().iter().filter_map(|entry| Active::read(entry, node)).collect()
+/// All of them. That they cannot be listed does not mean that there are none.
+pub(super) fn all(store: &Store, node: &str) -> Result<Vec<Active>, Expired> {
+    let page = store.list("/pods", None, None, 0, None)?;
+    Ok(page.entries.iter().filter_map(|entry| Active::read(entry, node)).collect())
 }
 
 /// The references of the images that they want.
-pub(super) fn images(store: &Store, node: &str) -> BTreeSet<String> {
+pub(super) fn images(store: &Store, node: &str) -> Result<BTreeSet<String>, Expired> {
     let images = |active: Active| {
         let spec = active.manifest.spec.unwrap_or_default();
         let main = spec.containers.into_iter().filter_map(|container| container.image);
@@ -32,7 +32,7 @@ pub(super) fn images(store: &Store, node: &str) -> BTreeSet<String> {
         let late = spec.ephemeral_containers.into_iter().flatten().filter_map(|container| container.image);
         main.chain(init).chain(late).collect::<Vec<_>>()
     };
-    all(store, node).into_iter().flat_map(images).collect()
+    Ok(all(store, node)?.into_iter().flat_map(images).collect())
 }
 
 impl Active {
