@@ -184,6 +184,8 @@ pub const IMAGES_LOOK: Duration = Duration::from_secs(300);
 pub const LOGS_LOOK: Duration = Duration::from_secs(60);
 /// How old what is told of the disks may be.
 pub const DISK_LOOK: Duration = Duration::from_secs(10);
+/// Files of one tree that are counted at most.
+pub const TREE_FILES: u64 = 4 << 20;
 /// Between the first two looks; and how long a container must have run for a rate.
 pub const STATS_FIRST: Duration = Duration::from_secs(1);
 /// Bytes of a log that a reader takes at once.

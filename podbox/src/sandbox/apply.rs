@@ -12,6 +12,7 @@ use super::message::Body;
 use super::netns::{self, NetnsError, PinSpec, Pinned};
 use super::ownership;
 use super::step::{Lane, Step, Undo};
+use super::tree;
 use crate::api::attribution::Attribution;
 use crate::api::error::chain;
 use crate::net::masquerade::NftError;
@@ -273,7 +274,7 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found?,
     };
-    if found.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    if found.is_dir() { tree::remove(path) } else { fs::remove_file(path) }
 }
 
 fn unmount(target: &Path) -> io::Result<()> {

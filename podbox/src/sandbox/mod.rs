@@ -35,6 +35,7 @@ pub mod netns;
 mod ownership;
 mod record;
 pub mod session;
+pub mod tree;
 pub mod usage;
 
 // The keeper's.

@@ -4,14 +4,17 @@
 //! what a name was opened as is changed.
 
 use super::spec::FsGroup;
-use nix::fcntl::{AtFlags, OFlag, open};
+use super::tree::{self, Visitor};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::{Gid, fchownat};
+use std::ffi::CStr;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What the group may do with what is only read.
 pub const READ: u32 = 0o440;
@@ -34,50 +37,58 @@ pub fn give(volume: &Path, group: &FsGroup) -> io::Result<()> {
 /// Gives a file or a directory, and all that is in it; directories last, so that one that is right is right below, too.
 pub fn give_all(path: &Path, gid: u32, permissions: u32) -> io::Result<()> {
     let held = hold(path)?;
-    let found = fstat(&held)?;
-    if kind(&found) == SFlag::S_IFDIR {
-        for entry in fs::read_dir(itself(&held))? {
-            match give_all(&entry?.path(), gid, permissions) {
-                // A container took it away meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                done => done?,
-            }
+    match tree::kind(&fstat(&held)?) {
+        SFlag::S_IFDIR => tree::walk(path, &mut Give { gid, permissions }),
+        _ => give_one(held.as_fd(), gid, permissions),
+    }
+}
+
+/// Gives all of a tree.
+struct Give {
+    gid: u32,
+    permissions: u32,
+}
+
+impl Visitor for Give {
+    fn file(&mut self, within: BorrowedFd<'_>, name: &CStr, _: &FileStat) -> io::Result<()> {
+        match openat(within, name, HOLD, Mode::empty()) {
+            // A container took it away meanwhile.
+            Err(Errno::ENOENT) => Ok(()),
+            held => give_one(held?.as_fd(), self.gid, self.permissions),
         }
     }
-    give_one(&held, &found, gid, permissions)
+
+    fn leave(&mut self, directory: BorrowedFd<'_>) -> io::Result<()> {
+        give_one(directory, self.gid, self.permissions)
+    }
 }
 
 /// Gives a directory, and nothing that is in it.
 pub fn give_directory(path: &Path, gid: u32, permissions: u32) -> io::Result<()> {
-    let held = hold(path)?;
-    give_one(&held, &fstat(&held)?, gid, permissions)
+    give_one(hold(path)?.as_fd(), gid, permissions)
 }
 
-fn give_one(held: &OwnedFd, found: &FileStat, gid: u32, permissions: u32) -> io::Result<()> {
+fn give_one(held: BorrowedFd<'_>, gid: u32, permissions: u32) -> io::Result<()> {
+    let found = fstat(held)?;
     fchownat(held, "", None, Some(Gid::from_raw(gid)), AtFlags::AT_EMPTY_PATH)?;
     let mode = found.st_mode & 0o7777;
-    match kind(found) {
+    match tree::kind(&found) {
         SFlag::S_IFLNK => Ok(()),
         SFlag::S_IFDIR => set(held, mode | permissions | DIRECTORY),
         _ => set(held, mode | permissions),
     }
 }
 
-/// Opens what is at a path, whatever it is, without opening it for anything.
+/// Holds whatever it is, without opening it for anything.
+const HOLD: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
 fn hold(path: &Path) -> io::Result<OwnedFd> {
-    Ok(open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?)
+    Ok(open(path, HOLD, Mode::empty())?)
 }
 
-fn itself(held: &OwnedFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()))
-}
-
-fn kind(found: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits())
-}
-
-fn set(held: &OwnedFd, mode: u32) -> io::Result<()> {
-    fs::set_permissions(itself(held), Permissions::from_mode(mode))
+fn set(held: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    let itself = format!("/proc/self/fd/{}", held.as_raw_fd());
+    fs::set_permissions(itself, Permissions::from_mode(mode))
 }
 
 #[cfg(test)]
@@ -115,5 +126,18 @@ mod tests {
         assert_eq!(look(&volume.join("new")).1, 0o600, "the root is right: nothing else is looked at");
         give(&volume, &group(false)).unwrap();
         assert_eq!(look(&volume.join("new")), (4321, 0o660));
+    }
+
+    #[test]
+    fn a_tree_is_given_however_deep_it_is() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let volume = dir.path().join("volume");
+        tree::tests::deep(&volume, 20_000);
+        tree::tests::narrow(|| give_all(&volume, 4321, WRITE)).unwrap();
+        assert_eq!(fs::metadata(volume.join("d/d/d")).unwrap().gid(), 4321);
+        tree::remove(&volume).unwrap();
     }
 }

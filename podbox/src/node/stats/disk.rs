@@ -4,10 +4,15 @@
 
 use crate::api::stats::{Disk, Filesystem, PodDisk, Space};
 use crate::config::Config;
+use crate::limits;
+use crate::sandbox::tree::{self, Visitor};
+use nix::sys::stat::FileStat;
 use nix::sys::statvfs::statvfs;
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::fs::{self, DirEntry};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -67,16 +72,44 @@ pub(super) fn filesystem(path: &Path) -> io::Result<Filesystem> {
 
 /// What a tree takes. Files that vanish meanwhile take nothing; one with several names in it counts for each.
 fn space(path: &Path) -> Space {
-    let mut sum = Space::default();
-    let mut trees = vec![path.to_owned()];
-    while let Some(tree) = trees.pop() {
-        let Ok(metadata) = fs::symlink_metadata(&tree) else { continue };
-        sum = sum.and(Space { bytes: metadata.blocks().saturating_mul(512), inodes: 1 });
-        if metadata.is_dir() {
-            trees.extend(entries(&tree).map(|entry| entry.path()));
-        }
+    let Ok(found) = fs::symlink_metadata(path) else { return Space::default() };
+    if !found.is_dir() {
+        return of(found.blocks());
     }
-    sum
+    let mut count = Count(Space::default());
+    match tree::walk(path, &mut count) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!("what is in {} was not all counted: {error}", path.display()),
+    }
+    count.0
+}
+
+/// What a tree takes, as far as it is known.
+struct Count(Space);
+
+impl Count {
+    fn add(&mut self, found: &FileStat) -> io::Result<()> {
+        if self.0.inodes >= limits::TREE_FILES {
+            return Err(io::Error::other(format!("there are more than {} files", limits::TREE_FILES)));
+        }
+        self.0 = self.0.and(of(found.st_blocks.unsigned_abs()));
+        Ok(())
+    }
+}
+
+impl Visitor for Count {
+    fn file(&mut self, _: BorrowedFd<'_>, _: &CStr, found: &FileStat) -> io::Result<()> {
+        self.add(found)
+    }
+
+    fn enter(&mut self, found: &FileStat) -> io::Result<()> {
+        self.add(found)
+    }
+}
+
+fn of(blocks: u64) -> Space {
+    Space { bytes: blocks.saturating_mul(512), inodes: 1 }
 }
 
 fn entries(path: &Path) -> impl Iterator<Item = DirEntry> + use<> {
@@ -117,5 +150,14 @@ mod tests {
         assert_eq!((mib(pod.volumes["data"]), mib(pod.total())), (3, 10));
         assert_eq!((disk.pods.len(), disk.image_bytes >> 20), (1, 5));
         assert!(disk.node.capacity_bytes > disk.node.available_bytes && disk.node.inodes > 0);
+    }
+
+    #[test]
+    fn a_tree_is_counted_however_deep_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("tree");
+        tree::tests::deep(&root, 20_000);
+        assert_eq!(space(&root).inodes, 20_002, "a file, and the root");
+        tree::remove(&root).unwrap();
     }
 }
