@@ -138,10 +138,13 @@ fn a_node_short_of_memory_takes_few_pods_and_makes_others_go() {
     let test = "a_node_short_of_memory_takes_few_pods_and_makes_others_go";
     let (Some(()), Some(host)) = (needs::program(test, "kubectl"), Host::new(test)) else { return };
     let mut node = Node::on(host);
-    let object = format!("node/{}", name(&node));
+    let own = name(&node);
+    let object = format!("node/{own}");
     let pod = |name: &str, resources: &str| {
+        // Whoever has no node waits for one that is short of nothing.
+        let bound = if name == "careless" { format!("  nodeName: {own}\n") } else { String::new() };
         format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n  - {{name: c, image: '{IMAGE}', \
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n{bound}  containers:\n  - {{name: c, image: '{IMAGE}', \
              imagePullPolicy: IfNotPresent, args: [sleep, '600000'], resources: {{{resources}}}}}\n"
         )
     };

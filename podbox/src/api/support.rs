@@ -61,9 +61,13 @@ impl Found {
             "spec.runtimeClassName",
             "there is no API that would know the class",
         );
-        self.add(spec.scheduling_gates.is_some(), "spec.schedulingGates", "nothing would open them");
         self.add(
-            spec.readiness_gates.is_some() && self.tokens == Tokens::None,
+            any(&spec.scheduling_gates) && self.tokens == Tokens::None,
+            "spec.schedulingGates",
+            "there is no API in which somebody would open them",
+        );
+        self.add(
+            any(&spec.readiness_gates) && self.tokens == Tokens::None,
             "spec.readinessGates",
             "there is no API in which somebody would set their conditions",
         );
@@ -223,6 +227,8 @@ fn unknown_resource(name: &str, tokens: Tokens) -> Option<&'static str> {
         "cpu" | "memory" => None,
         "ephemeral-storage" if tokens == Tokens::ForApi => None,
         "ephemeral-storage" => Some(UNMEASURED),
+        // Whoever brought it has put it on the node, or no node has it and the pod waits.
+        _ if name.contains('/') && tokens == Tokens::ForApi => None,
         _ if name.starts_with("hugepages-") => Some("this node reserves no huge pages"),
         _ => Some("this node has no such resource"),
     }
@@ -286,6 +292,15 @@ mod tests {
         check_with(Tokens::ForApi, limited, &[]);
         let at = |what| format!("spec.containers[0].resources.{what}[ephemeral-storage]");
         check_with(Tokens::None, limited, &[&at("limits"), &at("requests")]);
+        let gated = "{schedulingGates: [{name: g}], containers: [{name: c, image: i}]}";
+        check_with(Tokens::ForApi, gated, &[]);
+        check_with(Tokens::None, gated, &["spec.schedulingGates"]);
+        let empty = "{schedulingGates: [], readinessGates: [], resourceClaims: [], containers: [{name: c, image: i, volumeDevices: []}]}";
+        check_with(Tokens::None, empty, &[]);
+        let dongle = "{containers: [{name: c, image: i, resources: {limits: {example.com/dongle: 1}}}]}";
+        check_with(Tokens::ForApi, dongle, &[]);
+        let at = |what| format!("spec.containers[0].resources.{what}[example.com/dongle]");
+        check_with(Tokens::None, dongle, &[&at("limits"), &at("requests")]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::node::pressure::{Ends, Warden};
 use crate::node::recorder::{self, Recorder};
 use crate::node::recover::recover;
 use crate::node::register::Identity;
+use crate::node::schedule::Scheduler;
 use crate::node::sources::Desk;
 use crate::node::stats::Gauges;
 use crate::node::streams::NodeStreams;
@@ -95,6 +96,9 @@ async fn serve(
     let agent = daemon.take_agent();
     let desk = Desk::new(cluster.store.clone(), objects.clone());
     loops.spawn(desk.share().run());
+    let told = daemon.node.notices.get().cloned();
+    let api = (cluster.store.clone(), objects.clone());
+    loops.spawn(Scheduler::new(api, name.clone(), told, pressure.clone()).run());
     let (api, duties) = ((cluster.store.clone(), objects.clone()), (pressure, evicted));
     let bound = Bound::new(api, name, &daemon.node, (agent, desk), memories, duties);
     let pods = tokio::spawn(bound.run());

@@ -78,6 +78,11 @@ impl<R: Runtime, I: Images> Agent<R, I> {
         self.orders.contains_key(uid)
     }
 
+    /// The pods that run here.
+    pub fn pods(&self) -> impl Iterator<Item = Arc<PodRecord>> {
+        self.orders.values().map(|orders| Arc::clone(&orders.versions.watch().borrow()))
+    }
+
     /// Forgets a pod of which nothing is left, once whoever wants to know does.
     pub fn forget(&self, pod: &PodRef) {
         self.node.checkpoints.iter().for_each(|checkpoints| checkpoints.remove(&pod.uid));

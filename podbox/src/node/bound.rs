@@ -8,7 +8,7 @@
 //!   views ────────▶ status into the API ──▶ nothing left of a deleted pod: removed from the API
 //! ```
 //!
-//! It decides nothing about containers. Invariant: a pod leaves the API only when nothing of it is left here.
+//! It decides nothing about containers; which pods are bound, `schedule` does. Invariant: a pod leaves the API only when nothing of it is left here.
 
 use super::Node;
 use super::agent::Agent;
@@ -27,12 +27,13 @@ use crate::api::objects::{ObjectRef, Objects};
 use crate::api::pressure::Condition;
 use crate::api::support::{self, Tokens};
 use crate::pod::admit::{self, Rejection};
+use crate::pod::fit::{self, Taken};
 use crate::pod::notice::Notice;
 use crate::pod::observed::Verdict;
 use crate::sandbox::runtime::Runtime;
-use crate::store::{Change, Entry, Happened, Store, Watch};
+use crate::store::{Change, Entry, Happened, Key, Store, Watch};
 use crate::{clock, limits};
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Node as NodeObject, Pod, PodStatus};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,7 +41,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// Where pods are in the store.
-const PODS: &str = "/pods";
+pub(super) const PODS: &str = "/pods";
+/// Where nodes are.
+pub(super) const NODES: &str = "/nodes";
 /// Why a pod failed that the node had no room for.
 const EVICTED: &str = "Evicted";
 
@@ -185,12 +188,8 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         match pod["spec"]["nodeName"].as_str().unwrap_or_default() {
             // Its removal was begun, and not ended before a kill: it never was anywhere.
             "" if object::deleting(&pod) => return self.forget(&at, &uid).await,
-            "" => self.bind(&at, &uid, &pod).await,
             node if node == self.name => {}
             _ => return,
-        }
-        if pod["spec"]["nodeName"] != *self.name {
-            return;
         }
         let (deleting, grace) = (object::deleting(&pod), grace(&pod));
         let new = !self.agent.has(&uid) && !self.ended.contains(&uid);
@@ -198,33 +197,12 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             self.accept(&at, &uid, pod).await;
         } else {
             self.agent.change(&uid, &pod);
-            self.judge_gates(&at, &pod).await;
+            self.put_right(&at, &pod).await;
         }
         match (deleting, self.agent.has(&uid)) {
             (true, true) => self.agent.terminate_pod(&uid, grace),
             (true, false) => self.forget(&at, &uid).await,
             (false, _) => {}
-        }
-    }
-
-    /// There is one node: every pod that may run on it does.
-    async fn bind(&self, at: &ObjectRef, uid: &str, pod: &Value) {
-        let own =
-            pod["spec"]["schedulerName"] == "default-scheduler" || pod["spec"]["schedulerName"].is_null();
-        let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
-        let picky = pod["spec"]["nodeSelector"].as_object().is_some_and(|selector| !selector.is_empty());
-        if !own || gated || picky || object::deleting(pod) {
-            return;
-        }
-        if let Err(error) = self.objects.bind(at, uid, &self.name).await {
-            tracing::warn!("binding pod {}/{} failed: {error}", at.namespace, at.name);
-            return;
-        }
-        if let Some(notices) = &self.notices {
-            let (namespace, name) = (at.namespace.clone(), at.name.clone());
-            let message = format!("Successfully assigned {namespace}/{name} to {}", self.name);
-            let notice = Notice { container: None, warning: false, reason: "Scheduled".into(), message };
-            notices.tell(&PodRef { namespace, name, uid: uid.to_owned() }, notice);
         }
     }
 
@@ -259,21 +237,27 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             return Err(unsupported(fields.join("; ")));
         }
         if let Some(message) = pressure::refusal(&self.short.borrow(), pod) {
-            return Err(Rejection { reason: EVICTED, message });
+            return Err(Rejection { reason: EVICTED.into(), message });
         }
-        let others = if admit::host_ports(pod).is_empty() { Vec::new() } else { self.beside(uid) };
-        admit::admit(pod, &others, &self.allowed_sysctls)
+        if let Some(node) = object_of(&self.store, &self.name) {
+            fit::admits(pod, &node, &self.taken(uid))?;
+        }
+        admit::sysctls(pod, &self.allowed_sysctls)
     }
 
-    /// The other pods that run here.
-    fn beside(&self, uid: &str) -> Vec<Pod> {
-        let Ok(page) = self.store.list(PODS, None, None, 0, None) else { return Vec::new() };
-        let here = page
-            .entries
-            .iter()
-            .filter_map(|entry| parsed(entry))
-            .filter(|pod| object::uid(pod) != uid && self.agent.has(object::uid(pod)) && !over(pod));
-        here.filter_map(|pod| serde_json::from_value(pod).ok()).collect()
+    /// What the other pods that run here have taken. No more than the scheduler counts, which sees a pod's end once the API
+    /// does: else what it bound would be refused.
+    fn taken(&self, uid: &str) -> Taken {
+        let counts = |pod: &PodRef| {
+            let phase = self.told.get(pod).and_then(|status| status.phase.as_deref());
+            let over = matches!(phase, Some("Succeeded" | "Failed"));
+            let stored = self.store.get(PODS, &Key::new(&pod.namespace, &pod.name));
+            pod.uid != uid && !over && stored.is_some()
+        };
+        let mut taken = Taken::default();
+        let here = self.agent.pods().filter(|record| counts(&record.pod));
+        here.for_each(|record| taken.add(&record.manifest));
+        taken
     }
 
     /// A pod that this node cannot run as it is asked to fails, and says why.
@@ -282,8 +266,8 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         self.refused.insert(uid.to_owned());
         if let Some(notices) = &self.notices {
             let (namespace, name, uid) = (at.namespace.clone(), at.name.clone(), uid.to_owned());
-            let reason = reason.into();
-            let notice = Notice { container: None, warning: true, reason, message: message.clone() };
+            let notice =
+                Notice { container: None, warning: true, reason: reason.clone(), message: message.clone() };
             notices.tell(&PodRef { namespace, name, uid }, notice);
         }
         let message = format!("Pod was rejected: {message}");
@@ -309,7 +293,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
                 self.write(&at, pod, &view.status).await;
             }
             if view.gone {
-                let stored = self.store.get(PODS, &crate::store::Key::new(&pod.namespace, &pod.name));
+                let stored = self.store.get(PODS, &Key::new(&pod.namespace, &pod.name));
                 let stored = stored.as_deref().and_then(parsed);
                 if stored.is_some_and(|stored| object::uid(&stored) == pod.uid && object::deleting(&stored)) {
                     self.forget(&at, &pod.uid).await;
@@ -342,11 +326,8 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         }
     }
 
-    /// Others may have said what one of its readiness gates waits for.
-    async fn judge_gates(&mut self, at: &ObjectRef, pod: &Value) {
-        if pod["spec"]["readinessGates"].is_null() {
-            return;
-        }
+    /// Others may have written over what this node said, or have said what a readiness gate waits for.
+    async fn put_right(&mut self, at: &ObjectRef, pod: &Value) {
         let uid = object::uid(pod).to_owned();
         let own = PodRef { namespace: at.namespace.clone(), name: at.name.clone(), uid };
         let Some(status) = self.told.get(&own).cloned() else { return };
@@ -382,14 +363,20 @@ pub fn wanted(store: &Store, node: &str) -> Vec<Wanted> {
 }
 
 fn unsupported(message: String) -> Rejection {
-    Rejection { reason: "UnsupportedPodSpec", message }
+    Rejection { reason: "UnsupportedPodSpec".into(), message }
 }
 
-fn over(pod: &Value) -> bool {
+/// The node of this name, as the API has it.
+pub(super) fn object_of(store: &Store, name: &str) -> Option<NodeObject> {
+    let entry = store.get(NODES, &Key::new("", name))?;
+    serde_json::from_value(parsed(&entry)?).ok()
+}
+
+pub(super) fn over(pod: &Value) -> bool {
     matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
-fn parsed(entry: &Entry) -> Option<Value> {
+pub(super) fn parsed(entry: &Entry) -> Option<Value> {
     match serde_json::from_slice(&entry.bytes) {
         Ok(value) => Some(value),
         Err(error) => {

@@ -17,6 +17,8 @@ use tokio::sync::mpsc;
 
 /// The part of podbox that tells, as Events name it.
 const COMPONENT: &str = "podbox";
+/// The part that looks for nodes: people and programs look for it by this name.
+const SCHEDULER: &str = "default-scheduler";
 
 /// Takes notices without ever waiting.
 #[derive(Clone, Debug)]
@@ -138,6 +140,11 @@ fn event(pod: &PodRef, notice: &Notice, name: &str, node: &str, time: &str) -> V
     if let Some(container) = &notice.container {
         about["fieldPath"] = format!("spec.containers{{{container}}}").into();
     }
+    // It tells of pods that are on no node yet.
+    let (component, source) = match &*notice.reason {
+        "Scheduled" | "FailedScheduling" => (SCHEDULER, json!({"component": SCHEDULER})),
+        _ => (COMPONENT, json!({"component": COMPONENT, "host": node})),
+    };
     json!({
         "apiVersion": "v1",
         "kind": "Event",
@@ -146,8 +153,8 @@ fn event(pod: &PodRef, notice: &Notice, name: &str, node: &str, time: &str) -> V
         "type": if notice.warning { "Warning" } else { "Normal" },
         "reason": &*notice.reason,
         "message": notice.message,
-        "source": {"component": COMPONENT, "host": node},
-        "reportingComponent": COMPONENT,
+        "source": source,
+        "reportingComponent": component,
         "reportingInstance": node,
         "firstTimestamp": time,
         "lastTimestamp": time,

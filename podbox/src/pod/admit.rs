@@ -1,16 +1,17 @@
-//! Whether a node takes a pod: what is judged once, before anything is made for it, and fails the pod for good. Pure; the
-//! words are the kubelet's.
+//! What no room on a node helps against: kernel settings that are not allowed; and ports of the node, which one pod has at a
+//! time. Pure; the words are the kubelet's.
 
 use crate::sandbox::spec::Forward;
 use crate::sandbox::sysctl;
 use k8s_openapi::api::core::v1::{ContainerPort, Pod};
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Why a pod is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// Upstream's reason, for the pod's status and for an Event.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// In words.
     pub message: String,
 }
@@ -47,27 +48,20 @@ pub fn host_ports(pod: &Pod) -> Vec<Forward> {
     containers.flat_map(|container| container.ports.iter().flatten()).filter_map(forward).collect()
 }
 
-/// Whether a node takes a pod, beside others; `allowed` is what it allows of unsafe kernel settings.
-pub fn admit(pod: &Pod, others: &[Pod], allowed: &[String]) -> Result<(), Rejection> {
-    sysctls(pod, allowed)?;
-    let wanted = host_ports(pod);
-    let taken: Vec<Forward> = others.iter().flat_map(host_ports).collect();
-    if wanted.iter().any(|port| taken.iter().any(|other| meet(port, other))) {
-        let message =
-            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
-        return Err(Rejection { reason: "NodePorts", message: message.to_owned() });
-    }
-    Ok(())
+/// Whether a pod can have the node's ports that it asks for, where these are taken.
+pub fn ports_are_free(pod: &Pod, taken: &[Forward]) -> bool {
+    !host_ports(pod).iter().any(|port| taken.iter().any(|other| meet(port, other)))
 }
 
-fn sysctls(pod: &Pod, allowed: &[String]) -> Result<(), Rejection> {
+/// Whether a pod may have its kernel settings; `allowed` is what the node allows of unsafe ones.
+pub fn sysctls(pod: &Pod, allowed: &[String]) -> Result<(), Rejection> {
     let Some(spec) = &pod.spec else { return Ok(()) };
     let given = spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
     let (network, ipc) = (spec.host_network == Some(true), spec.host_ipc == Some(true));
     for setting in given {
         if let Some(why) = sysctl::forbidden(&setting.name, allowed, network, ipc) {
             let message = format!("forbidden sysctl: {why}");
-            return Err(Rejection { reason: "SysctlForbidden", message });
+            return Err(Rejection { reason: "SysctlForbidden".into(), message });
         }
     }
     Ok(())
@@ -84,8 +78,7 @@ mod tests {
     #[track_caller]
     fn check(one: &str, other: &str, fits: bool) {
         for (one, other) in [(one, other), (other, one)] {
-            let done = admit(&pod(one), &[pod(other)], &[]);
-            assert_eq!(done.is_ok(), fits, "{one} beside {other}: {done:?}");
+            assert_eq!(ports_are_free(&pod(one), &host_ports(&pod(other))), fits, "{one} beside {other}");
         }
     }
 
@@ -108,7 +101,7 @@ mod tests {
             "{spec: {containers: [], securityContext: {sysctls: [{name: kernel.panic, value: '1'}]}}}",
         )
         .unwrap();
-        let rejected = admit(&pod, &[], &[]).unwrap_err();
+        let rejected = sysctls(&pod, &[]).unwrap_err();
         assert_eq!(rejected.reason, "SysctlForbidden");
         assert_eq!(rejected.message, "forbidden sysctl: \"kernel.panic\" not allowlisted");
     }

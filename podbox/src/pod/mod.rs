@@ -7,6 +7,7 @@ pub mod desired;
 pub mod environ;
 pub mod ephemeral;
 pub mod evict;
+pub mod fit;
 pub mod memory;
 pub mod mounts;
 pub mod naming;

@@ -1,0 +1,133 @@
+//! Pods that a node takes, and those that wait for one, through kubectl.
+
+use podbox_tests::manifest;
+use podbox_tests::node::Node;
+use podbox_tests::run::limit;
+use podbox_tests::wait::wait_until;
+
+const NOT_MATCHED: &str = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. \
+                           preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+
+fn apply(node: &Node, name: &str, manifest: &str) {
+    let file = node.host.file(&format!("{name}.yaml"), manifest);
+    node.kubectl(&["apply", "-f", file.to_str().expect("the path is UTF-8")]);
+}
+
+/// A pod that runs until it is told to end.
+fn pod(node: &Node, name: &str, fields: &str) {
+    let container = manifest::job("job", "sleep 600000");
+    apply(node, name, &manifest::pod(name, &format!("{fields}containers: [{container}]")));
+}
+
+fn runs(node: &Node, name: &str) {
+    node.kubectl(&["wait", &format!("pod/{name}"), "--for=condition=Ready", "--timeout=60s"]);
+}
+
+fn get(node: &Node, object: &str, path: &str) -> String {
+    node.kubectl(&["get", object, "-o", &format!("jsonpath={path}")])
+}
+
+/// Waits until a pod waits, for this reason.
+#[track_caller]
+fn waits(node: &Node, name: &str, message: &str) {
+    let condition =
+        "{.status.phase} {.status.conditions[?(@.type=='PodScheduled')]['status','reason','message']}";
+    let expected = format!("Pending False Unschedulable {message}");
+    let mut last = String::new();
+    let told = || {
+        last = get(node, &format!("pod/{name}"), condition);
+        last == expected
+    };
+    wait_until(&format!("{name} waits: {message}"), limit(), told);
+}
+
+#[test]
+fn pods_run_where_they_fit_and_wait_where_they_do_not() {
+    let Some(node) = Node::start("pods_run_where_they_fit_and_wait_where_they_do_not") else { return };
+    let own = node.kubectl(&["get", "nodes", "-o", "name"]);
+    let own = own.trim();
+
+    // Labels.
+    pod(&node, "linux", "nodeSelector: {kubernetes.io/os: linux}, ");
+    pod(&node, "picky", "nodeSelector: {disk: ssd}, ");
+    runs(&node, "linux");
+    waits(&node, "picky", NOT_MATCHED);
+    let told = || {
+        let of = "involvedObject.name=picky,reason=FailedScheduling";
+        let fields = "jsonpath={range .items[*]}{.type} {.source.component} {.count} {.message}{end}";
+        node.kubectl(&["get", "events", "--field-selector", of, "-o", fields])
+    };
+    let event = format!("Warning default-scheduler 1 {NOT_MATCHED}");
+    wait_until("an event tells it, once", limit(), || told() == event);
+    node.kubectl(&["label", own, "disk=ssd"]);
+    runs(&node, "picky");
+    assert_eq!(told(), event);
+
+    // A node that is closed, and one that is open again.
+    node.kubectl(&["cordon", own]);
+    pod(&node, "late", "");
+    let closed = "0/1 nodes are available: 1 node(s) were unschedulable. \
+                  preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+    waits(&node, "late", closed);
+    node.kubectl(&["uncordon", own]);
+    runs(&node, "late");
+
+    // A resource that somebody brings.
+    let container =
+        manifest::container("job", "args: [sleep, '600000'], resources: {limits: {example.com/dongle: 1}}");
+    apply(&node, "plugged", &manifest::pod("plugged", &format!("containers: [{container}]")));
+    let none = "0/1 nodes are available: 1 Insufficient example.com/dongle. \
+                preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+    waits(&node, "plugged", none);
+    let brought = r#"{"status": {"capacity": {"example.com/dongle": "1"}, "allocatable": {"example.com/dongle": "1"}}}"#;
+    node.kubectl(&["patch", own, "--subresource=status", "-p", brought]);
+    runs(&node, "plugged");
+
+    // Who is bound by somebody else is refused, as the kubelet does.
+    pod(
+        &node,
+        "forced",
+        &format!("nodeName: {}, nodeSelector: {{disk: hdd}}, ", own.trim_start_matches("node/")),
+    );
+    let refused = "Failed NodeAffinity Pod was rejected: Predicate NodeAffinity failed: \
+                   node(s) didn't match Pod's node affinity/selector";
+    wait_until("it is refused", limit(), || {
+        get(&node, "pod/forced", "{.status.phase} {.status.reason} {.status.message}") == refused
+    });
+
+    // What others write over the node's word is put right.
+    let wrong = r#"{"status": {"phase": "Failed", "podIP": "192.0.2.1"}}"#;
+    node.kubectl(&["patch", "pod", "linux", "--subresource=status", "-p", wrong]);
+    wait_until("it is put right", limit(), || get(&node, "pod/linux", "{.status.phase}") == "Running");
+    runs(&node, "linux");
+}
+
+#[test]
+fn a_pod_that_no_node_takes_is_not_replaced_for_ever() {
+    let Some(node) = Node::start("a_pod_that_no_node_takes_is_not_replaced_for_ever") else { return };
+    let container = manifest::job("job", "sleep 600000");
+    let deployment = |name: &str, fields: &str| {
+        format!(
+            "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: {name}}}, spec: {{replicas: 2, selector: {{matchLabels: \
+             {{app: {name}}}}}, template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{{fields}, containers: [{container}]}}}}}}}}\n---\n"
+        )
+    };
+    let all = [("unsupported", "hostUsers: false"), ("elsewhere", "nodeSelector: {disk: hdd}")];
+    let manifests: String = all.iter().map(|(name, fields)| deployment(name, fields)).collect();
+    apply(&node, "deployments", &manifests);
+    let unsupported = "0/1 nodes are available: 1 node(s) didn't support spec.hostUsers (there are no user namespaces yet). \
+                       preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+    for (name, message) in [("unsupported", unsupported), ("elsewhere", NOT_MATCHED)] {
+        let pods = || node.kubectl(&["get", "pods", "-l", &format!("app={name}"), "-o", "name"]);
+        wait_until("its pods are there", limit(), || pods().lines().count() == 2);
+        let before = pods();
+        for pod in before.lines() {
+            waits(&node, pod.trim_start_matches("pod/"), message);
+        }
+        // A pod that runs was made and judged after all of them.
+        let after = format!("after-{name}");
+        pod(&node, &after, "");
+        runs(&node, &after);
+        assert_eq!(pods(), before, "{name} has its pods, and no others");
+    }
+}
