@@ -48,6 +48,8 @@ pub struct Inherited<'a> {
     pub filter_flags: u32,
     /// The highest capability that this kernel knows.
     pub last_cap: u32,
+    /// The capabilities that podbox itself has; a host may withhold some.
+    pub permitted: u64,
     /// The limit of open files from before the keeper raised its own.
     pub nofile: (rlim_t, rlim_t),
 }
@@ -177,11 +179,11 @@ fn prepare(process: &Process, cwd: &str, inherited: &Inherited<'_>) -> Result<St
     }
     if process.no_new_privs {
         sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).at("set", "no_new_privs")?;
-        become_user(process, &who, inherited.last_cap)?;
+        become_user(process, &who, inherited)?;
         confine(inherited)?;
     } else {
         confine(inherited)?;
-        become_user(process, &who, inherited.last_cap)?;
+        become_user(process, &who, inherited)?;
     }
     Ok(who.home)
 }
@@ -205,7 +207,8 @@ fn confine(inherited: &Inherited<'_>) -> Result<()> {
     inherited.filter.map_or(Ok(()), install)
 }
 
-fn become_user(process: &Process, who: &Identity, last_cap: u32) -> Result<()> {
+fn become_user(process: &Process, who: &Identity, inherited: &Inherited<'_>) -> Result<()> {
+    let last_cap = inherited.last_cap;
     for capability in process.caps.missing(last_cap) {
         sys::prctl(libc::PR_CAPBSET_DROP, capability.into())
             .at("drop from the bounding set", format!("capability {capability}"))?;
@@ -217,7 +220,12 @@ fn become_user(process: &Process, who: &Identity, last_cap: u32) -> Result<()> {
     // For any uid but 0 this clears the capabilities, as exec would.
     nix::unistd::setresuid(uid, uid, uid).at("become", format!("uid {uid}"))?;
     let known = u64::MAX >> (63 - last_cap.min(63));
-    let kept = if uid.is_root() { process.caps.0 & known } else { 0 };
+    let kept = match process.caps.0 & known {
+        _ if !uid.is_root() => 0,
+        // All are all that there are.
+        all if all == known => all & inherited.permitted,
+        some => some,
+    };
     sys::capset(kept).at("set", "capabilities")
 }
 

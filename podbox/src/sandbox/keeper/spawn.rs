@@ -44,6 +44,7 @@ pub struct Spawner {
     /// This program, as pause processes run it.
     program: nix::Result<OwnedFd>,
     last_cap: u32,
+    permitted: u64,
     nofile: (rlim_t, rlim_t),
     filters: BTreeMap<CapSet, Vec<libc::sock_filter>>,
 }
@@ -57,7 +58,9 @@ impl Spawner {
             open("/proc/self/ns/pid").map_err(|e| KeeperError::Start("open its pid namespace", e))?;
         let known = |cap: &u32| sys::prctl(libc::PR_CAPBSET_READ, (*cap).into()).is_ok();
         let last_cap = (0..64).take_while(known).last().unwrap_or(0);
-        Ok(Spawner { null, own_pids, program: own_program(), last_cap, nofile, filters: BTreeMap::new() })
+        let permitted = permitted().map_err(|e| KeeperError::Start("read its capabilities", e))?;
+        let program = own_program();
+        Ok(Spawner { null, own_pids, program, last_cap, permitted, nofile, filters: BTreeMap::new() })
     }
 
     /// Clones a container's first process; `beside` is the one whose PID namespace it shares.
@@ -177,10 +180,10 @@ impl Spawner {
         console: Option<BorrowedFd<'a>>,
         filter: &'a Option<(Vec<libc::sock_filter>, u32)>,
     ) -> Inherited<'a> {
-        let (last_cap, nofile) = (self.last_cap, self.nofile);
+        let (last_cap, permitted, nofile) = (self.last_cap, self.permitted, self.nofile);
         let filter_flags = filter.as_ref().map_or(0, |(_, flags)| *flags);
         let filter = filter.as_ref().map(|(code, _)| &code[..]);
-        Inherited { stdio, told, console, filter, filter_flags, last_cap, nofile }
+        Inherited { stdio, told, console, filter, filter_flags, last_cap, permitted, nofile }
     }
 
     /// A process's filter, and how the kernel installs it.
@@ -198,6 +201,14 @@ impl Spawner {
             }
         }
     }
+}
+
+/// The capabilities of this process.
+fn permitted() -> std::io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
+    let bits = line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    bits.ok_or_else(|| std::io::Error::other("/proc/self/status has no CapPrm"))
 }
 
 /// This program by a mount of its own, read-only and attached nowhere: a container that may look at its pod's pause
