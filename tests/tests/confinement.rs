@@ -355,7 +355,10 @@ fn ports_of_the_node_lead_to_one_pod_as_long_as_it_is_there() {
     let greeted = printed.iter().any(|line| line.starts_with("hello from"));
     assert!(greeted && printed.contains(&"none".to_owned()), "{printed:?}");
 
-    node.create("late", server(json!([{"containerPort": 80, "hostPort": 8081, "hostIP": "10.85.0.1"}])));
+    // Nobody would bind it here: it comes by itself.
+    let mut late = server(json!([{"containerPort": 80, "hostPort": 8081, "hostIP": "10.85.0.1"}]));
+    late["nodeName"] = node.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]).into();
+    node.create("late", late);
     let late = node.wait("late", "has failed", |pod| pod["status"]["phase"] == "Failed");
     assert_eq!(late["status"]["reason"], "NodePorts");
     let message = late["status"]["message"].as_str().unwrap();
