@@ -14,6 +14,7 @@ mod hostile;
 pub mod identity;
 pub mod image;
 pub mod images;
+pub mod key;
 pub mod keyring;
 pub mod kinds;
 pub mod lifecycle;

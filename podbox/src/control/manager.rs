@@ -15,7 +15,7 @@ use super::events::{self, Events};
 use super::key::{Key, KindId, Work};
 use super::source::{Found, Source};
 use crate::api::objects::Writes;
-use crate::store::{self, Batch, Expired, Happened, Store, Watch};
+use crate::store::{Batch, Expired, Happened, Store, Watch};
 use crate::{clock, limits, metrics as table};
 use futures_util::future::select_all;
 use jiff::Timestamp;
@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 impl Source for Store {
     fn get(&self, collection: &str, key: &Key) -> Option<Found> {
-        let entry = Store::get(self, collection, &store::Key::raw(key.as_str()))?;
+        let entry = Store::get(self, collection, key)?;
         Some(Found { bytes: entry.bytes.clone(), revision: entry.revision })
     }
 
@@ -154,7 +154,7 @@ impl<W: Writes> Manager<W> {
             return true;
         };
         for change in &batch.changes {
-            let key = Key::raw(change.entry.key.as_str());
+            let key = change.entry.key.clone();
             match change.happened {
                 Happened::Added | Happened::Modified => {
                     self.controllers.note(kind, &key, &change.entry.bytes);
@@ -172,7 +172,7 @@ impl<W: Writes> Manager<W> {
             let Ok((page, watch)) = self.store.list_and_watch(collection, None) else { continue };
             let mut there = BTreeSet::new();
             for entry in &page.entries {
-                let key = Key::raw(entry.key.as_str());
+                let key = entry.key.clone();
                 self.controllers.note(kind, &key, &entry.bytes);
                 there.insert(key);
             }
