@@ -135,7 +135,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let volume = dir.path().join("volume");
-        tree::tests::deep(&volume, 5_000);
+        tree::tests::deep(&volume, 20_000);
         tree::tests::narrow(|| give_all(&volume, 4321, WRITE)).unwrap();
         assert_eq!(fs::metadata(volume.join("d/d/d")).unwrap().gid(), 4321);
         tree::remove(&volume).unwrap();

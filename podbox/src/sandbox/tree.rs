@@ -187,7 +187,7 @@ pub(crate) mod tests {
     fn a_tree_is_removed_however_deep_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("tree");
-        deep(&root, 5_000);
+        deep(&root, 20_000);
         narrow(|| remove(&root)).unwrap();
         assert!(!root.exists());
     }

@@ -156,7 +156,7 @@ mod tests {
     fn a_tree_is_counted_however_deep_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("tree");
-        tree::tests::deep(&root, 5_000);
+        tree::tests::deep(&root, 20_000);
         assert_eq!(space(&root).inodes, 20_002, "a file, and the root");
         tree::remove(&root).unwrap();
     }
