@@ -24,10 +24,14 @@ pub fn ensure(modules_dir: &Path, cache: &Path) -> Result<PathBuf> {
         return Ok(image);
     }
     let archive = build(&files)?;
-    // Another machine may be starting: the file appears whole or not at all.
-    let unfinished = cache.join(format!("initrd-{}.tmp", std::process::id()));
-    std::fs::write(&unfinished, archive).with_context(|| format!("cannot write {}", unfinished.display()))?;
-    std::fs::rename(&unfinished, &image).with_context(|| format!("cannot rename to {}", image.display()))?;
+    // Other machines may be starting, of this process too: each has a file of its own, which appears whole or not at all.
+    let mut unfinished = tempfile::Builder::new()
+        .prefix("initrd-")
+        .suffix(".tmp")
+        .tempfile_in(cache)
+        .with_context(|| format!("cannot make a file in {}", cache.display()))?;
+    unfinished.write_all(&archive).with_context(|| format!("cannot write {}", image.display()))?;
+    unfinished.persist(&image).with_context(|| format!("cannot write {}", image.display()))?;
     Ok(image)
 }
 
@@ -119,7 +123,7 @@ fn len(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::Archive;
+    use super::{Archive, PathBuf};
 
     #[test]
     fn an_archive_has_aligned_entries_and_a_trailer() {
@@ -131,5 +135,23 @@ mod tests {
         let text = String::from_utf8_lossy(&bytes);
         assert_eq!(text.matches("070701").count(), 3);
         assert!(text.contains("abcde") && text.contains("TRAILER!!!"));
+    }
+
+    #[test]
+    fn machines_that_start_together_share_one_complete_initramfs() {
+        let (modules, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(modules.path().join("modules.dep"), "").unwrap();
+        let start = std::sync::Barrier::new(4);
+        let images: Vec<PathBuf> = std::thread::scope(|scope| {
+            let ensure = || {
+                start.wait();
+                super::ensure(modules.path(), cache.path()).unwrap()
+            };
+            let machines: Vec<_> = (0..4).map(|_| scope.spawn(ensure)).collect();
+            machines.into_iter().map(|machine| machine.join().unwrap()).collect()
+        });
+        assert!(images.iter().all(|image| *image == images[0]), "{images:?}");
+        let left: Vec<_> = std::fs::read_dir(cache.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, images[..1]);
     }
 }
