@@ -57,13 +57,11 @@ impl Host {
         let up =
             Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("iproute2 is installed");
         assert!(up.success());
-        let mark = format!("podbox-e2e-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let (mark, cgroup) = fresh_cgroup();
         let dir = std::env::temp_dir().join(&mark);
         fs::create_dir(&dir).expect("a directory for the test");
         // overlayfs wants no overlay below itself, which a virtual machine's root is.
         mount(Some("tmpfs"), &dir, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a tmpfs");
-        let cgroup = cgroup_root().join(&mark);
-        fs::create_dir(&cgroup).expect("a cgroup for the test");
         let before = Remains::of(&mark);
         Some(Host { dir, cgroup, before, settings: Vec::new() })
     }
@@ -194,6 +192,20 @@ fn cgroup_root() -> &'static Path {
 /// What lies in a directory.
 pub fn entries(dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// A name that nothing bears, and a cgroup of it: one of a run that was aborted may lie there under a reused process id.
+fn fresh_cgroup() -> (String, PathBuf) {
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let mark = format!("podbox-e2e-{}-{number}", std::process::id());
+        let cgroup = cgroup_root().join(&mark);
+        match fs::create_dir(&cgroup) {
+            Ok(()) => return (mark, cgroup),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => panic!("a cgroup for the test: {error}"),
+        }
+    }
 }
 
 fn remove_cgroups(path: &Path) {

@@ -5,9 +5,10 @@ use super::deployment::{self, Set};
 use super::endpoints;
 use super::key::Key;
 use super::pods::{Member, Phase};
-use super::replicas::{self, Desired, Observed};
+use super::replicas::{self, Observed};
 use super::sets::{self, Sets, selects};
 use super::source::Source;
+use super::workload::Workload;
 use super::world::World;
 use crate::api::object;
 use crate::api::objects::{Seen, Target};
@@ -58,8 +59,8 @@ pub fn replicas(
     (attempt, now): (Attempt<'_>, Timestamp),
 ) -> Actions {
     let Some((at, object, revision)) = stored(world, source, collection, key) else { return Actions::none() };
-    let desired = Desired::new(at, object, revision);
-    let uid = object::uid(&desired.object);
+    let desired = Workload::new(at, object, revision);
+    let uid = desired.uid();
     let selector = &desired.claimant.selector;
     let related = OnceCell::new();
     let doubles = |pod: &Member| {
@@ -100,8 +101,8 @@ pub fn deployment(
     let Some((at, object, revision)) = stored(world, source, DEPLOYMENTS, key) else {
         return Actions::none();
     };
-    let desired = deployment::Desired::new(at, object, revision);
-    let (uid, selector) = (object::uid(&desired.object), &desired.claimant.selector);
+    let desired = Workload::new(at, object, revision);
+    let (uid, selector) = (desired.uid(), &desired.claimant.selector);
     let namespace = key.namespace();
     let sets = &world.replica_sets;
     let free = sets.of_namespace(namespace).filter(|(_, set)| set.controller.is_none());

@@ -37,6 +37,7 @@ pub mod replicas;
 pub mod sets;
 pub mod source;
 pub mod status;
+pub mod workload;
 pub mod world;
 
 use serde_json::Value;

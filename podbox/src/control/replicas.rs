@@ -9,32 +9,20 @@
 //! One step is taken at a time, and the next is decided by the world that it leaves. **Invariant:** never more pods are created
 //! than are missing, nor more deleted than are too many, of the pods that are seen.
 
-use super::action::{Action, Actions, Attempt, Saying, Subject, Write};
-use super::claim::{Claim, Claimant};
+use super::action::{Action, Actions, Attempt, Saying, Write};
+use super::claim::Claim;
 use super::condition;
-use super::meta::{Labels, Owner, written};
+use super::meta::{Labels, written};
 use super::pods::Member;
 use super::rank;
-use super::{number, status};
+use super::status;
+use super::workload::Workload;
 use crate::api::object;
 use crate::api::objects::{Seen, Target};
 use crate::limits;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
-
-/// An object that asks for replicas of its template.
-#[derive(Clone, Debug)]
-pub struct Desired {
-    /// Where it is.
-    pub at: Target,
-    /// As it is stored.
-    pub object: Value,
-    /// Its revision.
-    pub revision: u64,
-    /// Whom it claims.
-    pub claimant: Claimant,
-}
 
 /// What there is.
 pub struct Observed<'a> {
@@ -46,59 +34,23 @@ pub struct Observed<'a> {
     pub doubles: &'a dyn Fn(&Member) -> usize,
 }
 
-impl Desired {
-    /// From an object as it is stored.
-    pub fn new(at: Target, object: Value, revision: u64) -> Desired {
-        let reference = Owner::controller(&at.api_version, &at.kind, &at.name, object::uid(&object));
-        let selector = super::sets::selector(&object["spec"]["selector"]);
-        let claimant = Claimant { reference, selector, deleting: object::deleting(&object) };
-        Desired { at, object, revision, claimant }
-    }
-
-    fn replicas(&self) -> usize {
-        usize::try_from(self.object["spec"]["replicas"].as_i64().unwrap_or(1)).unwrap_or(0)
-    }
-
-    fn min_ready_seconds(&self) -> i32 {
-        number(&self.object["spec"]["minReadySeconds"])
-    }
-
-    /// A pod of the template.
-    fn pod(&self) -> Value {
-        let template = &self.object["spec"]["template"];
-        let mut metadata = json!({
-            "generateName": format!("{}-", self.at.name),
-            "namespace": self.at.namespace,
-            "ownerReferences": [self.claimant.reference],
-        });
-        for field in ["labels", "annotations", "finalizers"] {
-            if let Some(value) = template["metadata"].get(field) {
-                metadata[field] = value.clone();
-            }
-        }
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
-    }
-}
-
 /// What is to be done so that there is what is desired.
 pub fn reconcile(
-    desired: &Desired,
+    desired: &Workload,
     observed: &Observed<'_>,
     attempt: Attempt<'_>,
     now: Timestamp,
 ) -> Actions {
-    let actions = step(desired, observed, attempt, now);
-    let about = Subject { at: desired.at.clone(), uid: object::uid(&desired.object).to_owned() };
-    Actions { about: Some(about), ..actions }
+    desired.about(step(desired, observed, attempt, now))
 }
 
-fn step(desired: &Desired, observed: &Observed<'_>, attempt: Attempt<'_>, now: Timestamp) -> Actions {
+fn step(desired: &Workload, observed: &Observed<'_>, attempt: Attempt<'_>, now: Timestamp) -> Actions {
     let (kept, claims) = claims(desired, observed);
     if !claims.is_empty() {
         return Actions::of(claims);
     }
     let active: Vec<&Member> = kept.iter().copied().filter(|pod| pod.is_active()).collect();
-    let wanted = desired.replicas();
+    let wanted = usize::try_from(desired.replicas()).unwrap_or(0);
     let settled = desired.claimant.deleting || active.len() == wanted;
     if !settled && !attempt.pausing {
         return match active.len() < wanted {
@@ -116,7 +68,7 @@ fn step(desired: &Desired, observed: &Observed<'_>, attempt: Attempt<'_>, now: T
 }
 
 /// The pods that it controls and selects, and what is to be written so that these are all that it should.
-fn claims<'a>(desired: &Desired, observed: &Observed<'a>) -> (Vec<&'a Member>, Vec<Write>) {
+fn claims<'a>(desired: &Workload, observed: &Observed<'a>) -> (Vec<&'a Member>, Vec<Write>) {
     let (mut kept, mut writes) = (Vec::new(), Vec::new());
     for pod in observed.controlled.iter().chain(&observed.free) {
         let claim = desired.claimant.claim(pod.controller.as_deref(), &pod.labels, pod.deleting);
@@ -135,8 +87,9 @@ fn target(pod: &Member) -> Target {
     Target { api_version: "v1".into(), kind: "Pod".into(), namespace, name }
 }
 
-fn create(desired: &Desired, missing: usize) -> Actions {
-    let pod = desired.pod();
+fn create(desired: &Workload, missing: usize) -> Actions {
+    let mut pod = desired.pod();
+    pod["metadata"]["generateName"] = format!("{}-", desired.at.name).into();
     let one = || Action {
         write: Write::Create(pod.clone()),
         done: Some(Saying::normal("SuccessfulCreate", "Created pod: ")),
@@ -161,7 +114,7 @@ fn delete(active: &[&Member], surplus: usize, doubles: &dyn Fn(&Member) -> usize
 
 /// The status, if it is not what it should be.
 fn told(
-    desired: &Desired,
+    desired: &Workload,
     active: &[&Member],
     terminating: usize,
     (failure, wanted): (Option<&str>, usize),
@@ -206,7 +159,7 @@ fn told(
 }
 
 /// When the next pod becomes available by being ready for longer.
-fn next_available(desired: &Desired, active: &[&Member], now: Timestamp) -> Option<Timestamp> {
+fn next_available(desired: &Workload, active: &[&Member], now: Timestamp) -> Option<Timestamp> {
     let times = active.iter().filter_map(|pod| pod.available_from(desired.min_ready_seconds()));
     times.filter(|from| *from > now).min()
 }

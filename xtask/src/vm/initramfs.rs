@@ -151,7 +151,8 @@ mod tests {
             machines.into_iter().map(|machine| machine.join().unwrap()).collect()
         });
         assert!(images.iter().all(|image| *image == images[0]), "{images:?}");
-        let left: Vec<_> = std::fs::read_dir(cache.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(cache.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(left, images[..1]);
     }
 }

@@ -22,27 +22,13 @@ mod tests;
 
 pub use set::Set;
 
-use super::action::{Action, Actions, Attempt, Subject, Write};
-use super::claim::{Claim, Claimant};
-use super::meta::{Labels, Owner};
-use super::{condition, sets};
-use crate::api::object;
-use crate::api::objects::Target;
+use super::action::{Action, Actions, Attempt, Write};
+use super::claim::Claim;
+use super::condition;
+use super::meta::Labels;
+use super::workload::Workload;
 use jiff::Timestamp;
 use serde_json::Value;
-
-/// A Deployment.
-#[derive(Clone, Debug)]
-pub struct Desired {
-    /// Where it is.
-    pub at: Target,
-    /// As it is stored.
-    pub object: Value,
-    /// Its revision in the store.
-    pub revision: u64,
-    /// Whom it claims.
-    pub claimant: Claimant,
-}
 
 /// What there is.
 pub struct Observed<'a> {
@@ -54,23 +40,7 @@ pub struct Observed<'a> {
     pub taken: &'a dyn Fn(&str) -> bool,
 }
 
-impl Desired {
-    /// From an object as it is stored.
-    pub fn new(at: Target, object: Value, revision: u64) -> Desired {
-        let reference = Owner::controller(&at.api_version, &at.kind, &at.name, object::uid(&object));
-        let selector = sets::selector(&object["spec"]["selector"]);
-        let claimant = Claimant { reference, selector, deleting: object::deleting(&object) };
-        Desired { at, object, revision, claimant }
-    }
-
-    fn spec(&self) -> &Value {
-        &self.object["spec"]
-    }
-
-    fn replicas(&self) -> i32 {
-        self.spec()["replicas"].as_i64().map_or(1, |_| super::number(&self.spec()["replicas"]))
-    }
-
+impl Workload {
     fn paused(&self) -> bool {
         self.spec()["paused"] == true
     }
@@ -96,17 +66,15 @@ impl Desired {
 
 /// What is to be done next.
 pub fn reconcile(
-    desired: &Desired,
+    desired: &Workload,
     observed: &Observed<'_>,
     attempt: Attempt<'_>,
     now: Timestamp,
 ) -> Actions {
-    let actions = step(desired, observed, attempt, now);
-    let about = Subject { at: desired.at.clone(), uid: object::uid(&desired.object).to_owned() };
-    Actions { about: Some(about), ..actions }
+    desired.about(step(desired, observed, attempt, now))
 }
 
-fn step(desired: &Desired, observed: &Observed<'_>, attempt: Attempt<'_>, now: Timestamp) -> Actions {
+fn step(desired: &Workload, observed: &Observed<'_>, attempt: Attempt<'_>, now: Timestamp) -> Actions {
     let (mut sets, claims) = claims(desired, observed);
     if !claims.is_empty() {
         return Actions::of(claims);
@@ -137,7 +105,7 @@ fn step(desired: &Desired, observed: &Observed<'_>, attempt: Attempt<'_>, now: T
 
 /// A Deployment and its ReplicaSets, sorted out.
 struct Rolling<'a> {
-    desired: &'a Desired,
+    desired: &'a Workload,
     /// The one with the Deployment's template.
     new: Option<Set>,
     /// The others, oldest first.
@@ -158,7 +126,7 @@ impl Rolling<'_> {
 }
 
 /// The ReplicaSets that it controls, and what is to be written so that these are all that it should.
-fn claims(desired: &Desired, observed: &Observed<'_>) -> (Vec<Set>, Vec<Write>) {
+fn claims(desired: &Workload, observed: &Observed<'_>) -> (Vec<Set>, Vec<Write>) {
     let (mut kept, mut writes) = (Vec::new(), Vec::new());
     for set in &observed.sets {
         let labels: &Labels = &set.meta.labels;

@@ -3,7 +3,7 @@
 use super::super::action::{Action, Actions, Attempt, Edit, Saying, Write};
 use super::super::{condition, number};
 use super::status::progressing;
-use super::{Desired, Observed, Rolling, Set, share, template};
+use super::{Observed, Rolling, Set, Workload, share, template};
 use crate::api::object;
 use crate::api::objects::Seen;
 use serde_json::{Map, Value, json};
@@ -30,7 +30,7 @@ const OWN: [&str; 6] = [
 ];
 
 /// The oldest ReplicaSet with the Deployment's template, and the others. They come oldest first.
-pub fn split(desired: &Desired, mut sets: Vec<Set>) -> (Option<Set>, Vec<Set>) {
+pub fn split(desired: &Workload, mut sets: Vec<Set>) -> (Option<Set>, Vec<Set>) {
     let wanted = &desired.spec()["template"];
     let new = sets.iter().position(|set| template::same(&set.object["spec"]["template"], wanted));
     (new.map(|index| sets.remove(index)), sets)
@@ -189,7 +189,7 @@ impl Rolling<'_> {
     }
 }
 
-impl Desired {
+impl Workload {
     /// What a ReplicaSet is to remember of the size of its Deployment.
     pub(super) fn sizes(&self) -> [(String, Value); 2] {
         [(DESIRED, self.replicas()), (MAX, self.most())]

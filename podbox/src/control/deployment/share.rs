@@ -1,6 +1,6 @@
 //! Numbers of pods: how many more and fewer than asked for there may be, and parts of them, rounded as upstream rounds.
 
-use super::{Desired, Rolling, Set};
+use super::{Rolling, Set, Workload};
 use serde_json::Value;
 
 /// How many pods more, and how many available ones fewer than asked for there may be.
@@ -23,7 +23,7 @@ fn part(value: &Value, replicas: i32, up: bool) -> i32 {
     i32::try_from(rounded).unwrap_or(i32::MAX)
 }
 
-impl Desired {
+impl Workload {
     /// What a rolling update may do; nothing where there is none.
     pub(super) fn slack(&self) -> Slack {
         if self.recreates() {
@@ -82,7 +82,7 @@ mod tests {
             namespace: "n".into(),
             name: "d".into(),
         };
-        let slack = Desired::new(at, json!({"spec": spec}), 1).slack();
+        let slack = Workload::new(at, json!({"spec": spec}), 1).slack();
         assert_eq!((slack.surge, slack.unavailable), expected);
     }
 

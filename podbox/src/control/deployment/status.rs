@@ -3,7 +3,7 @@
 use super::super::action::{Actions, Edit, Write};
 use super::super::meta::written;
 use super::super::{condition, number, status};
-use super::{Desired, Rolling, Set, share};
+use super::{Rolling, Set, Workload, share};
 use crate::api::object;
 use crate::api::objects::Seen;
 use jiff::{SignedDuration, Timestamp};
@@ -26,7 +26,7 @@ fn one(of: &str, status: &str, reason: &str, message: String, now: Timestamp) ->
     })
 }
 
-impl Desired {
+impl Workload {
     /// A change of the Deployment's status, if it still is as it was seen.
     pub(super) fn edit_status(&self, patch: Value) -> Write {
         Write::Edit {
@@ -39,7 +39,7 @@ impl Desired {
 }
 
 /// The write by which a Deployment says that it is paused, or no longer: while it is, no time counts against it.
-pub fn pause(desired: &Desired, now: Timestamp) -> Option<Write> {
+pub fn pause(desired: &Workload, now: Timestamp) -> Option<Write> {
     desired.deadline_seconds()?;
     let known = desired.condition("Progressing");
     let reason = known.as_ref().and_then(|known| known["reason"].as_str()).unwrap_or_default();
@@ -64,7 +64,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn told(desired: &Desired) -> Progress {
+    fn told(desired: &Workload) -> Progress {
         let field = |name: &str| number(&desired.object["status"][name]);
         Progress {
             replicas: field("replicas"),
@@ -74,7 +74,7 @@ impl Progress {
         }
     }
 
-    fn is_complete(&self, desired: &Desired) -> bool {
+    fn is_complete(&self, desired: &Workload) -> bool {
         let wanted = desired.replicas();
         self.updated == wanted && self.replicas == wanted && self.available == wanted
     }

@@ -1,6 +1,8 @@
 //! Rollouts step by step in a world of ReplicaSets whose pods are numbers, and the bounds of every step.
 
 use super::*;
+use crate::api::object;
+use crate::api::objects::Target;
 use crate::control::action::{Edit, Failure};
 use crate::control::meta::Head;
 use proptest::prelude::*;
@@ -49,7 +51,7 @@ impl World {
     }
 
     fn look(&self, attempt: Attempt<'_>) -> Actions {
-        let desired = Desired::new(World::at("Deployment", "web"), self.deployment.clone(), 1);
+        let desired = Workload::new(World::at("Deployment", "web"), self.deployment.clone(), 1);
         let sets =
             self.sets.iter().map(|(name, set)| Set::new(World::at("ReplicaSet", name), set.clone(), 1));
         let others_run = |new: &str| {
@@ -345,7 +347,7 @@ proptest! {
                     let before = world.sizes();
                     let available = world.available();
                     world.step();
-                    let slack = Desired::new(World::at("Deployment", "web"), world.deployment.clone(), 1).slack();
+                    let slack = Workload::new(World::at("Deployment", "web"), world.deployment.clone(), 1).slack();
                     let total: i64 = world.sizes().iter().map(|(_, size)| size).sum();
                     let was: i64 = before.iter().map(|(_, size)| size).sum();
                     prop_assert!(total <= i64::from(replicas + slack.surge) || total <= was, "{before:?} became {:?}", world.sizes());

@@ -5,6 +5,7 @@ use crate::control::action::{Edit, Failure};
 use crate::control::key::Key;
 use crate::control::pods::Phase;
 use proptest::prelude::*;
+use serde_json::Value;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -23,14 +24,14 @@ fn set(replicas: i64) -> Value {
     })
 }
 
-fn desired(object: Value) -> Desired {
+fn desired(object: Value) -> Workload {
     let at = Target {
         api_version: "apps/v1".into(),
         kind: "ReplicaSet".into(),
         namespace: "n".into(),
         name: "web".into(),
     };
-    Desired::new(at, object, 7)
+    Workload::new(at, object, 7)
 }
 
 fn pod(name: &str, controller: Option<&str>, app: &str) -> Member {

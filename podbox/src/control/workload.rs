@@ -1,0 +1,73 @@
+//! An object that asks for pods, or for objects that do: as it is stored, and whom it claims. Pure.
+
+use super::action::{Actions, Subject};
+use super::claim::Claimant;
+use super::meta::Owner;
+use super::{number, sets};
+use crate::api::object;
+use crate::api::objects::Target;
+use serde_json::{Value, json};
+
+/// Such an object.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Where it is.
+    pub at: Target,
+    /// As it is stored.
+    pub object: Value,
+    /// Its revision in the store.
+    pub revision: u64,
+    /// Whom it claims.
+    pub claimant: Claimant,
+}
+
+impl Workload {
+    /// From an object as it is stored.
+    pub fn new(at: Target, object: Value, revision: u64) -> Workload {
+        let reference = Owner::controller(&at.api_version, &at.kind, &at.name, object::uid(&object));
+        let selector = sets::selector(&object["spec"]["selector"]);
+        let claimant = Claimant { reference, selector, deleting: object::deleting(&object) };
+        Workload { at, object, revision, claimant }
+    }
+
+    /// What is asked for.
+    pub fn spec(&self) -> &Value {
+        &self.object["spec"]
+    }
+
+    /// Its uid.
+    pub fn uid(&self) -> &str {
+        &self.claimant.reference.uid
+    }
+
+    /// How many it asks for; one, if it does not say.
+    pub fn replicas(&self) -> i32 {
+        self.spec()["replicas"].as_i64().map_or(1, |_| number(&self.spec()["replicas"]))
+    }
+
+    /// For how long a pod is ready before it counts as available.
+    pub fn min_ready_seconds(&self) -> i32 {
+        number(&self.spec()["minReadySeconds"])
+    }
+
+    /// A pod of its template that it controls, still without a name.
+    pub fn pod(&self) -> Value {
+        let template = &self.spec()["template"];
+        let mut metadata = json!({
+            "namespace": self.at.namespace,
+            "ownerReferences": [self.claimant.reference],
+        });
+        for field in ["labels", "annotations", "finalizers"] {
+            if let Some(value) = template["metadata"].get(field) {
+                metadata[field] = value.clone();
+            }
+        }
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+    }
+
+    /// These actions, with what they say said of it.
+    pub fn about(&self, actions: Actions) -> Actions {
+        let about = Subject { at: self.at.clone(), uid: self.uid().to_owned() };
+        Actions { about: Some(about), ..actions }
+    }
+}
