@@ -13,6 +13,7 @@ pub mod log;
 pub mod manifest;
 pub mod needs;
 pub mod node;
+pub mod pods;
 pub mod registry;
 pub mod remains;
 pub mod rounds;

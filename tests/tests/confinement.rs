@@ -25,10 +25,8 @@ fn script(name: &str, text: &str, more: Value) -> Value {
 /// What is done with a node here.
 trait Pods {
     fn create(&self, name: &str, spec: Value);
-    fn pod(&self, name: &str) -> Value;
     fn wait(&self, name: &str, what: &str, like: impl Fn(&Value) -> bool) -> Value;
     fn printed(&self, name: &str) -> Vec<String>;
-    fn inside(&self, name: &str, container: &str, text: &str) -> String;
 }
 
 impl Pods for Node {
@@ -38,11 +36,6 @@ impl Pods for Node {
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec});
         let file = self.host.file(&format!("{name}.json"), pod.to_string());
         self.kubectl(&["create", "-f", file.to_str().expect("a plain path")]);
-    }
-
-    #[track_caller]
-    fn pod(&self, name: &str) -> Value {
-        serde_json::from_str(&self.kubectl(&["get", "pod", name, "-o", "json"])).expect("kubectl prints JSON")
     }
 
     #[track_caller]
@@ -65,12 +58,6 @@ impl Pods for Node {
         let over = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
         self.wait(name, "has ended", over);
         self.kubectl(&["logs", name]).lines().map(str::to_owned).collect()
-    }
-
-    /// What a script prints that is executed in a container.
-    #[track_caller]
-    fn inside(&self, name: &str, container: &str, text: &str) -> String {
-        self.kubectl(&["exec", name, "-c", container, "--", "/bin/busybox", "sh", "-c", text])
     }
 }
 

@@ -369,7 +369,7 @@ fn mounts_have_the_part_the_rights_and_the_propagation_that_was_asked_for() {
     let told = |name: &str, why: &str| {
         wait_until(why, limit(), || node.kubectl(&["describe", "pod", name]).contains(why));
     };
-    told("outside", "open subPath");
+    told("outside", "failed to prepare subPath for volumeMount \"d\" of container");
     told("noted", "missing value for NOTE");
     node.kubectl(&["annotate", "pod", "noted", "note=here"]);
     ready(&node, "noted");

@@ -42,9 +42,9 @@ use crate::pod::observed::StartFailure;
 use crate::pod::references;
 use crate::sandbox::caps::CapSet;
 use crate::sandbox::hostpath;
-use crate::sandbox::runtime::{Runtime, Started, Unenforced};
+use crate::sandbox::runtime::{Obstacle, Runtime, Started, Unenforced};
 use crate::sandbox::seccomp;
-use crate::sandbox::spec::{ContainerSpec, Resources, Seccomp};
+use crate::sandbox::spec::{ContainerSpec, Mount, MountSource, Resources, Seccomp};
 use checkpoint::Checkpoints;
 use record::PodRecord;
 use recorder::Notices;
@@ -149,10 +149,7 @@ impl<R: Runtime, I> Node<R, I> {
         if run.attempt == 0 {
             self.tell_unenforced(run, &spec.resources);
         }
-        self.runtime
-            .start(&spec)
-            .await
-            .map_err(|error| StartFailure { reason: "StartError".into(), message: chain(&error) })
+        self.runtime.start(&spec).await.map_err(|error| unstarted::<R>(&spec, &error))
     }
 
     /// Reads the seccomp profile that a container names.
@@ -195,4 +192,23 @@ impl<R: Runtime, I> Node<R, I> {
             tracing::warn!(%pod, "giving its address back failed: {}", chain(&error));
         }
     }
+}
+
+/// Why a container was not started, by the kubelet's reasons: without a program to execute there was no run.
+fn unstarted<R: Runtime>(spec: &ContainerSpec, error: &R::Error) -> StartFailure {
+    let run = &spec.container;
+    let (reason, message) = match R::obstacle(error) {
+        Obstacle::Program => ("StartError", chain(error)),
+        Obstacle::Creation => ("CreateContainerError", chain(error)),
+        Obstacle::SubPath(target) => {
+            // Upstream's words leave out why: that may tell of the host's files.
+            tracing::warn!(pod = %run.pod, container = run.name, "{}", chain(error));
+            let mount = spec.mounts.iter().find(|mount| mount.target == target);
+            let volume = mount.map_or("", |Mount { source: MountSource::Volume(name), .. }| name);
+            let name = &run.name;
+            let why = format!("failed to prepare subPath for volumeMount {volume:?} of container {name:?}");
+            ("CreateContainerConfigError", why)
+        }
+    };
+    StartFailure { reason: reason.to_owned(), message }
 }

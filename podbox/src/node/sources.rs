@@ -1,7 +1,7 @@
 //! What pods refer to, out of the store: looked up when it is needed, and told to be looked up again when it changed.
 //!
 //! ```text
-//!   store ──change of a ConfigMap, a Secret, a claim──▶ Desk::run ── who refers to it? ──▶ Origin::changes
+//!   store ──change of a ConfigMap, Secret, claim, …──▶ Desk::run ── who refers to it? ──▶ Origin::changes
 //!   worker ── Origin::read, before it starts or fills something ──▶ store, and the API for tokens
 //! ```
 //!
@@ -105,7 +105,7 @@ impl<O: Objects> Desk<O> {
     /// Tells pods of changes, for as long as it is polled.
     pub async fn run(self) {
         let mut loops = JoinSet::new();
-        for collection in [CONFIG_MAPS, SECRETS, CLAIMS] {
+        for collection in [CONFIG_MAPS, SECRETS, CLAIMS, RUNTIME_CLASSES] {
             let desk = Arc::clone(&self.0);
             loops.spawn(async move { desk.follow(collection).await });
         }
@@ -194,16 +194,16 @@ impl<O: Objects> Origin for OfPod<O> {
                 entries.into_iter().for_each(|entries| sources.set_secret(namespace, name, entries));
             }
             for claim in &references.claims {
-                self.followed(CLAIMS, &claim.name);
+                self.followed(CLAIMS, namespace, &claim.name);
                 sources.set_claim(claim.clone(), claims::place(&self.desk.store, &self.pod, claim));
             }
             if let Some(links) = references.services {
                 self.services(links).into_iter().for_each(|service| sources.add_service(service));
             }
-            if let Some(name) = &references.runtime_class
-                && let Some(class) = self.one::<RuntimeClass>(RUNTIME_CLASSES, &Key::new("", name))
-            {
-                sources.add_runtime_class(name.clone(), class.handler);
+            if let Some(name) = &references.runtime_class {
+                self.followed(RUNTIME_CLASSES, "", name);
+                let class = self.one::<RuntimeClass>(RUNTIME_CLASSES, &Key::new("", name));
+                class.into_iter().for_each(|class| sources.add_runtime_class(name.clone(), class.handler));
             }
             for wanted in &references.tokens {
                 sources.set_token(wanted.clone(), self.token(wanted).await);
@@ -223,8 +223,8 @@ impl<O: Objects> Origin for OfPod<O> {
 
 impl<O: Objects> OfPod<O> {
     /// From now on, changes of this object are told.
-    fn followed(&self, collection: &'static str, name: &str) -> Reference {
-        let reference = (collection, self.pod.namespace.clone(), name.to_owned());
+    fn followed(&self, collection: &'static str, namespace: &str, name: &str) -> Reference {
+        let reference = (collection, namespace.to_owned(), name.to_owned());
         if lock(&self.followed).insert(reference.clone()) {
             let mut book = lock(&self.desk.book);
             let followers = book.entry(reference.clone()).or_default();
@@ -251,7 +251,7 @@ impl<O: Objects> OfPod<O> {
         T: DeserializeOwned,
         Entries: for<'t> From<&'t T>,
     {
-        let reference = self.followed(collection, name);
+        let reference = self.followed(collection, &self.pod.namespace, name);
         if let Some(entries) = lock(&self.frozen).get(&reference) {
             return Some(Arc::clone(entries));
         }

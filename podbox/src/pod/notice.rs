@@ -234,7 +234,7 @@ mod tests {
             seen.container_mut("web").image = ImageState::Failed { reason, message, at: clock::instant() };
         };
         let sandbox = |seen: &mut Observed| {
-            seen.sandbox = SandboxState::Failed { message: "no veth".into(), at: clock::instant() };
+            seen.sandbox = SandboxState::Failed { message: "no veth".into(), until: clock::instant() };
         };
         let expected = [
             "Failed Error: ErrImagePull",

@@ -7,8 +7,9 @@
 //!              └────────── Failed ◀───────────┘ (on error)
 //!
 //! sandbox    Absent ──▶ Creating ──▶ Ready ──▶ Removing ──▶ Removed
-//!              ▲            ▼ error
-//!              └────────  Failed (retried after back-off)
+//!                        │    ▲
+//!                  error ▼    │ tried again after a while, or when something changed
+//!                       Failed, Unmounted
 //!
 //! container  Waiting ──▶ Starting ──▶ Running ──▶ Ended ──▶ Starting …
 //!                            │                      ▲
@@ -67,8 +68,8 @@ pub enum SandboxState {
     Failed {
         /// What went wrong, for people.
         message: String,
-        /// When.
-        at: Instant,
+        /// When it is tried again, unless something changes before.
+        until: Instant,
     },
     /// A volume could not be had, and nothing else was begun.
     Unmounted {
@@ -137,8 +138,6 @@ pub struct Observed {
     pub accepted: Option<Instant>,
     /// Its sandbox.
     pub sandbox: SandboxState,
-    /// Waits between tries to make it.
-    pub sandbox_backoff: Backoff,
     /// Its containers by name.
     pub containers: BTreeMap<String, ContainerSeen>,
     /// Its end was asked for.

@@ -186,12 +186,10 @@ fn go_on(pod: &Shape, seen: &Observed, now: Instant, plan: &mut Plan) {
     }
     match &seen.sandbox {
         SandboxState::Absent => plan.step(PodStep::CreateSandbox),
-        SandboxState::Failed { at, .. } => match seen.sandbox_backoff.until(*at, now) {
-            Some(until) => plan.wake(until),
-            None => plan.step(PodStep::CreateSandbox),
-        },
-        SandboxState::Unmounted { until, .. } if *until > now => plan.wake(*until),
-        SandboxState::Unmounted { .. } => plan.step(PodStep::CreateSandbox),
+        SandboxState::Failed { until, .. } | SandboxState::Unmounted { until, .. } if *until > now => {
+            plan.wake(*until);
+        }
+        SandboxState::Failed { .. } | SandboxState::Unmounted { .. } => plan.step(PodStep::CreateSandbox),
         SandboxState::Ready => {
             change::bring_up_to_date(pod, seen, now, plan);
             stop_ordered(pod, seen, now, plan);

@@ -26,7 +26,7 @@ use super::netns;
 use super::plan::{self, Facts};
 use super::record::{self, Label};
 use super::runtime::{
-    ContainerStatus, ExecResult, ExecSpec, Exited, PodReading, Runtime, Started, Unenforced,
+    ContainerStatus, ExecResult, ExecSpec, Exited, Obstacle, PodReading, Runtime, Started, Unenforced,
 };
 use super::spec::{ContainerSpec, FileVolume, Resources, SandboxSpec};
 use crate::api::attribution::Attribution;
@@ -278,6 +278,10 @@ impl Runtime for Engine {
             return Err(error);
         }
         Ok(started)
+    }
+
+    fn obstacle(error: &EngineError) -> Obstacle {
+        error.obstacle()
     }
 
     async fn wait(&self, container: &ContainerRef) -> Result<Exited, EngineError> {

@@ -7,7 +7,7 @@ use super::cgroup::{self, CgroupError};
 use super::client::ClientError;
 use super::engine::Engine;
 use super::launch::{ExecLaunch, Stdio};
-use super::message::{Body, Cause, End};
+use super::message::{self, Body, Cause, End};
 use super::runtime::{ExecResult, ExecSpec};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -54,8 +54,8 @@ impl ExecError {
     pub fn exit_code(&self) -> Option<i32> {
         let ExecError::Keeper(ClientError::Failed(failure)) = self else { return None };
         match (&*failure.step, &failure.cause) {
-            ("exec", Cause::Errno(libc::ENOENT)) => Some(127),
-            ("exec", Cause::Errno(_)) => Some(126),
+            (message::EXEC, Cause::Errno(libc::ENOENT)) => Some(127),
+            (message::EXEC, Cause::Errno(_)) => Some(126),
             _ => None,
         }
     }

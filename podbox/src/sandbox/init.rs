@@ -10,7 +10,7 @@
 //! comes before the capabilities go; the few calls after it are in every profile.
 
 use super::launch::{Launch, Pause, Process};
-use super::message::{Context, Failure};
+use super::message::{CHDIR, Context, EXEC, Failure};
 use super::user::{self, Identity};
 use super::{mount, pause, sys, terminal};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -170,9 +170,9 @@ fn prepare(process: &Process, cwd: &str, inherited: &Inherited<'_>) -> Result<St
     if let Err(nix::Error::ENOENT) = nix::unistd::chdir(cwd) {
         mount::make_directories(Path::new(cwd))?;
     }
-    nix::unistd::chdir(cwd).at("chdir", cwd)?;
+    nix::unistd::chdir(cwd).at(CHDIR, cwd)?;
     // It has no path from this root if it lies outside.
-    nix::unistd::getcwd().at("find the way to", cwd)?;
+    nix::unistd::getcwd().at(CHDIR, cwd)?;
     umask(Mode::from_bits_truncate(0o022));
     if let Some(console) = inherited.console {
         terminal::open_for(who.uid, console)?;
@@ -231,7 +231,7 @@ fn become_user(process: &Process, who: &Identity, inherited: &Inherited<'_>) -> 
 
 fn run(args: &[String], env: &[String], home: &str, terminal: bool) -> Failure {
     let Some(name) = args.first() else {
-        return Failure::text("exec", "", "no command is given");
+        return Failure::text(EXEC, "", "no command is given");
     };
     let strings = |list: &[String]| {
         list.iter().map(|s| CString::new(s.as_str()).at("pass", s)).collect::<Result<Vec<_>>>()
@@ -257,10 +257,10 @@ fn run(args: &[String], env: &[String], home: &str, terminal: bool) -> Failure {
             // Look on; but if nothing better comes, this is what to tell.
             libc::ENOENT | libc::ENOTDIR => {}
             libc::EACCES => found = libc::EACCES,
-            errno => return Failure::errno("exec", name, errno),
+            errno => return Failure::errno(EXEC, name, errno),
         }
     }
-    Failure::errno("exec", name, found)
+    Failure::errno(EXEC, name, found)
 }
 
 /// Where a command may be: as execvp(3) looks for it.

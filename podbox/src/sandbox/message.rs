@@ -12,6 +12,13 @@ use std::time::SystemTime;
 /// Of this protocol. A daemon talks only to a keeper of its own version.
 pub const VERSION: u32 = 5;
 
+/// Steps of a start by which the daemon tells failures apart: executing the program,
+pub const EXEC: &str = "exec";
+/// going to where it is to work,
+pub const CHDIR: &str = "chdir";
+/// and opening part of a volume, for the mount on the path that is the failure's subject.
+pub const SUB_PATH: &str = "open the subPath mounted on";
+
 /// From the daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Request {

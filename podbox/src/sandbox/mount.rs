@@ -7,7 +7,7 @@
 //! can cover the way to it, in a `/proc` and a `/sys` that no image can have put elsewhere.
 
 use super::launch::{Bind, Launch, Root};
-use super::message::{Context, Failure};
+use super::message::{Context, Failure, SUB_PATH};
 use super::spec::{Propagation, ReadOnly};
 use super::{dev, propagation, sys, usage};
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
@@ -148,7 +148,7 @@ fn detach(bind: &Bind) -> Result<Tree<'_>> {
             Err(nix::Error::ENOENT) => make_sub_path(&volume, &bind.sub_path, beneath),
             opened => opened,
         };
-        sys::open_tree(part.at("open subPath", subject())?.as_fd(), c"", true)
+        sys::open_tree(part.at(SUB_PATH, &bind.target)?.as_fd(), c"", true)
     };
     let fd = tree.at("bind", subject())?;
     let (attributes, propagation) = (libc::MOUNT_ATTR_RDONLY, passing(bind.propagation));

@@ -112,6 +112,17 @@ pub struct Unenforced {
     pub controller: &'static str,
 }
 
+/// What was in the way of a container's start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// A part of a volume is not to be had for the mount on this path.
+    SubPath(String),
+    /// All of the container was made, and its program cannot be executed, or not where it is to work.
+    Program,
+    /// Something before that: there was nothing that could be called a run.
+    Creation,
+}
+
 /// Builds sandboxes and runs containers in them. Every method leaves nothing behind when it fails.
 pub trait Runtime: Send + Sync + 'static {
     /// Its failures.
@@ -131,6 +142,8 @@ pub trait Runtime: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// Starts a container; returns once its program runs. A command that is not there is an error.
     fn start(&self, spec: &ContainerSpec) -> impl Future<Output = Result<Started, Self::Error>> + Send;
+    /// What was in the way of a start that failed.
+    fn obstacle(error: &Self::Error) -> Obstacle;
     /// Waits for a started container's end, with its log complete on disk. Safe to drop and call again.
     fn wait(&self, container: &ContainerRef) -> impl Future<Output = Result<Exited, Self::Error>> + Send;
     /// Whether the kernel says that it killed every process of a container at once for want of memory: its word where

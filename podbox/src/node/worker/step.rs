@@ -18,7 +18,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let now = clock::instant();
         match step {
             PodStep::EnsureImage { container } => self.ensure_image(container, now),
-            PodStep::CreateSandbox => self.create_sandbox(now),
+            PodStep::CreateSandbox => self.create_sandbox(),
             PodStep::Start { container } => self.start(container, now),
             PodStep::PostStart { container } => self.call(container, Hook::PostStart),
             PodStep::PreStop { container } => self.call(container, Hook::PreStop),
@@ -41,8 +41,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         }
     }
 
-    fn create_sandbox(&mut self, now: Instant) {
-        self.seen.sandbox_backoff.tried(now, now);
+    fn create_sandbox(&mut self) {
         self.seen.sandbox = SandboxState::Creating;
         self.spawn(|node, pod| async move { Report::Sandbox { result: node.create_sandbox(&pod).await } });
     }

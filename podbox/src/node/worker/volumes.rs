@@ -4,17 +4,19 @@
 use super::Worker;
 use super::report::Report;
 use crate::api::images::Images;
-use crate::clock;
 use crate::pod::compose::FAILED_MOUNT;
 use crate::pod::notice;
 use crate::pod::observed::{ContainerState, SandboxState, StartFailure};
 use crate::sandbox::runtime::Runtime;
+use crate::{clock, limits};
 use std::time::Instant;
 
 impl<R: Runtime, I: Images> Worker<R, I> {
     /// What failed for want of something may go well now.
     pub(super) fn try_again(&mut self, now: Instant) {
-        if let SandboxState::Unmounted { until, .. } = &mut self.seen.sandbox {
+        if let SandboxState::Failed { until, .. } | SandboxState::Unmounted { until, .. } =
+            &mut self.seen.sandbox
+        {
             *until = now;
         }
         for seen in self.seen.containers.values_mut() {
@@ -29,7 +31,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         tracing::error!(pod = %self.pod.pod, "making the sandbox failed: {message}");
         self.seen.sandbox = match reason == FAILED_MOUNT {
             true => SandboxState::Unmounted { message, until: now + self.refresh.failed() },
-            false => SandboxState::Failed { message, at: now },
+            false => SandboxState::Failed { message, until: now + limits::SANDBOX_RETRY },
         };
     }
 

@@ -8,9 +8,11 @@ use crate::sandbox::client::ClientError;
 use crate::sandbox::device::DeviceError;
 use crate::sandbox::exec;
 use crate::sandbox::log::LogError;
+use crate::sandbox::message::{self, Failure};
 use crate::sandbox::netns::NetnsError;
 use crate::sandbox::plan::PlanError;
 use crate::sandbox::record::RecordError;
+use crate::sandbox::runtime::Obstacle;
 use std::io;
 use std::path::PathBuf;
 
@@ -137,4 +139,39 @@ pub enum EngineError {
     /// The runtime is shutting down, or a step panicked.
     #[error("the work was given up")]
     Abandoned(#[from] tokio::task::JoinError),
+}
+
+impl EngineError {
+    /// What was in the way of a start that failed so.
+    pub(super) fn obstacle(&self) -> Obstacle {
+        let EngineError::Start { source, .. } = self else { return Obstacle::Creation };
+        let StepError::Keeper(ClientError::Failed(Failure { step, subject, .. })) = &source.source else {
+            return Obstacle::Creation;
+        };
+        match step.as_str() {
+            message::EXEC | message::CHDIR => Obstacle::Program,
+            message::SUB_PATH => Obstacle::SubPath(subject.clone()),
+            _ => Obstacle::Creation,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_failed_says_how_far_it_came() {
+        let of = |step: &str, subject: &str| {
+            let failure = Failure::errno(step, subject, libc::ENOENT);
+            let source = StepError::Keeper(ClientError::Failed(failure));
+            let source = Box::new(ApplyError { step: "launch", subject: "web".into(), source, left: vec![] });
+            EngineError::Start { name: "web".into(), source }.obstacle()
+        };
+        assert_eq!(of("exec", "/bin/absent"), Obstacle::Program);
+        assert_eq!(of("chdir", "/etc/passwd"), Obstacle::Program);
+        assert_eq!(of(message::SUB_PATH, "/data"), Obstacle::SubPath("/data".into()));
+        assert_eq!(of("find user", "ghost"), Obstacle::Creation);
+        assert_eq!(EngineError::Keeper(ClientError::Silent).obstacle(), Obstacle::Creation);
+    }
 }
