@@ -158,7 +158,9 @@ fn kubectl_debug_looks_into_a_running_pod() {
     assert_eq!(doctor(&ended, "doctor")["state"]["terminated"]["exitCode"], 7);
     assert!(node.kubectl(&["logs", "patient", "-c", "doctor"]).contains("hidden"));
     wait_until("the Event", limit(), || {
-        events(&node, "patient").contains("Started Started container doctor\n")
+        let started = ["--field-selector", "involvedObject.name=patient,reason=Started"];
+        let whom = ["-o", "jsonpath={.items[*].involvedObject.fieldPath}"];
+        node.kubectl(&[&["get", "events"][..], &started, &whom].concat()).contains("{doctor}")
     });
 
     // One that stays: commands run in it, and a daemon after this one knows it.

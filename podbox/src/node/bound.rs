@@ -271,8 +271,10 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             notices.tell(&PodRef { namespace, name, uid }, notice);
         }
         let message = format!("Pod was rejected: {message}");
-        let status = json!({"phase": "Failed", "reason": reason, "message": message});
         let now = clock::wall();
+        let status = json!({
+            "phase": "Failed", "reason": reason, "message": message, "startTime": object::time(now),
+        });
         let set = |pod: &mut Value| {
             if object::uid(pod) == uid {
                 merge_status(pod, &status, now);

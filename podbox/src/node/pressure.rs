@@ -72,6 +72,8 @@ pub struct Warden<O> {
     acting: Option<Signal>,
     /// Pods that go already since they have too much on the disk.
     excessive: BTreeSet<PodRef>,
+    /// The last time that images had to go, not enough did.
+    images_stay: bool,
 }
 
 impl<O: Objects> Warden<O> {
@@ -95,6 +97,7 @@ impl<O: Objects> Warden<O> {
             pressure: Pressure::default(),
             acting: None,
             excessive: BTreeSet::new(),
+            images_stay: false,
         }
     }
 
@@ -272,6 +275,7 @@ impl<O: Objects> Warden<O> {
             (duties.images_high, duties.images_low, duties.image_age)
         };
         let Some(bytes) = garbage::too_many(&images, high, low) else {
+            self.images_stay = false;
             let Some(wanted) = self.wanted() else { return };
             if let Err(error) = self.garbage.note_images(&wanted, clock::instant()) {
                 tracing::warn!("looking at the images failed: {}", chain(&error));
@@ -279,12 +283,15 @@ impl<O: Objects> Warden<O> {
             return;
         };
         let freed = self.free(bytes, age);
-        if freed < bytes {
-            let message = format!(
-                "failed to garbage collect required amount of images. Attempted to free {bytes} bytes, but only found {freed} bytes eligible to free."
-            );
+        let failed = freed < bytes;
+        let failed_before = std::mem::replace(&mut self.images_stay, failed);
+        if failed {
+            let message = words::too_full(&images, freed);
             self.record("Warning", "FreeDiskSpaceFailed", message.clone()).await;
-            self.record("Warning", "ImageGCFailed", message).await;
+            // Once may be chance.
+            if failed_before {
+                self.record("Warning", "ImageGCFailed", message).await;
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::api::image::Image;
 use crate::api::images::{Images, PullFailure, Pulled};
 use crate::api::keyring::Keyring;
 use crate::clock;
-use crate::pod::notice::Notice;
+use crate::pod::notice::{self, Notice};
 use crate::pod::references;
 use crate::pod::sources::Scope;
 use std::time::Duration;
@@ -31,8 +31,7 @@ pub(super) async fn image<R, I: Images>(
     match node.images.here(reference, policy) {
         Ok(None) => {}
         Ok(Some(image)) => {
-            const WHY: &str = "already present on machine and can be accessed by the pod";
-            tell(false, "Pulled", format!("Container image {reference:?} {WHY}"));
+            tell(false, "Pulled", notice::present(reference).message);
             return Ok(image);
         }
         Err(PullFailure { reason: "ErrImageNeverPull", .. }) => {
@@ -40,8 +39,14 @@ pub(super) async fn image<R, I: Images>(
             tell(true, "ErrImageNeverPull", message.clone());
             return Err(PullFailure { reason: "ErrImageNeverPull", message });
         }
+        Err(PullFailure { reason: reason @ "InvalidImageName", .. }) => {
+            let what = format!("couldn't parse image name {reference:?}: invalid reference format");
+            let message = format!("Failed to apply default image tag {reference:?}: {what}");
+            tell(true, "InspectFailed", message.clone());
+            return Err(PullFailure { reason, message });
+        }
         Err(failure) => {
-            let why = format!("Failed to apply default image tag {reference:?}: {}", failure.message);
+            let why = format!("Failed to inspect image {reference:?}: {}", failure.message);
             tell(true, "InspectFailed", why);
             return Err(failure);
         }

@@ -15,8 +15,8 @@ use std::collections::btree_map::Entry;
 use std::time::Instant;
 use tokio::sync::mpsc;
 
-/// The part of podbox that tells, as Events name it.
-const COMPONENT: &str = "podbox";
+/// Who tells, by the name that people and programs look for.
+pub(super) const COMPONENT: &str = "kubelet";
 /// The part that looks for nodes: people and programs look for it by this name.
 const SCHEDULER: &str = "default-scheduler";
 

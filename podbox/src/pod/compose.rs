@@ -166,7 +166,7 @@ pub fn sandbox(
     let aliases = naming::aliases(spec).map_err(|why| failure("CreateContainerError", why))?;
     let resolver = Resolver::of_pod(spec, context.scope.namespace, &facts.resolver, &facts.cluster_dns);
     let resources = resources::of_pod(pod);
-    let memory = resources.memory_max.unwrap_or(u64::MAX).min(facts.memory_bytes);
+    let memory = resources.memory_max.unwrap_or(u64::MAX).min(facts.allocatable.memory);
     let file_volumes = volumes::file_volumes(volumes, &context).into_iter();
     Ok(SandboxSpec {
         pod: PodRef { namespace: context.scope.namespace.to_owned(), name, uid: context.uid.to_owned() },

@@ -143,8 +143,10 @@ pub fn message<T>(threshold: &Threshold, level: Option<&Level>, candidate: &Cand
         // Writing to a text does not fail.
         let _ = write!(text, "Threshold quantity: {below}, available: {}. ", amount(level.available));
     }
+    // Upstream counts nothing else by container.
+    let counted = matches!(threshold.signal, Signal::Memory | Signal::NodeFs | Signal::ImageFs);
     for Use { container, used, requested } in &candidate.containers {
-        if used > requested {
+        if counted && used > requested {
             let (used, requested) = (amount(*used), amount(*requested));
             let _ = write!(
                 text,

@@ -30,10 +30,19 @@ fn warning(reason: &'static str, message: String) -> Notice {
     Notice { container: None, warning: true, reason: reason.into(), message }
 }
 
+/// An image is on this node, and the pod may have it.
+pub fn present(image: &str) -> Notice {
+    const WHY: &str = "already present on machine and can be accessed by the pod";
+    normal("Pulled", format!("Container image {image:?} {WHY}"))
+}
+
 /// A volume cannot be had, or not be brought up to date.
 pub fn failed_mount(message: String) -> Notice {
     warning("FailedMount", message)
 }
+
+/// One that has run once has no sandbox any more: a reboot, or somebody who killed the keeper, took it away.
+const SANDBOX_CHANGED: &str = "Pod sandbox changed, it will be killed and re-created.";
 
 /// What to say of the step from one moment of a pod to a later one. `image` gives a container's reference.
 pub fn notices<'a>(
@@ -44,6 +53,12 @@ pub fn notices<'a>(
     image: impl Fn(&str) -> &'a str,
 ) -> Vec<Notice> {
     let mut all = Vec::new();
+    if before.sandbox == SandboxState::Absent
+        && after.sandbox == SandboxState::Creating
+        && after.containers.values().any(ContainerSeen::has_run)
+    {
+        all.push(normal("SandboxChanged", SANDBOX_CHANGED.to_owned()));
+    }
     if let (SandboxState::Failed { message, .. }, true) = (&after.sandbox, before.sandbox != after.sandbox) {
         all.push(warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {message}")));
     }
@@ -65,7 +80,7 @@ pub fn notices<'a>(
             |ended: &Ended| after.termination.is_none() && shape.restarts(name, ended.exited.status.code());
         of_hooks(past, seen, &mut own);
         of_resize(name, past, seen, &mut own);
-        of_run(pod, name, past, seen, follows, &mut own);
+        of_run(pod, name, image(name), past, seen, follows, &mut own);
         all.extend(own.into_iter().map(|notice| Notice { container: Some(name.clone()), ..notice }));
     }
     all
@@ -129,6 +144,7 @@ fn of_hooks(before: &ContainerSeen, after: &ContainerSeen, all: &mut Vec<Notice>
 fn of_run(
     pod: &PodRef,
     name: &str,
+    image: &str,
     before: &ContainerSeen,
     after: &ContainerSeen,
     follows: impl Fn(&Ended) -> bool,
@@ -140,8 +156,12 @@ fn of_run(
     let stops = |seen: &ContainerSeen| seen.run().is_some_and(|run| run.is_stopping());
     if matches!(after.state, ContainerState::Running(_)) {
         if run(before) != run(after) {
-            all.push(normal("Created", format!("Created container: {name}")));
-            all.push(normal("Started", format!("Started container {name}")));
+            // Whoever looked for it for this run has told of it.
+            if after.asked_for.is_some_and(|run| run < after.attempt) {
+                all.push(present(image));
+            }
+            all.push(normal("Created", "Container created".to_owned()));
+            all.push(normal("Started", "Container started".to_owned()));
         }
         if stops(after) && !(stops(before) && run(before) == run(after)) {
             let why = after.order.as_ref().map(|order| order.why.clone());
@@ -210,11 +230,8 @@ mod tests {
             seen.container_mut("web").image = ImageState::Ready { id: "sha256:1".into() };
         };
         let stop = |seen: &mut Observed| seen.container_mut("web").stopping(clock::instant());
-        let expected = [
-            "Created Created container: web",
-            "Started Started container web",
-            "Killing Stopping container web",
-        ];
+        let expected =
+            ["Created Container created", "Started Container started", "Killing Stopping container web"];
         assert_eq!(told(RestartPolicy::Always, &[&have, &start, &|_| {}, &stop, &stop]), expected);
     }
 

@@ -61,13 +61,7 @@ pub fn status(pod: &Shape, seen: &Observed, facts: &Facts, now: Instant) -> core
         container_statuses: Some(main),
         ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         reason: verdict.map(|verdict| verdict.reason.clone()),
-        message: match (&seen.sandbox, verdict) {
-            (_, Some(verdict)) => Some(verdict.message.clone()),
-            (SandboxState::Failed { message, .. } | SandboxState::Unmounted { message, .. }, None) => {
-                Some(message.clone())
-            }
-            _ => None,
-        },
+        message: verdict.map(|verdict| verdict.message.clone()),
         ..Default::default()
     }
 }
