@@ -15,11 +15,13 @@ pub enum Kind {
     Oom = 1,
     /// A zombie that had lain there for [`ZOMBIE_AFTER_NS`](crate::ZOMBIE_AFTER_NS) was reaped: [`ReapEvent`].
     Reap = 2,
+    /// A socket began or ended to listen: [`ListenEvent`].
+    Listen = 3,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Kind; 3] = [Kind::Exit, Kind::Oom, Kind::Reap];
+    pub const ALL: [Kind; 4] = [Kind::Exit, Kind::Oom, Kind::Reap, Kind::Listen];
 }
 
 /// What every event begins with.
@@ -123,6 +125,20 @@ pub struct ReapEvent {
     pub reaper_comm: Comm,
 }
 
+/// A TCP socket began or ended to listen.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ListenEvent {
+    /// Common part, of whoever called `listen` or closed the socket.
+    pub head: Head,
+    /// The port; 0 where the kernel was yet to choose one.
+    pub port: u16,
+    /// The kernel's AF_INET or AF_INET6.
+    pub family: u16,
+    /// 1 if it listens from now on, 0 if no more.
+    pub listening: u32,
+}
+
 wire! {
     Head {
         kind: u32, tgid: u32, seq: u64, at_ns: u64, container: u64, leaf: u64, ns_pid: u32, reserved: u32, comm: Comm,
@@ -133,4 +149,5 @@ wire! {
         trigger_tgid: u32, reserved: u32, trigger_comm: Comm, trigger_container: u64,
     }
     ReapEvent { head: Head, died_ns: u64, reaper_tgid: u32, reserved: u32, reaper_comm: Comm }
+    ListenEvent { head: Head, port: u16, family: u16, listening: u32 }
 }

@@ -8,11 +8,13 @@
 
 mod event;
 mod stats;
+mod timeline;
 mod wire;
 
-pub use event::{Comm, ExitEvent, Head, Kind, NO_LIMIT, OomEvent, RawRole, ReapEvent};
+pub use event::{Comm, ExitEvent, Head, Kind, ListenEvent, NO_LIMIT, OomEvent, RawRole, ReapEvent};
 pub use stats::{
     ContainerStats, Dead, LIFETIME_BOUNDS_NS, Loss, OomContext, ProcessKey, SIGNALS, VICTIMS_KEPT, VictimKey,
     ZOMBIE_AFTER_NS,
 };
+pub use timeline::{Connection, Timeline};
 pub use wire::Wire;

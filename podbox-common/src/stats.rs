@@ -133,12 +133,20 @@ pub enum Loss {
     VictimRecord = 3,
     /// A dead process's entry: the map of the dead was full, so its reaping will not be seen.
     DeadRecord = 4,
+    /// An event of a socket that listens: its ring was full.
+    ListenEvent = 5,
 }
 
 impl Loss {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Loss; 5] =
-        [Loss::ExitEvent, Loss::OomEvent, Loss::ReapEvent, Loss::VictimRecord, Loss::DeadRecord];
+    pub const ALL: [Loss; 6] = [
+        Loss::ExitEvent,
+        Loss::OomEvent,
+        Loss::ReapEvent,
+        Loss::VictimRecord,
+        Loss::DeadRecord,
+        Loss::ListenEvent,
+    ];
 }
 
 wire! {

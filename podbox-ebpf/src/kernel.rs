@@ -7,7 +7,8 @@
 use crate::offsets::*;
 use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use podbox_common::Comm;
+use aya_ebpf::helpers::generated::bpf_get_current_task;
+use podbox_common::{Comm, Connection};
 
 /// SIGNAL_GROUP_EXIT of the kernel's `signal->flags`: the whole group ends with `group_exit_code`.
 const SIGNAL_GROUP_EXIT: u32 = 4;
@@ -44,6 +45,13 @@ impl Task {
     #[inline(always)]
     pub fn trusted(pointer: *const u8) -> Task {
         Task(pointer)
+    }
+
+    /// The current thread.
+    #[inline(always)]
+    pub fn current() -> Task {
+        // SAFETY: a helper without pointers.
+        Task::untrusted(unsafe { bpf_get_current_task() })
     }
 
     fn untrusted(address: u64) -> Task {
@@ -201,6 +209,49 @@ impl OomControl {
                 let css = memcg + u64::from(MEM_CGROUP__CSS.load());
                 Some(Cgroup(probe(css, &CGROUP_SUBSYS_STATE__CGROUP)))
             }
+        }
+    }
+}
+
+/// `struct sock`, which begins with a `struct sock_common`, and which an `inet_sock` begins with.
+#[derive(Clone, Copy)]
+pub struct Sock(u64);
+
+impl Sock {
+    pub fn new(pointer: *const u8) -> Sock {
+        Sock(pointer as u64)
+    }
+
+    #[inline(always)]
+    pub fn protocol(self) -> u16 {
+        probe(self.0, &SOCK__SK_PROTOCOL)
+    }
+
+    /// AF_INET or AF_INET6.
+    #[inline(always)]
+    pub fn family(self) -> u16 {
+        probe(self.0, &SOCK_COMMON__SKC_FAMILY)
+    }
+
+    /// The connection of a server's socket to a client by IPv4; an IPv6 socket keeps such addresses here too.
+    #[inline(always)]
+    pub fn connection(self) -> Connection {
+        Connection {
+            server: probe(self.0, &SOCK_COMMON__SKC_RCV_SADDR),
+            client: probe(self.0, &SOCK_COMMON__SKC_DADDR),
+            server_port: self.port(),
+            client_port: u16::from_be(probe(self.0, &SOCK_COMMON__SKC_DPORT)),
+            reserved: 0,
+        }
+    }
+
+    /// Its own port; 0 where it has none yet. One that the kernel chose is in the second place only when it has been given
+    /// back, which comes before the socket is told to listen no more.
+    #[inline(always)]
+    pub fn port(self) -> u16 {
+        match probe(self.0, &SOCK_COMMON__SKC_NUM) {
+            0 => u16::from_be(probe(self.0, &INET_SOCK__INET_SPORT)),
+            port => port,
         }
     }
 }

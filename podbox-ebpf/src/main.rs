@@ -1,4 +1,4 @@
-//! podbox's BPF programs: what ends, what is killed for memory, what lies dead.
+//! podbox's BPF programs: what ends, what is killed for memory, what lies dead, what listens.
 //!
 //! They know cgroups, not pods: user space says which cgroups are containers before the first process
 //! starts in one, and every program leaves at once when the task at hand is in none. They decide nothing.
@@ -13,9 +13,11 @@
 mod count;
 mod exit;
 mod kernel;
+mod listen;
 mod offsets;
 mod oom;
 mod reap;
+mod timeline;
 
 /// The kernel lends GPL-only helpers to programs that say so.
 #[unsafe(no_mangle)]

@@ -39,6 +39,13 @@ offsets! {
     OOM_CONTROL__MEMCG
     OOM_CONTROL__CHOSEN
     OOM_CONTROL__TOTALPAGES
+    SOCK__SK_PROTOCOL
+    SOCK_COMMON__SKC_NUM
+    SOCK_COMMON__SKC_FAMILY
+    SOCK_COMMON__SKC_DADDR
+    SOCK_COMMON__SKC_RCV_SADDR
+    SOCK_COMMON__SKC_DPORT
+    INET_SOCK__INET_SPORT
 }
 
 /// How deep in the cgroup tree containers are; the root is level 0. Not from BTF: podbox's own layout.

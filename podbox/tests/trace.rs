@@ -9,7 +9,9 @@ mod trace {
     mod capability;
     mod cgroup;
     mod exits;
+    mod listens;
     mod oom;
+    mod timelines;
     mod watch;
     mod zombies;
 }

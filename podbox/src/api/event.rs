@@ -81,6 +81,8 @@ pub enum Detail {
     },
     /// Such a zombie was reaped.
     Reap(Reap),
+    /// A TCP socket began to listen, or ended it.
+    Listen(Listen),
 }
 
 /// How a process ended: exactly one of `code` and `signal` is there.
@@ -156,6 +158,17 @@ pub struct Reap {
     pub reaper_command: Option<String>,
 }
 
+/// A TCP socket that listens. A connection may be refused for another moment, and another socket may listen on the same
+/// port: whoever wants to know tries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    /// The port; 0 where the kernel was yet to choose one.
+    pub port: u16,
+    /// It listens no more.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub ended: bool,
+}
+
 impl fmt::Display for Detail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -173,6 +186,8 @@ impl fmt::Display for Detail {
                     _ => Ok(()),
                 }
             }
+            Detail::Listen(Listen { port, ended: false }) => write!(f, "listens on port {port}"),
+            Detail::Listen(Listen { port, ended: true }) => write!(f, "listens on port {port} no more"),
         }
     }
 }

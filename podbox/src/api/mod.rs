@@ -36,4 +36,5 @@ pub mod stats;
 pub mod status;
 pub mod streams;
 pub mod support;
+pub mod timeline;
 pub mod user;

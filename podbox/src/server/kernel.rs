@@ -41,6 +41,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Exit => "exit",
         Kind::Oom => "oom",
         Kind::Reap => "reap",
+        Kind::Listen => "listen",
     }
 }
 
@@ -51,6 +52,7 @@ fn loss_name(loss: Loss) -> &'static str {
         Loss::ReapEvent => "reap-event",
         Loss::VictimRecord => "victim-record",
         Loss::DeadRecord => "dead-record",
+        Loss::ListenEvent => "listen-event",
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::decode::{self, Raw};
 use crate::api::attribution::{OomRole, OomVictim};
-use crate::api::event::{Detail, KernelEvent, Oom, OomLimit, Reap, Subject};
+use crate::api::event::{Detail, KernelEvent, Listen, Oom, OomLimit, Reap, Subject};
 use crate::api::identity::ContainerRef;
 use podbox_common::{Head, NO_LIMIT, OomEvent, RawRole};
 use std::collections::BTreeMap;
@@ -81,6 +81,7 @@ pub fn attribute(raw: &Raw, register: &Register, facts: &Facts) -> KernelEvent {
             reaper_pid: (event.reaper_tgid != 0).then_some(event.reaper_tgid),
             reaper_command: (event.reaper_tgid != 0).then(|| decode::command(&event.reaper_comm)),
         }),
+        Raw::Listen(event) => Detail::Listen(Listen { port: event.port, ended: event.listening == 0 }),
     };
     subject(raw.head(), detail, register, facts)
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::identity::PodRef;
-use podbox_common::{Comm, ExitEvent, Kind, ReapEvent};
+use podbox_common::{Comm, ExitEvent, Kind, ListenEvent, ReapEvent};
 
 fn container(name: &str) -> ContainerRef {
     let pod = PodRef { namespace: "shop".into(), name: "web".into(), uid: "u-1".into() };
@@ -73,6 +73,16 @@ fn an_exit_is_printed_flat_with_its_container() {
 }
 
 #[test]
+fn a_socket_that_listens_is_printed_with_its_port() {
+    let mut event = ListenEvent { head: head(Kind::Listen), port: 8080, family: 2, listening: 1 };
+    let begins = json(&Raw::Listen(event), true);
+    assert_eq!((&begins["kind"], &begins["port"]), (&"listen".into(), &8080.into()));
+    assert!(begins.get("ended").is_none());
+    event.listening = 0;
+    assert_eq!(json(&Raw::Listen(event), true)["ended"], true);
+}
+
+#[test]
 fn what_is_printed_can_be_read_back() {
     let reap = ReapEvent {
         head: head(Kind::Reap),
@@ -81,7 +91,8 @@ fn what_is_printed_can_be_read_back() {
         reserved: 0,
         reaper_comm: comm(""),
     };
-    for raw in [oom_event(RawRole::Group, 30, 3), Raw::Reap(reap)] {
+    let listen = ListenEvent { head: head(Kind::Listen), port: 80, family: 10, listening: 0 };
+    for raw in [oom_event(RawRole::Group, 30, 3), Raw::Reap(reap), Raw::Listen(listen)] {
         let event = attribute(&raw, &register(), &facts(true));
         let text = serde_json::to_string(&event).unwrap();
         assert_eq!(serde_json::from_str::<KernelEvent>(&text).unwrap(), event);

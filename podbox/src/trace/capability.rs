@@ -36,14 +36,28 @@ pub enum Signal {
     OomDecision,
     /// Reaping of the dead.
     Reaping,
+    /// Sockets that listen.
+    Listening,
+    /// What becomes of a probe's connection.
+    Connections,
+    /// When a server takes a connection.
+    Accepts,
     /// What the programs cost.
     ProgramCost,
 }
 
 impl Signal {
     /// All of them, in the report's order.
-    pub const ALL: [Signal; 5] =
-        [Signal::Exits, Signal::OomVictims, Signal::OomDecision, Signal::Reaping, Signal::ProgramCost];
+    pub const ALL: [Signal; 8] = [
+        Signal::Exits,
+        Signal::OomVictims,
+        Signal::OomDecision,
+        Signal::Reaping,
+        Signal::Listening,
+        Signal::Connections,
+        Signal::Accepts,
+        Signal::ProgramCost,
+    ];
 
     /// What podbox cannot say without it.
     fn lost(self) -> &'static str {
@@ -52,6 +66,11 @@ impl Signal {
             Signal::OomVictims => "containers killed for memory look like killed by SIGKILL",
             Signal::OomDecision => "an OOM victim's role, and whose limit was hit, stay unknown",
             Signal::Reaping => "zombies and their lifetimes stay unseen",
+            Signal::Listening => {
+                "containers become ready with their probe's next period, not as soon as they listen"
+            }
+            Signal::Connections => "which part of its time a probe spent where stays unknown",
+            Signal::Accepts => "the time that probes wait to be accepted is told as the application's",
             Signal::ProgramCost => "the cost of the BPF programs stays unmeasured",
         }
     }
@@ -64,6 +83,9 @@ impl fmt::Display for Signal {
             Signal::OomVictims => "OOM victims",
             Signal::OomDecision => "OOM limit and role",
             Signal::Reaping => "zombies reaped",
+            Signal::Listening => "sockets that listen",
+            Signal::Connections => "probes' connections",
+            Signal::Accepts => "accept queues",
             Signal::ProgramCost => "BPF program cost",
         })
     }

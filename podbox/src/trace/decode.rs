@@ -4,7 +4,7 @@
 //! counts.
 
 use crate::api::event::Exit;
-use podbox_common::{Comm, ExitEvent, Head, Kind, OomEvent, ReapEvent, Wire};
+use podbox_common::{Comm, ExitEvent, Head, Kind, ListenEvent, OomEvent, ReapEvent, Wire};
 
 /// An event as the kernel's side wrote it.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,8 @@ pub enum Raw {
     Oom(OomEvent),
     /// A zombie was reaped.
     Reap(ReapEvent),
+    /// A socket began or ended to listen.
+    Listen(ListenEvent),
 }
 
 impl Raw {
@@ -24,6 +26,7 @@ impl Raw {
             Raw::Exit(event) => &event.head,
             Raw::Oom(event) => &event.head,
             Raw::Reap(event) => &event.head,
+            Raw::Listen(event) => &event.head,
         }
     }
 }
@@ -35,6 +38,7 @@ pub fn decode(bytes: &[u8]) -> Option<Raw> {
         Kind::Exit => read(bytes).map(Raw::Exit),
         Kind::Oom => read(bytes).map(Raw::Oom),
         Kind::Reap => read(bytes).map(Raw::Reap),
+        Kind::Listen => read(bytes).map(Raw::Listen),
     }
 }
 

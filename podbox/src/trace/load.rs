@@ -1,6 +1,6 @@
 //! Loads the programs and attaches the best backend of each signal that this kernel allows.
 //!
-//! The ladder: tracepoints with BTF arguments everywhere; fentry where it is not refused. One object for
+//! The ladder: tracepoints with BTF arguments and socket filters everywhere; fentry where it is not refused. One object for
 //! all kernels: what differs between them comes from BTF at run time. Nothing is pinned: programs and maps
 //! go when the process goes.
 
@@ -9,11 +9,11 @@ use super::capability::{Capability, CapabilityReport, Signal};
 use super::offsets;
 use crate::api::error::chain;
 use crate::limits;
-use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError};
+use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, SocketFilter};
 use aya::sys::{Stats, enable_stats};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use thiserror::Error;
 
@@ -88,6 +88,8 @@ pub enum TraceError {
 pub(super) struct Loaded {
     pub ebpf: Ebpf,
     pub report: CapabilityReport,
+    /// The filter for probes' sockets, where it can be had.
+    pub filter: Option<OwnedFd>,
     /// Keeps the kernel measuring.
     pub stats: Option<OwnedFd>,
 }
@@ -109,9 +111,18 @@ pub(super) fn load(config: &TraceConfig) -> Result<Loaded, TraceError> {
     let ebpf = loader.load(OBJECT).map_err(|source| TraceError::Maps(Box::new(source)))?;
     let mut ladder = Ladder { ebpf, btf: loader_btf };
     let (stats, cost) = if config.measure_cost { measure() } else { (None, not_measured()) };
-    let signals =
-        vec![ladder.exits()?, ladder.oom_victims(&btf), ladder.oom_decision(), ladder.reaping(), cost];
-    Ok(Loaded { ebpf: ladder.ebpf, report: CapabilityReport { signals }, stats })
+    let (connections, filter) = ladder.connections();
+    let signals = vec![
+        ladder.exits()?,
+        ladder.oom_victims(&btf),
+        ladder.oom_decision(),
+        ladder.reaping(),
+        ladder.listening(),
+        connections,
+        ladder.accepts(),
+        cost,
+    ];
+    Ok(Loaded { ebpf: ladder.ebpf, report: CapabilityReport { signals }, filter, stats })
 }
 
 fn measure() -> (Option<OwnedFd>, Capability) {
@@ -179,6 +190,37 @@ impl Ladder {
                 "who reaped a zombie stays unknown, and lifetimes include an RCU grace period",
             ),
             Err(error) => Capability::absent(signal, refused("tp_btf sched_process_free", &error)),
+        }
+    }
+
+    fn listening(&mut self) -> Capability {
+        match self.tp_btf("socket_state", "inet_sock_set_state") {
+            Ok(()) => Capability::live(Signal::Listening, "tp_btf inet_sock_set_state"),
+            Err(error) => {
+                Capability::absent(Signal::Listening, refused("tp_btf inet_sock_set_state", &error))
+            }
+        }
+    }
+
+    /// Loaded only: each probe attaches it to its own socket.
+    fn connections(&mut self) -> (Capability, Option<OwnedFd>) {
+        let load = |ebpf: &mut Ebpf| {
+            let program: &mut SocketFilter = pick(ebpf, "probe_packet")?;
+            program.load()?;
+            program.fd()?.as_fd().try_clone_to_owned().map_err(ProgramError::IOError)
+        };
+        let signal = Signal::Connections;
+        match load(&mut self.ebpf) {
+            Ok(filter) => (Capability::live(signal, "socket filter"), Some(filter)),
+            Err(error) => (Capability::absent(signal, refused("a socket filter", &error)), None),
+        }
+    }
+
+    fn accepts(&mut self) -> Capability {
+        let function = "inet_csk_accept";
+        match self.fexit("connection_accepted", function) {
+            Ok(()) => Capability::live(Signal::Accepts, "fexit inet_csk_accept"),
+            Err(error) => Capability::absent(Signal::Accepts, refused("fexit inet_csk_accept", &error)),
         }
     }
 

@@ -4,7 +4,7 @@ use super::load::TraceError;
 use super::log::{self, Flush};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
-use podbox_common::{ContainerStats, Dead, OomEvent, ProcessKey, VictimKey, Wire};
+use podbox_common::{Connection, ContainerStats, Dead, OomEvent, ProcessKey, Timeline, VictimKey, Wire};
 
 /// Lends [`Wire`] types aya's own mark for plain data.
 #[repr(transparent)]
@@ -25,6 +25,12 @@ pub(super) struct Maps {
     pub losses: PerCpuArray<MapData, u64>,
 }
 
+/// The maps of probes' connections.
+pub(super) struct Sockets {
+    pub timelines: Hash<u64, Timeline>,
+    pub unaccepted: HashMap<MapData, Plain<Connection>, u64>,
+}
+
 /// The rings: one reader owns both.
 pub(super) struct Rings {
     pub events: RingBuf<MapData>,
@@ -42,6 +48,12 @@ impl Maps {
             sequence: take(ebpf, "SEQUENCE")?,
             losses: take(ebpf, "LOSSES")?,
         })
+    }
+}
+
+impl Sockets {
+    pub fn take(ebpf: &mut Ebpf) -> Result<Sockets, TraceError> {
+        Ok(Sockets { timelines: take(ebpf, "TIMELINES")?, unaccepted: take(ebpf, "UNACCEPTED")? })
     }
 }
 

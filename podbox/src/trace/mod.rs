@@ -1,7 +1,8 @@
 //! Kernel events: loading the BPF programs, decoding and attributing what they report.
 //!
 //! Pure: `decode`, `attribute`, `snapshot`, `capability`. Hands: `btf` and `load` put the programs into the
-//! kernel, `map` and `tracer` ask its maps, `log` relays its debug lines, `ring` and `zombie` turn what comes into events.
+//! kernel, `map` and `tracer` ask its maps, `timeline` has probes' connections
+//! watched, `log` relays its debug lines, `ring` and `zombie` turn what comes into events.
 //!
 //! Invariants: events are hints, counts come from the maps; which cgroup is whose is in the map before the
 //! first process starts there; nothing stays in the kernel when the process ends.
@@ -16,6 +17,7 @@ mod map;
 mod offsets;
 mod ring;
 mod snapshot;
+mod timeline;
 mod tracer;
 mod zombie;
 

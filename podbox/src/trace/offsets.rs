@@ -32,6 +32,14 @@ pub const MEMBERS: &[(&str, &str)] = &[
     ("oom_control", "memcg"),
     ("oom_control", "chosen"),
     ("oom_control", "totalpages"),
+    ("sock", "sk_protocol"),
+    // Each is the first member of the next: offsets from the one are offsets from the others.
+    ("sock_common", "skc_num"),
+    ("sock_common", "skc_family"),
+    ("sock_common", "skc_daddr"),
+    ("sock_common", "skc_rcv_saddr"),
+    ("sock_common", "skc_dport"),
+    ("inet_sock", "inet_sport"),
 ];
 
 /// The name of the global for a member.

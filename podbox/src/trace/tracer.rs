@@ -5,8 +5,9 @@ use super::attribute::{self, Facts, Register};
 use super::capability::{CapabilityReport, Signal};
 use super::decode::Gaps;
 use super::load::{self, Loaded, TraceConfig, TraceError};
-use super::map::{Maps, Plain, Rings};
+use super::map::{Maps, Plain, Rings, Sockets};
 use super::snapshot::{ContainerKey, Ledger, ProgramCost, Snapshot, Totals};
+use super::timeline::Follower;
 use crate::api::attribution::{Attribution, OomVictim};
 use crate::api::error::chain;
 use crate::api::event::KernelEvent;
@@ -28,6 +29,8 @@ pub struct Tracer {
     /// Keeps the kernel measuring the programs' cost.
     _stats: Option<OwnedFd>,
     pub(super) state: Mutex<State>,
+    /// Has probes' connections watched; none where this kernel refuses the filter.
+    pub(super) follower: Option<Arc<Follower>>,
     /// Until the reader takes them.
     pub(super) rings: Mutex<Option<Rings>>,
     pub(super) events: broadcast::Sender<Arc<KernelEvent>>,
@@ -55,15 +58,19 @@ impl Tracer {
     pub fn load(config: TraceConfig) -> Result<(Tracer, CapabilityReport), TraceError> {
         let loaded = load::load(&config);
         give_back_memory();
-        let Loaded { mut ebpf, report, stats } = loaded?;
+        let Loaded { mut ebpf, report, filter, stats } = loaded?;
         let maps = Maps::take(&mut ebpf)?;
         let rings = Rings::take(&mut ebpf)?;
+        let sockets = Mutex::new(Sockets::take(&mut ebpf)?);
+        let sees_accepts = report.has(Signal::Accepts);
+        let follower = filter.map(|filter| Arc::new(Follower { filter, sockets, sees_accepts }));
         let gaps = [Gaps::default(); Kind::ALL.len()];
         let state = State { register: Register::default(), ledger: Ledger::default(), maps, gaps };
         let tracer = Tracer {
             ebpf: Mutex::new(ebpf),
             _stats: stats,
             state: Mutex::new(state),
+            follower,
             rings: Mutex::new(Some(rings)),
             events: broadcast::Sender::new(limits::EVENTS_QUEUED),
             container_level: config.container_level,

@@ -1,0 +1,113 @@
+//! Probes' connections as the kernel sees them: when the other side agreed, when the server took the connection, when
+//! the first and the last byte came. A prober that is itself short of the processor sees all of that later.
+//!
+//! `probe_packet` is a filter on the prober's own socket, so no other packet of the host passes by here. It runs where
+//! packets arrive, not where they are read. `connection_accepted` finds the connection by its two ends, and works where
+//! fentry is allowed. Neither touches a packet.
+
+use crate::count::{current_container, now_ns};
+use crate::kernel::Sock;
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::bpf_get_socket_cookie;
+use aya_ebpf::helpers::generated::bpf_skb_load_bytes_relative;
+use aya_ebpf::macros::{fexit, map, socket_filter};
+use aya_ebpf::maps::HashMap;
+use aya_ebpf::programs::{FExitContext, SkBuffContext};
+use core::mem::MaybeUninit;
+use podbox_common::{Connection, Timeline};
+
+/// By socket cookie. User space adds and removes: what is not in it is not a probe's.
+#[map]
+static TIMELINES: HashMap<u64, Timeline> = HashMap::with_max_entries(4096, 0);
+/// Connections of probes that no server has taken yet → the prober's socket's cookie.
+#[map]
+static UNACCEPTED: HashMap<Connection, u64> = HashMap::with_max_entries(4096, 0);
+
+/// Of a TCP header: the byte with its length, and the one with its flags.
+const LENGTH_AT: usize = 12;
+const FLAGS_AT: usize = 13;
+const SYN: u8 = 2;
+/// Of an IPv4 header.
+const ADDRESSES_AT: u32 = 12;
+/// The network header, from where the helper counts: the kernel's BPF_HDR_START_NET.
+const NETWORK_HEADER: u32 = 1;
+
+/// Each packet that comes for a probe's socket, beginning with its TCP header. Lets all of them pass.
+#[socket_filter]
+pub fn probe_packet(ctx: SkBuffContext) -> i64 {
+    let length = ctx.len();
+    // SAFETY: the program's own context.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
+    if let Some(timeline) = TIMELINES.get_ptr_mut(cookie) {
+        let _ = arrived(&ctx, length, cookie, timeline);
+    }
+    length.into()
+}
+
+#[inline(always)]
+fn arrived(ctx: &SkBuffContext, length: u32, cookie: u64, timeline: *mut Timeline) -> Result<(), i64> {
+    let now = now_ns();
+    let header = u32::from(ctx.load::<u8>(LENGTH_AT)? >> 4) * 4;
+    // SAFETY: the pointer is a map's value; one packet of a connection is seen at a time, but for a
+    // retransmission, which may put one arrival time in another's place.
+    unsafe {
+        if ctx.load::<u8>(FLAGS_AT)? & SYN != 0 {
+            if (*timeline).connected_ns == 0 {
+                (*timeline).connected_ns = now;
+                (*timeline).connection = connection(ctx)?;
+                UNACCEPTED.insert(&(*timeline).connection, &cookie, BPF_NOEXIST.into())?;
+            }
+        } else if length > header {
+            if (*timeline).first_ns == 0 {
+                (*timeline).first_ns = now;
+            }
+            (*timeline).last_ns = now;
+        }
+    }
+    Ok(())
+}
+
+/// The connection that a packet from the server belongs to.
+#[inline(always)]
+fn connection(ctx: &SkBuffContext) -> Result<Connection, i64> {
+    let mut addresses = MaybeUninit::<[u32; 2]>::uninit();
+    // SAFETY: the helper writes all of the 8 bytes, or says that it did not.
+    let [server, client] = unsafe {
+        match bpf_skb_load_bytes_relative(
+            ctx.skb.skb.cast(),
+            ADDRESSES_AT,
+            addresses.as_mut_ptr().cast(),
+            8,
+            NETWORK_HEADER,
+        ) {
+            0 => addresses.assume_init(),
+            error => return Err(error),
+        }
+    };
+    let (server_port, client_port) = (u16::from_be(ctx.load(0)?), u16::from_be(ctx.load(2)?));
+    Ok(Connection { server, client, server_port, client_port, reserved: 0 })
+}
+
+/// `inet_csk_accept(..)` ends: its value is the socket of the connection that was waiting, if there is one.
+#[fexit(function = "inet_csk_accept")]
+pub fn connection_accepted(ctx: FExitContext) -> i32 {
+    if current_container() == 0 {
+        return 0;
+    }
+    let Ok(child) = ctx.ret::<*const u8>() else { return 0 };
+    if !child.is_null() {
+        accepted(Sock::new(child).connection());
+    }
+    0
+}
+
+#[inline(always)]
+fn accepted(connection: Connection) {
+    // SAFETY: the value is copied, and only this connection's own prober removes it.
+    let Some(cookie) = (unsafe { UNACCEPTED.get(&connection) }).copied() else { return };
+    if let Some(timeline) = TIMELINES.get_ptr_mut(cookie) {
+        // SAFETY: the pointer is a map's value; a connection is accepted once.
+        unsafe { (*timeline).accepted_ns = now_ns() };
+    }
+    let _ = UNACCEPTED.remove(&connection);
+}
