@@ -86,6 +86,12 @@ pub const TOMBSTONE: Duration = Duration::from_secs(300);
 pub const ZOMBIE_SCAN: Duration = Duration::from_millis(500);
 /// Entries of the map of the dead that one look reads.
 pub const ZOMBIES_READ: usize = 16384;
+/// How long a probe may take until somebody looks why: most are over by then, and cost no look.
+pub const PROBE_IS_SLOW: Duration = Duration::from_millis(10);
+/// Results of one probe that are kept for `podbox probes`.
+pub const PROBE_RESULTS: usize = 64;
+/// Bytes of a result's message that are kept there.
+pub const PROBE_MESSAGE_BYTES: usize = 512;
 /// Shortest time between two frames of the live table.
 pub const FRAME: Duration = Duration::from_millis(100);
 /// Time between two clean-ups of histogram samples that nobody scraped.

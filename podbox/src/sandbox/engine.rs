@@ -9,6 +9,7 @@
 mod adopt;
 mod error;
 mod measure;
+mod probed;
 mod shared;
 mod streams;
 

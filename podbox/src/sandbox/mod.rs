@@ -19,6 +19,7 @@ pub mod user;
 
 // The daemon's hands.
 pub mod apply;
+pub mod backlog;
 pub mod cgroup;
 mod client;
 pub mod device;
@@ -35,6 +36,7 @@ pub mod netns;
 mod ownership;
 mod record;
 pub mod session;
+pub mod strain;
 pub mod tree;
 pub mod usage;
 

@@ -256,12 +256,20 @@ pub async fn connect(pin: Option<&Path>, port: u16) -> io::Result<TcpStream> {
 
 /// A socket stays in the namespace that it was made in, whoever uses it.
 async fn socket_in(pin: Option<PathBuf>, v4: bool) -> io::Result<TcpStream> {
-    let make = move || {
+    let made = open_in(pin, move || {
         let family = if v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         Ok(socket(family, SockType::Stream, flags, None)?)
-    };
-    let Some(pin) = pin else { return make().map(TcpStream::from) };
+    });
+    made.await.map(TcpStream::from)
+}
+
+/// Opens something in a pinned network namespace, or in the host's, where it stays.
+pub async fn open_in<T: Send + 'static>(
+    pin: Option<PathBuf>,
+    make: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let Some(pin) = pin else { return make() };
     let made = tokio::task::spawn_blocking(move || {
         // A thread of its own: one that lives on would stay in the pod.
         let thread = std::thread::Builder::new().name("podbox-netns".into());
@@ -271,7 +279,7 @@ async fn socket_in(pin: Option<PathBuf>, v4: bool) -> io::Result<TcpStream> {
         })?;
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that makes a socket panicked")))
     });
-    made.await.map_err(io::Error::other)?.map(TcpStream::from)
+    made.await.map_err(io::Error::other)?
 }
 
 fn on_a_thread_of_its_own<T: Send>(

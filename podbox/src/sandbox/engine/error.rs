@@ -118,6 +118,15 @@ pub enum EngineError {
         #[source]
         source: io::Error,
     },
+    /// A pod's sockets could not be asked for.
+    #[error("cannot ask for sockets in the network of pod {pod}")]
+    Sockets {
+        /// The pod.
+        pod: PodRef,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// No such sandbox.
     #[error("pod {0} has no sandbox")]
     NoSandbox(PodRef),

@@ -10,6 +10,7 @@ use crate::sandbox::plan;
 use crate::sandbox::session::{self, Attached, Session};
 use crate::sandbox::spec::Network;
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 impl Engine {
@@ -58,13 +59,18 @@ impl Engine {
 
     /// Connects to a port of a pod on its loopback address. The connection does not block.
     pub async fn connect(&self, pod: &PodRef, port: u16) -> Result<TcpStream, EngineError> {
-        let sandbox = lock(&self.0.sandboxes).get(pod).cloned();
-        let sandbox = sandbox.ok_or_else(|| EngineError::NoSandbox(pod.clone()))?;
-        let namespace = match sandbox.network {
-            Network::Host => None,
-            Network::Pod { .. } => Some(self.0.facts.network(pod)),
-        };
+        let namespace = self.namespace(pod)?;
         let connected = netns::connect(namespace.as_deref(), port).await;
         connected.map_err(|source| EngineError::Connect { pod: pod.clone(), port, source })
+    }
+
+    /// The pin of a pod's network namespace; none where it has the host's.
+    pub(super) fn namespace(&self, pod: &PodRef) -> Result<Option<PathBuf>, EngineError> {
+        let sandbox = lock(&self.0.sandboxes).get(pod).cloned();
+        let sandbox = sandbox.ok_or_else(|| EngineError::NoSandbox(pod.clone()))?;
+        Ok(match sandbox.network {
+            Network::Host => None,
+            Network::Pod { .. } => Some(self.0.facts.network(pod)),
+        })
     }
 }
