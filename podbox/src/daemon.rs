@@ -157,7 +157,7 @@ impl Daemon {
         let views = Arc::clone(&node);
         exposition.collect(move || {
             views.views.collect();
-            String::new()
+            views.probing.tally.render()
         });
         if let Some(tracer) = &tracer {
             let counted = Arc::clone(tracer);
@@ -292,8 +292,19 @@ async fn node(
     let leases = Mutex::new(leases);
     let views = Default::default();
     let notices = Default::default();
-    let node =
-        Arc::new(Node { config, runtime, images, attribution, leases, facts, views, checkpoints, notices });
+    let probing = Default::default();
+    let node = Arc::new(Node {
+        config,
+        runtime,
+        images,
+        attribution,
+        leases,
+        facts,
+        views,
+        checkpoints,
+        probing,
+        notices,
+    });
     let agent = Agent::new(Arc::clone(&node));
     Ok((node, agent))
 }
@@ -302,7 +313,10 @@ async fn node(
 async fn follow(node: Arc<RealNode>, mut events: broadcast::Receiver<Arc<KernelEvent>>) {
     loop {
         match events.recv().await {
-            Ok(event) => events::note(&node.views, &event),
+            Ok(event) => {
+                node.probing.hear(&event);
+                events::note(&node.views, &event);
+            }
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return,
         }

@@ -298,6 +298,14 @@ pub const TERMINATION_LOG_LINES: usize = 80;
 pub const TERMINATION_LOG: usize = 2048;
 /// Bytes of a hook's output that are told when it fails.
 pub const HOOK_OUTPUT: usize = 2048;
+/// Bytes of the head of an answer to a hook or a probe.
+pub const ANSWER_HEAD: usize = 64 << 10;
+/// Bytes of a probe's answer that are read, be it a body or what a command writes: the kubelet's.
+pub const PROBE_OUTPUT: usize = 10 << 10;
+/// How often a probe is tried that could not be run, before it is told: the kubelet's.
+pub const PROBE_TRIES: usize = 3;
+/// Triggers of one pod's probes that wait; more are dropped, for they are hints.
+pub const TRIGGERS: usize = 64;
 /// How long a server may take to accept a hook's connection.
 pub const HOOK_CONNECT: Duration = Duration::from_secs(30);
 /// Objects that controllers reconcile at the same time.

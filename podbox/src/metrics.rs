@@ -65,10 +65,24 @@ table! {
     STORE_WATCHES_EXPIRED = Counter "podbox_store_watches_expired_total" [] "Watches that fell behind what the store remembers and were ended.";
     RECONCILES = Counter "podbox_reconciles_total" ["controller", "outcome"] "Reconciliations that wanted something done: done, a conflict, or failed.";
     RECONCILES_WAITING = Gauge "podbox_reconciles_waiting" [] "Objects that wait to be reconciled.";
+    PROBER_PROBES = Counter "prober_probe_total" ["probe_type", "result", "container", "pod", "namespace", "pod_uid"] "Probes of a container by result: successful, failed or unknown.";
+    PROBER_PROBE_DURATION_SECONDS = Histogram "prober_probe_duration_seconds" ["probe_type", "container", "pod", "namespace"] "Time that a container took to answer a probe.";
     REQUESTS = Counter "apiserver_request_total" ["verb", "group", "version", "resource", "subresource", "scope", "code"] "Requests to the API that were answered.";
     REQUEST_SECONDS = Histogram "apiserver_request_duration_seconds" ["verb", "group", "version", "resource", "subresource", "scope"] "From a request's headers to the beginning of its answer; without requests that last.";
     REQUESTS_IN_FLIGHT = Gauge "apiserver_current_inflight_requests" ["request_kind"] "Requests to the API that are being answered, without those that last.";
     REQUESTS_LASTING = Gauge "apiserver_longrunning_requests" ["verb", "group", "version", "resource", "subresource", "scope"] "Watches, logs that are followed and commands that are open.";
+}
+
+/// The head of a metric in Prometheus' text format, for those that are not kept by the recorder.
+pub fn family(name: &str) -> String {
+    let row = TABLE.iter().find(|row| row.name == name);
+    let kind = match row.map(|row| row.kind) {
+        Some(Kind::Counter) => "counter",
+        Some(Kind::Gauge) => "gauge",
+        Some(Kind::Histogram) => "histogram",
+        None => "untyped",
+    };
+    format!("# HELP {name} {}\n# TYPE {name} {kind}\n", row.map_or("", |row| row.help))
 }
 
 #[cfg(test)]
@@ -107,7 +121,7 @@ mod tests {
     fn names_follow_prometheus() {
         for row in TABLE {
             // What upstream measures too has upstream's name.
-            let prefixes = ["podbox_", "apiserver_"];
+            let prefixes = ["podbox_", "apiserver_", "prober_"];
             assert!(prefixes.iter().any(|prefix| row.name.starts_with(prefix)), "{}", row.name);
             assert_eq!(row.name.ends_with("_total"), row.kind == Kind::Counter, "{}", row.name);
             assert!(row.kind != Kind::Histogram || row.name.ends_with("_seconds"), "{}", row.name);

@@ -37,9 +37,9 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
         &["document 2", "default/a", "document 1"],
     ),
     (
-        "a probe",
-        "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: a, image: b, livenessProbe: {tcpSocket: {port: 1}}}]}}\n",
-        &["document 1", "spec.containers[0].livenessProbe", "not supported"],
+        "a block device",
+        "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: a, image: b, volumeDevices: [{name: v, devicePath: /d}]}]}}\n",
+        &["document 1", "spec.containers[0].volumeDevices", "not supported"],
     ),
     (
         "a wrong type",

@@ -4,7 +4,7 @@
 //! They are hints: what they say is re-observed before anything is decided on it.
 
 use super::attribution::OomRole;
-use super::identity::ContainerRef;
+use super::identity::{ContainerRef, PodRef};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -57,6 +57,14 @@ impl From<&ContainerRef> for Subject {
             container: container.name.clone(),
             attempt: container.attempt,
         }
+    }
+}
+
+impl From<&Subject> for ContainerRef {
+    fn from(subject: &Subject) -> ContainerRef {
+        let Subject { namespace, pod, uid, container, attempt } = subject.clone();
+        let pod = PodRef { namespace, name: pod, uid };
+        ContainerRef { pod, name: container, attempt }
     }
 }
 

@@ -25,6 +25,7 @@ pub mod objects;
 pub mod patch;
 pub mod pressure;
 pub mod print;
+pub mod probe;
 pub mod proto;
 pub mod quantity;
 #[cfg(test)]
@@ -37,4 +38,6 @@ pub mod status;
 pub mod streams;
 pub mod support;
 pub mod timeline;
+pub mod trigger;
 pub mod user;
+pub mod witness;

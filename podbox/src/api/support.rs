@@ -2,6 +2,7 @@
 //! a field is honoured or named, never silently dropped.
 
 use super::ephemeral;
+use super::probe::{self, Periods};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 use serde_json::Value;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::fmt;
 /// A field that is not honoured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
-    /// Its path: `spec.containers[0].livenessProbe`.
+    /// Its path: `spec.containers[0].volumeDevices`.
     pub path: String,
     /// What is missing, and what would happen if it were ignored.
     pub why: &'static str,
@@ -35,6 +36,12 @@ pub fn unsupported(pod: &Pod, tokens: Tokens) -> Vec<Unsupported> {
     let mut found = Found { tokens, all: Vec::new() };
     if let Some(spec) = &pod.spec {
         found.pod(spec);
+    }
+    for (key, text) in pod.metadata.annotations.iter().flatten() {
+        let periods = [probe::PERIOD, probe::PERIOD_UNTIL_READY].contains(&key.as_str());
+        let unread = periods && Periods::parse(text).is_err();
+        let why = "it is no list of [CONTAINER[/PROBE]=]DURATION, like `500ms, web=2s, web/liveness=30s`";
+        found.add(unread, format!("metadata.annotations[{key}]"), why);
     }
     found.all
 }
@@ -107,10 +114,6 @@ impl Found {
 
     fn container(&mut self, container: &Container, path: &str) {
         let mut add = |is_set: bool, field: &str, why| self.add(is_set, format!("{path}.{field}"), why);
-        const PROBES: &str = "probes are not run yet, and the container would count as ready";
-        add(container.liveness_probe.is_some(), "livenessProbe", PROBES);
-        add(container.readiness_probe.is_some(), "readinessProbe", PROBES);
-        add(container.startup_probe.is_some(), "startupProbe", PROBES);
         add(any(&container.volume_devices), "volumeDevices", "there are no block volumes");
         add(
             container.resources.as_ref().is_some_and(|resources| any(&resources.claims)),
@@ -304,17 +307,26 @@ mod tests {
     }
 
     #[test]
+    fn a_period_that_cannot_be_read_is_named() {
+        let text = "{metadata: {name: a, annotations: {podbox.io/probe-period: soon, other: soon}}, \
+            spec: {containers: [{name: c, image: i}]}}";
+        let found = unsupported(&serde_yaml::from_str(text).unwrap(), Tokens::ForApi);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].path, "metadata.annotations[podbox.io/probe-period]");
+    }
+
+    #[test]
     fn what_is_not_honoured_is_named() {
         check(
             "{hostUsers: false, securityContext: {fsGroup: 5, appArmorProfile: {type: RuntimeDefault}}, \
              volumes: [{name: v, nfs: {server: s, path: /p}}], \
-             containers: [{name: c, image: i, livenessProbe: {exec: {command: [a]}}, \
+             containers: [{name: c, image: i, volumeDevices: [{name: v, devicePath: /d}], \
              securityContext: {procMount: Unmasked}}]}",
             &[
                 "spec.hostUsers",
                 "spec.securityContext.appArmorProfile",
                 "spec.volumes[0].nfs",
-                "spec.containers[0].livenessProbe",
+                "spec.containers[0].volumeDevices",
                 "spec.containers[0].securityContext.procMount",
             ],
         );

@@ -86,6 +86,7 @@ impl<R: Runtime, I: Images> Agent<R, I> {
     /// Forgets a pod of which nothing is left, once whoever wants to know does.
     pub fn forget(&self, pod: &PodRef) {
         self.node.checkpoints.iter().for_each(|checkpoints| checkpoints.remove(&pod.uid));
+        self.node.probing.forget(pod);
         self.node.views.remove(pod);
     }
 

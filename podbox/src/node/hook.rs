@@ -3,18 +3,16 @@
 //! It decides neither when nor what follows; `pod::plan` does. Each call ends with its container's run at the latest,
 //! so that nobody waits for what cannot come any more. What went wrong is worded as the kubelet words it.
 
-mod http;
-mod tls;
-
 use super::Node;
+use super::http::{self, Manner, Request};
 use super::record::PodRecord;
 use crate::api::error::chain;
 use crate::api::identity::ContainerRef;
+use crate::clock;
 use crate::limits;
 use crate::pod::desired;
 use crate::pod::observed::Hook;
 use crate::sandbox::runtime::{ExecResult, ExecSpec, ExitStatus, Runtime};
-use http::Request;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, LifecycleHandler, TCPSocketAction};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::net::Ipv4Addr;
@@ -76,7 +74,7 @@ async fn execute<R: Runtime, I>(
     run: &ContainerRef,
     args: Vec<String>,
 ) -> Result<(), String> {
-    let spec = ExecSpec { args, timeout: None, output_limit: limits::HOOK_OUTPUT };
+    let spec = ExecSpec { args, timeout: None, output_limit: limits::HOOK_OUTPUT, alone: false };
     let ExecResult { status, stdout, stderr, .. } =
         node.runtime.exec(run, &spec).await.map_err(|error| chain(&error))?;
     if status == ExitStatus::Code(0) {
@@ -97,12 +95,16 @@ async fn request(get: &HTTPGetAction, container: &Container, host: &str) -> Resu
         path: get.path.clone().unwrap_or_default(),
         headers: headers.map(|header| (header.name.clone(), header.value.clone())).collect(),
     };
-    http::get(&request, "kube-lifecycle/1.36").await.map(drop)
+    let manner =
+        Manner { agent: "kube-lifecycle/1.36", deadline: None, body: 0, falls_back: true, sockets: &|_| {} };
+    http::get(&request, &manner).await.map(drop).map_err(|failure| failure.why)
 }
 
 async fn connect(socket: &TCPSocketAction, container: &Container, host: &str) -> Result<(), String> {
     let own = socket.host.as_deref().filter(|host| !host.is_empty());
-    http::dial(own.unwrap_or(host), port(&socket.port, container)?).await.map(|_: TcpStream| ())
+    let until = clock::instant() + limits::HOOK_CONNECT;
+    let dialled = http::dial(own.unwrap_or(host), port(&socket.port, container)?, until, &|_| {});
+    dialled.await.map(|_: TcpStream| ())
 }
 
 /// A port by its number, or by its name among the container's.

@@ -12,10 +12,12 @@ pub mod facts;
 pub mod garbage;
 pub mod heartbeat;
 mod hook;
+mod http;
 pub mod lock;
 pub mod logs;
 mod merge;
 pub mod pressure;
+pub mod probe;
 pub mod pull;
 pub mod record;
 pub mod recorder;
@@ -46,6 +48,7 @@ use crate::sandbox::runtime::{Obstacle, Runtime, Started, Unenforced};
 use crate::sandbox::seccomp;
 use crate::sandbox::spec::{ContainerSpec, Mount, MountSource, Resources, Seccomp};
 use checkpoint::Checkpoints;
+use probe::Probing;
 use record::PodRecord;
 use recorder::Notices;
 use std::net::Ipv4Addr;
@@ -73,6 +76,8 @@ pub struct Node<R, I> {
     pub views: Views,
     /// Where pods are remembered for a later daemon; none where they end with this one.
     pub checkpoints: Option<Checkpoints>,
+    /// What probes share.
+    pub probing: Probing,
     /// Who is told what happens to pods; nobody where there is no API.
     pub notices: OnceLock<Notices>,
 }

@@ -11,6 +11,7 @@
 //! to [`Observed`] before its task is spawned, so no step is issued twice; and where pods outlive the daemon, to the
 //! pod's [`Memory`] on file, so that a later daemon does not either.
 
+mod probes;
 mod report;
 mod step;
 mod volumes;
@@ -24,12 +25,13 @@ use crate::api::error::chain;
 use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
 use crate::api::images::Images;
+use crate::api::trigger::Trigger;
 use crate::clock;
 use crate::pod::change;
 use crate::pod::memory::{Memory, Moment};
 use crate::pod::notice;
 use crate::pod::observed::{Observed, Termination, Verdict};
-use crate::pod::plan::{Plan, plan};
+use crate::pod::plan::{Plan, PodStep, plan};
 use crate::pod::restart::Pace;
 use crate::sandbox::runtime::Runtime;
 use report::Report;
@@ -38,7 +40,7 @@ use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// A step's work.
@@ -72,7 +74,11 @@ enum Event {
     Changed,
     /// Something that the pod refers to changed.
     News,
+    /// Something happened in a container that its probes may want to look at.
+    Trigger(Trigger),
     Due,
+    /// A probe is due, and nothing else.
+    Probe,
 }
 
 /// The loop's state.
@@ -95,6 +101,9 @@ pub struct Worker<R, I> {
     adopted: BTreeSet<ContainerRef>,
     /// What the pod has become.
     versions: Versions,
+    triggers: mpsc::Receiver<Trigger>,
+    /// What happened last changed nothing that others could see.
+    quiet: bool,
     ending: watch::Receiver<Ending>,
     accepted: Instant,
     /// The time to the first process was recorded.
@@ -113,6 +122,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let now = clock::instant();
         let pace = Pace::up_to(node.config.restart_backoff_max);
         let seen = Observed::new(now, pace);
+        let triggers = node.probing.triggers.subscribe(&pod.pod);
         let refresh = Refresh::new(&*pod.sources, memory.as_ref().is_some_and(|memory| memory.sandbox));
         let mut worker = Worker {
             node,
@@ -127,6 +137,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             steps: Vec::new(),
             saved: None,
             adopted: BTreeSet::new(),
+            triggers,
+            quiet: false,
             ending,
             accepted: now,
             timed: false,
@@ -161,29 +173,41 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     /// Runs the pod until nothing of it is left.
     pub async fn run(mut self) {
         loop {
-            let Plan { steps, wake_at, finished } = plan(&self.pod.shape, &self.seen, clock::instant());
+            let now = clock::instant();
+            let Plan { steps, wake_at, probe_at, finished } = plan(&self.pod.shape, &self.seen, now);
+            let probes_only = steps.iter().all(|step| matches!(step, PodStep::Probe { .. }));
+            // A node runs many probes a second, and few of them are news.
+            let quiet = std::mem::take(&mut self.quiet) && probes_only && !finished;
             for step in steps {
                 self.issue(step);
             }
-            self.look_at_volumes();
-            self.save();
+            if !quiet {
+                self.look_at_volumes();
+                self.save();
+            }
             self.steps.drain(..).for_each(|step| drop(self.tasks.spawn(step)));
-            self.tell();
-            self.publish(finished);
+            if !quiet {
+                self.tell();
+                self.publish(finished);
+            }
             if finished {
                 return;
             }
             let wake_at = wake_at.into_iter().chain(self.next_look()).min();
-            let event = self.select(wake_at).await;
+            let event = self.select(wake_at, probe_at).await;
             self.apply(event);
         }
     }
 
-    async fn select(&mut self, wake_at: Option<Instant>) -> Event {
+    async fn select(&mut self, wake_at: Option<Instant>, probe_at: Option<Instant>) -> Event {
         let due = async {
-            match wake_at {
+            match wake_at.into_iter().chain(probe_at).min() {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
                 None => std::future::pending().await,
+            }
+            match wake_at {
+                Some(at) if at <= clock::instant() => Event::Due,
+                _ => Event::Probe,
             }
         };
         tokio::select! {
@@ -194,7 +218,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
                 Event::Report(Box::new(done.expect("a step's task neither panics nor is aborted")))
             }
             () = self.refresh.news() => Event::News,
-            () = due => Event::Due,
+            Some(trigger) = self.triggers.recv() => Event::Trigger(trigger),
+            event = due => event,
         }
     }
 
@@ -202,6 +227,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let now = clock::instant();
         match event {
             Event::Due => {}
+            Event::Probe => self.quiet = true,
+            Event::Trigger(trigger) => self.note_trigger(&trigger, now),
             Event::Ending(ending) => self.end(ending, now),
             Event::Changed => {
                 self.pod = Arc::clone(&self.versions.borrow_and_update());
@@ -272,5 +299,5 @@ impl<R: Runtime, I: Images> Worker<R, I> {
 }
 
 fn moment() -> Moment {
-    Moment { instant: clock::instant(), boot: clock::boot() }
+    Moment { instant: clock::instant(), boot: clock::boot(), wall: clock::wall() }
 }

@@ -2,6 +2,7 @@
 //! period, stop signals, pull policies. Expects a pod that is defaulted and valid; of another, words that are not
 //! known read as the defaults.
 
+use super::probe::ProbeSpecs;
 use super::resize::{self, Share};
 use super::restart::{Action, Codes, Restart, RestartPolicy};
 use super::shape::{ContainerShape, Shape};
@@ -22,13 +23,19 @@ pub fn shape(pod: &Pod) -> Shape {
         policy => policy,
     };
     let deadline = spec.active_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    let probes = |container: &Container| ProbeSpecs::of(container, pod.metadata.annotations.as_ref());
+    let main =
+        spec.containers.iter().map(|main| ContainerShape { probes: probes(main), ..container(main, policy) });
     let init = spec.init_containers.iter().flatten().map(|init| {
         let sidecar = init.restart_policy.as_deref() == Some("Always");
-        ContainerShape { sidecar, ..container(init, of_init) }
+        let shape = ContainerShape { sidecar, ..container(init, of_init) };
+        // One that is to end is asked for nothing else.
+        let probes = if sidecar { probes(init) } else { ProbeSpecs::default() };
+        ContainerShape { probes, ..shape }
     });
     Shape {
         init: init.collect(),
-        main: spec.containers.iter().map(|main| container(main, policy)).collect(),
+        main: main.collect(),
         ephemeral: ephemeral::of(pod).map(ephemeral_container).collect(),
         grace: grace(pod),
         active_deadline: deadline.map(Duration::from_secs),

@@ -11,9 +11,10 @@ mod status;
 use super::observed::{ContainerSeen, ContainerState, Ended, HookState, ImageState, Observed, Order, Run};
 use super::observed::{SandboxState, StartFailure, Termination, Verdict};
 use super::plan::outcome;
+use super::probe::{Probes, Remembered};
 use super::resize::Share;
 use super::restart::{Backoff, Pace};
-use super::shape::Shape;
+use super::shape::{ContainerShape, Shape};
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::Image;
 use crate::sandbox::runtime::{ContainerStatus, ExitStatus, Exited, Started};
@@ -22,13 +23,15 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant, SystemTime};
 
-/// One moment on both clocks.
+/// One moment on each clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     /// As a worker counts.
     pub instant: Instant,
     /// Since boot.
     pub boot: Duration,
+    /// As the keeper dates starts.
+    pub wall: SystemTime,
 }
 
 impl Moment {
@@ -82,6 +85,9 @@ pub struct Container {
     /// What has become of the current run's hooks.
     #[serde(default)]
     pub hooks: Hooks,
+    /// How the current run stands by its probes.
+    #[serde(default)]
+    pub probes: Remembered,
     /// Since when, within which grace period and why the current run is to end.
     #[serde(default)]
     pub order: Option<(Duration, Duration, String)>,
@@ -182,6 +188,7 @@ impl Memory {
                 attempt: seen.attempt,
                 backoff: seen.backoff.chosen().map(|(wait, at)| (wait, now.since_boot(at))),
                 hooks: seen.run().map(Hooks::of).unwrap_or_default(),
+                probes: seen.run().map(|run| run.probes.remembered()).unwrap_or_default(),
                 order: seen
                     .order
                     .as_ref()
@@ -213,8 +220,7 @@ impl Memory {
             (false, None) => SandboxState::Absent,
         };
         let recall = |(name, memory): (&String, &Container)| {
-            let hook = shape.container(name).is_some_and(|shape| shape.post_start);
-            (name.clone(), memory.recall(hook, pace, now))
+            (name.clone(), memory.recall(&self.pod, shape.container(name), pace, now))
         };
         let containers = self.containers.iter().map(recall).collect();
         let verdict = self.verdict.clone();
@@ -244,6 +250,7 @@ impl Memory {
                 (State::Starting, Some(held)) => {
                     container.state = State::Running(held.started.clone());
                     container.hooks = Hooks { post_start: Some(HookState::Due), ..Hooks::default() };
+                    container.probes = Remembered::default();
                 }
                 (State::Running(_), Some(held)) => container.state = State::Running(held.started.clone()),
                 // It did not come to it.
@@ -292,11 +299,10 @@ impl Hooks {
 }
 
 impl Container {
-    /// `hook`: it has a postStart hook.
-    fn recall(&self, hook: bool, pace: Pace, now: Moment) -> ContainerSeen {
+    fn recall(&self, pod: &PodRef, shape: Option<&ContainerShape>, pace: Pace, now: Moment) -> ContainerSeen {
         let state = match &self.state {
             State::Waiting | State::Starting => ContainerState::Waiting,
-            State::Running(started) => ContainerState::Running(self.run(started, hook)),
+            State::Running(started) => ContainerState::Running(self.run(started, pod, shape, now)),
             State::Ended(end) => ContainerState::Ended(Ended { replaced: self.replaced, ..end.recall(now) }),
         };
         let image = match &self.image {
@@ -322,14 +328,22 @@ impl Container {
         }
     }
 
-    fn run(&self, started: &Started, hook: bool) -> Run {
+    fn run(&self, started: &Started, pod: &PodRef, shape: Option<&ContainerShape>, now: Moment) -> Run {
+        let hook = shape.is_some_and(|shape| shape.post_start);
+        let ago = now.wall.duration_since(started.at).unwrap_or_default();
+        let begun = now.instant.checked_sub(ago).unwrap_or(now.instant);
+        let recalled = |shape: &ContainerShape| {
+            Probes::recall(&shape.probes, self.probes, begun, now.instant, (pod, &shape.name))
+        };
+        let probes = shape.map(recalled).unwrap_or_default();
         let again = |state| if state == HookState::Running { HookState::Due } else { state };
         let post_start = match (hook, self.hooks.post_start) {
             (true, Some(state)) => again(state),
             _ => HookState::Done,
         };
         let complaint = self.hooks.complaint.clone();
-        Run { complaint, pre_stop: again(self.hooks.pre_stop), ..Run::new(started.clone(), post_start) }
+        let run = Run::new(started.clone(), post_start);
+        Run { complaint, probes, pre_stop: again(self.hooks.pre_stop), ..run }
     }
 }
 

@@ -3,9 +3,11 @@
 //! It is derived from what is known rather than said at each step, so that nothing is told that did not come true.
 
 use super::observed::{ContainerSeen, ContainerState, Ended, HookState, ImageState, Observed, SandboxState};
+use super::probe::Outcome;
 use super::resize::{Refusal, Resize, Share};
-use super::shape::Shape;
+use super::shape::{ContainerShape, Shape};
 use crate::api::identity::PodRef;
+use crate::api::probe::ProbeType;
 use serde_json::json;
 use std::borrow::Cow;
 
@@ -34,6 +36,29 @@ fn warning(reason: &'static str, message: String) -> Notice {
 pub fn present(image: &str) -> Notice {
     const WHY: &str = "already present on machine and can be accessed by the pod";
     normal("Pulled", format!("Container image {image:?} {WHY}"))
+}
+
+/// What came of a probe, where that is worth an Event.
+pub fn probed(container: &str, probe: ProbeType, outcome: &Outcome) -> Option<Notice> {
+    let notice = match outcome {
+        Outcome::Success | Outcome::Starved => return None,
+        Outcome::Warning(why) => warning("ProbeWarning", format!("{probe} probe warning: {why}")),
+        Outcome::Failure(why) => warning("Unhealthy", format!("{probe} probe failed: {why}")),
+        Outcome::Errored(state, why) => {
+            warning("Unhealthy", format!("{probe} probe errored and resulted in {state} state: {why}"))
+        }
+    };
+    Some(Notice { container: Some(container.to_owned()), ..notice })
+}
+
+/// Why a container is ended whose probe failed; `follows`: it will run again.
+pub fn failed_probe(shape: &ContainerShape, probe: ProbeType, follows: bool) -> String {
+    let (name, probe) = (&shape.name, probe.name());
+    match (shape.sidecar, follows) {
+        (true, _) => format!("Init container {name} failed {probe} probe"),
+        (false, true) => format!("Container {name} failed {probe} probe, will be restarted"),
+        (false, false) => format!("Container {name} failed {probe} probe"),
+    }
 }
 
 /// A volume cannot be had, or not be brought up to date.
@@ -194,7 +219,6 @@ mod tests {
     use crate::clock;
     use crate::pod::observed::{Hook, Termination, Verdict};
     use crate::pod::restart::RestartPolicy;
-    use crate::pod::shape::ContainerShape;
     use crate::sandbox::runtime::{ExitStatus, Exited, Started};
     use std::time::Duration;
 
@@ -282,6 +306,27 @@ mod tests {
             "Killing FailedPostStartHook",
         ];
         assert_eq!(told[2..], expected);
+    }
+
+    #[test]
+    fn probes_are_told_in_the_kubelets_words() {
+        let said = |outcome: Outcome| {
+            let notice = probed("web", ProbeType::Readiness, &outcome)?;
+            assert!(notice.warning && notice.container.as_deref() == Some("web"));
+            Some(format!("{} {}", notice.reason, notice.message))
+        };
+        let why = || "no".to_owned();
+        assert_eq!(said(Outcome::Success).or_else(|| said(Outcome::Starved)), None);
+        assert_eq!(said(Outcome::Failure(why())).unwrap(), "Unhealthy Readiness probe failed: no");
+        assert_eq!(said(Outcome::Warning(why())).unwrap(), "ProbeWarning Readiness probe warning: no");
+        let errored = "Unhealthy Readiness probe errored and resulted in unknown state: no";
+        assert_eq!(said(Outcome::Errored("unknown", why())).unwrap(), errored);
+        let web = ContainerShape::new("web", RestartPolicy::Always);
+        let ends = |shape: &ContainerShape, follows| failed_probe(shape, ProbeType::Liveness, follows);
+        assert_eq!(ends(&web, true), "Container web failed liveness probe, will be restarted");
+        assert_eq!(ends(&web, false), "Container web failed liveness probe");
+        let sidecar = ContainerShape { sidecar: true, ..web };
+        assert_eq!(ends(&sidecar, true), "Init container web failed liveness probe");
     }
 
     #[test]

@@ -170,6 +170,9 @@ impl Observed {
     /// The pod is to end.
     pub fn terminate(&mut self, end: Termination) {
         self.termination = Some(self.termination.map_or(end, |before| before.sooner(end)));
+        for container in self.containers.values_mut() {
+            container.run_mut().into_iter().for_each(|run| run.probes.quiet());
+        }
     }
 
     /// The pod has failed, and is to end. What was said first stays.

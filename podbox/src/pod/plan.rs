@@ -5,10 +5,12 @@
 //! time; init containers in order, each after the one before succeeded; nothing starts once the end was
 //! asked for or reached; a step is not issued while its like is in flight; a run's postStart hook is called once it has
 //! started, and its preStop hook before its stop signal, each once; nothing starts before the sidecars before it have
-//! started; whoever is asked to end is killed at its deadline, or 2 s after it was asked, if that is later.
+//! started; whoever is asked to end is killed at its deadline, or 2 s after it was asked, if that is later; probes are run of
+//! containers that are up only, each one at a time, and liveness and startup not once the end was asked for.
 
 mod anew;
 mod change;
+mod probes;
 mod stop;
 
 #[cfg(test)]
@@ -18,6 +20,7 @@ use super::observed::{
     ContainerSeen, ContainerState, HookState, ImageState, Observed, SandboxState, Termination, Verdict,
 };
 pub use super::shape::{ContainerShape, Shape};
+use crate::api::probe::ProbeType;
 pub use anew::is_due as begins_anew;
 use std::time::{Duration, Instant};
 
@@ -55,6 +58,13 @@ pub enum PodStep {
         container: String,
         /// Why, as the Event that tells of it has it.
         why: &'static str,
+    },
+    /// Run a probe of a container.
+    Probe {
+        /// Whose.
+        container: String,
+        /// Which.
+        probe: ProbeType,
     },
     /// Give a container's run the share that the manifest asks for now.
     Resize {
@@ -95,6 +105,8 @@ pub struct Plan {
     pub steps: Vec<PodStep>,
     /// When to ask again even if nothing is reported.
     pub wake_at: Option<Instant>,
+    /// When the next probe is due. Apart from the other, since most probes change nothing that others could see.
+    pub probe_at: Option<Instant>,
     /// Nothing of the pod is left, and nothing is to be done.
     pub finished: bool,
 }
@@ -126,6 +138,7 @@ pub fn plan(pod: &Shape, seen: &Observed, now: Instant) -> Plan {
     } else {
         go_on(pod, seen, now, &mut plan);
     }
+    probes::run(pod, seen, now, &mut plan);
     plan
 }
 

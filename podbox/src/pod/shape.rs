@@ -1,6 +1,7 @@
 //! What is left of a pod's manifest where only the order of its life matters: who there is, what runs before and
 //! after whom, what follows an end. Data; `pod::desired` reads it from a manifest.
 
+use super::probe::ProbeSpecs;
 use super::resize::Share;
 use super::restart::{Restart, RestartPolicy};
 use k8s_openapi::api::core::v1::VolumeMountStatus;
@@ -46,10 +47,12 @@ pub struct ContainerShape {
     pub post_start: bool,
     /// It has a preStop hook, which comes before the stop signal.
     pub pre_stop: bool,
+    /// Its probes.
+    pub probes: ProbeSpecs,
 }
 
 impl ContainerShape {
-    /// A container without hooks.
+    /// A container without hooks and probes.
     pub fn new(name: &str, policy: RestartPolicy) -> ContainerShape {
         let (name, restart) = (name.to_owned(), Restart::by(policy));
         ContainerShape {
@@ -64,7 +67,15 @@ impl ContainerShape {
             restart,
             post_start: false,
             pre_stop: false,
+            probes: ProbeSpecs::default(),
         }
+    }
+}
+
+impl ContainerShape {
+    /// Whether another run follows one that podbox ends for having failed.
+    pub fn restarts_failures(&self) -> bool {
+        self.sidecar || self.restart.policy != RestartPolicy::Never
     }
 }
 

@@ -1,17 +1,20 @@
 //! Runs a command in a container: in a leaf cgroup of its own, so that a timeout ends its whole tree.
 //!
 //! It ends with the command's first process: what that has written by then is the output, whoever else
-//! still holds the pipes. Processes that the command leaves behind stay, in their leaf, until the container goes.
+//! still holds the pipes. Processes that the command leaves behind stay, in their leaf, until the container goes; of a
+//! command that is to be alone, or whose time is up, none stays.
 
 use super::cgroup::{self, CgroupError};
 use super::client::ClientError;
 use super::engine::Engine;
 use super::launch::{ExecLaunch, Stdio};
 use super::message::{self, Body, Cause, End};
-use super::runtime::{ExecResult, ExecSpec};
+use super::runtime::{ExecResult, ExecSpec, ExitStatus};
+use crate::clock;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 use tokio::net::unix::pipe::Receiver;
 
 /// Why a command was not run, or its end not seen.
@@ -48,6 +51,18 @@ struct Leaf {
     ended: bool,
 }
 
+impl Leaf {
+    /// Ends whatever the command has left, and waits until it has gone.
+    async fn clear(&mut self) -> Result<(), ExecError> {
+        // Most leave nothing.
+        if std::fs::remove_dir(&self.path).is_ok() {
+            return Ok(());
+        }
+        let path = self.path.clone();
+        Ok(tokio::task::spawn_blocking(move || cgroup::remove(&path)).await??)
+    }
+}
+
 impl ExecError {
     /// What a shell exits with for it, if it is the command's own fault: 127 for one that is not there, 126 for one
     /// that cannot be executed.
@@ -82,20 +97,31 @@ pub async fn run(engine: Engine, target: Target, spec: &ExecSpec) -> Result<Exec
     let mut ending = engine.keeper().watch(&id);
     let (container, args) = (target.container, spec.args.clone());
     let launch = ExecLaunch { id: id.clone(), container, cgroup: path.clone(), args, stdio: Stdio::Output };
+    let deadline = spec.timeout.map(|timeout| clock::instant() + timeout);
     let asked = {
         let engine = engine.clone();
         let ask = move || engine.keeper().request(Body::Exec(launch), &[out.as_fd(), err.as_fd()]);
-        tokio::task::spawn_blocking(ask).await
+        tokio::task::spawn_blocking(ask)
     };
+    // Even its start may take its time: the container may be frozen, and its leaf with it.
+    let (asked, late) = within(asked, deadline, &path).await;
     let started = asked.map_err(ExecError::from).and_then(|reply| Ok(reply.map(drop)?));
     if let Err(error) = started {
         engine.keeper().unwatch(&id);
-        return Err(error);
+        return match late {
+            true => Ok(ExecResult {
+                status: ExitStatus::Signal(libc::SIGKILL),
+                timed_out: true,
+                stdout: Vec::new(),
+                stderr: Vec::new(),
+            }),
+            false => Err(error),
+        };
     }
     let (mut kept_out, mut kept_err) = (Vec::new(), Vec::new());
     let (end, timed_out) = {
-        let ended = ending.wait_for(Option::is_some);
-        let ended = within(ended, spec.timeout, &path);
+        let ended = async { ending.wait_for(Option::is_some).await.ok().and_then(|end| *end) };
+        let ended = within(ended, deadline, &path);
         tokio::pin!(ended);
         let reading = async {
             tokio::join!(
@@ -113,32 +139,29 @@ pub async fn run(engine: Engine, target: Target, spec: &ExecSpec) -> Result<Exec
     };
     engine.keeper().unwatch(&id);
     leaf.ended = end.is_some();
+    let timed_out = timed_out || late;
     let Some(End { status, .. }) = end else { return Err(ClientError::Gone.into()) };
+    if spec.alone || timed_out {
+        leaf.clear().await?;
+    }
     // What a process wrote before its end is in the pipe by then.
     take_rest(&stdout, &mut kept_out, spec.output_limit).map_err(ExecError::Output)?;
     take_rest(&stderr, &mut kept_err, spec.output_limit).map_err(ExecError::Output)?;
     Ok(ExecResult { status, timed_out, stdout: kept_out, stderr: kept_err })
 }
 
-/// Waits for the end; when the time passes, kills the tree and waits on. The flag says that it passed.
-async fn within<'a, E>(
-    ended: impl Future<Output = Result<tokio::sync::watch::Ref<'a, Option<End>>, E>>,
-    timeout: Option<std::time::Duration>,
-    leaf: &Path,
-) -> (Option<End>, bool) {
-    tokio::pin!(ended);
-    let mut timed_out = false;
-    if let Some(timeout) = timeout {
-        match tokio::time::timeout(timeout, &mut ended).await {
-            Ok(end) => return (end.ok().and_then(|end| *end), false),
-            Err(_) => timed_out = true,
+/// Waits for what ends with the command; when its time passes, kills its tree and waits on. The flag says that it passed.
+async fn within<T>(work: impl Future<Output = T>, deadline: Option<Instant>, leaf: &Path) -> (T, bool) {
+    tokio::pin!(work);
+    if let Some(deadline) = deadline {
+        if let Ok(done) = tokio::time::timeout_at(deadline.into(), &mut work).await {
+            return (done, false);
         }
         if let Err(error) = cgroup::kill(leaf) {
             tracing::warn!(%error, "a command that timed out could not be killed");
         }
     }
-    let end = ended.await.ok().and_then(|end| *end);
-    (end, timed_out)
+    (work.await, deadline.is_some())
 }
 
 fn pipe() -> io::Result<(Receiver, OwnedFd)> {

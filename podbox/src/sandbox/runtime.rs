@@ -68,6 +68,8 @@ pub struct ExecSpec {
     pub timeout: Option<Duration>,
     /// Bytes of stdout and of stderr to keep; the rest is read and thrown away.
     pub output_limit: usize,
+    /// Nothing that it starts outlives it.
+    pub alone: bool,
 }
 
 /// What an exec came to.

@@ -56,16 +56,10 @@ fn loss_name(loss: Loss) -> &'static str {
     }
 }
 
-/// The head of a metric family in the text format.
-fn family(name: &str, kind: &str) -> String {
-    let help = metrics::TABLE.iter().find(|row| row.name == name).map_or("", |row| row.help);
-    format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
-}
-
 /// A counter of fractions, which the recorder does not have.
 fn run_seconds(snapshot: &Snapshot) -> String {
     const NAME: &str = metrics::BPF_RUN_SECONDS;
-    let mut text = family(NAME, "counter");
+    let mut text = metrics::family(NAME);
     for cost in &snapshot.programs {
         let _ = writeln!(text, "{NAME}{{program=\"{}\"}} {}", cost.program, cost.time.as_secs_f64());
     }
@@ -106,7 +100,7 @@ fn role_name(role: OomRole) -> &'static str {
 /// Names of namespaces, pods and containers are DNS labels: nothing in them needs escaping.
 fn lifetimes(snapshot: &Snapshot) -> String {
     const NAME: &str = metrics::ZOMBIE_LIFETIME_SECONDS;
-    let mut text = family(NAME, "histogram");
+    let mut text = metrics::family(NAME);
     for (ContainerKey { namespace, pod, container }, totals) in &snapshot.containers {
         let labels = format!("namespace=\"{namespace}\",pod=\"{pod}\",container=\"{container}\"");
         let (stats, mut below) = (&totals.stats, 0);

@@ -219,11 +219,12 @@ fn commands_have_exit_codes_and_a_timeout_ends_their_whole_tree() {
         let big = exec(&engine, &spec, "head -c 3000000 /dev/zero").await;
         assert_eq!((big.status, big.stdout.len()), (ExitStatus::Code(0), 1 << 20));
         let args = ["sh", "-c", "sleep 555 & sleep 555"].map(String::from).to_vec();
-        let slow = ExecSpec { args, timeout: Some(Duration::from_millis(200)), output_limit: 10 };
+        let slow =
+            ExecSpec { args, timeout: Some(Duration::from_millis(200)), output_limit: 10, alone: false };
         let result = engine.exec(&spec.container, &slow).await.unwrap();
         assert_eq!((result.timed_out, result.status), (true, ExitStatus::Signal(9)));
         assert_eq!(ask(&engine, &spec, "ps | grep -c '[s]leep 555'").await, "0\n");
-        let missing = ExecSpec { args: vec!["/nope".into()], timeout: None, output_limit: 10 };
+        let missing = ExecSpec { args: vec!["/nope".into()], timeout: None, output_limit: 10, alone: false };
         let error = engine.exec(&spec.container, &missing).await.unwrap_err();
         let text = podbox::api::error::chain(&error);
         assert!(text.contains("exec \"/nope\": no such file or directory"), "{text}");

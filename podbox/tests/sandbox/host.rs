@@ -191,7 +191,8 @@ impl Host {
 /// Runs a script in a running container.
 pub async fn exec(engine: &Engine, spec: &ContainerSpec, script: &str) -> ExecResult {
     let args = ["sh", "-c", script].map(String::from).to_vec();
-    let spec_ = ExecSpec { args, timeout: Some(Duration::from_secs(30)), output_limit: 1 << 20 };
+    let spec_ =
+        ExecSpec { args, timeout: Some(Duration::from_secs(30)), output_limit: 1 << 20, alone: false };
     engine.exec(&spec.container, &spec_).await.unwrap()
 }
 

@@ -75,7 +75,7 @@ fn speed() {
             engine.start(&spec).await.unwrap();
             lap(1);
             let args = vec!["true".to_string()];
-            let run = ExecSpec { args, timeout: None, output_limit: 10 };
+            let run = ExecSpec { args, timeout: None, output_limit: 10, alone: false };
             assert_eq!(engine.exec(&spec.container, &run).await.unwrap().status, ExitStatus::Code(0));
             lap(2);
             engine.remove(&spec.container).await.unwrap();

@@ -5,8 +5,10 @@ use crate::api::error::chain;
 use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
 use crate::api::images::{Images, PullFailure};
+use crate::api::probe::ProbeType;
 use crate::clock;
 use crate::pod::observed::{Hook, HookState, ImageState, SandboxState, StartFailure, Termination};
+use crate::pod::probe::{Outcome, Probes};
 use crate::pod::resize::{Refusal, Share};
 use crate::sandbox::runtime::{Exited, Runtime, Started};
 use crate::{limits, metrics};
@@ -27,6 +29,7 @@ pub(super) enum Report {
     Called { run: ContainerRef, hook: Hook, result: Result<(), String> },
     Exit { container: String, result: Result<End, String> },
     Told { container: String, what: &'static str, result: Result<(), String> },
+    Probed { run: ContainerRef, probe: ProbeType, outcome: Outcome },
     Resized { run: ContainerRef, wanted: Share, result: Result<(), Refusal> },
     Removed { problem: Option<String> },
 }
@@ -42,7 +45,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             }
             Report::Sandbox { result: Err(failure) } => self.note_no_sandbox(failure, now),
             Report::Refreshed { problem } => self.note_refreshed(problem, now),
-            Report::Start { container, result: Ok(started) } => self.note_started(&container, started),
+            Report::Start { container, result: Ok(started) } => self.note_started(&container, started, now),
             Report::Start { container, result: Err(failure) } => {
                 tracing::error!(pod = %self.pod.pod, container, "starting failed: {}", failure.message);
                 let seen = self.seen.container_mut(&container);
@@ -52,6 +55,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
                 }
             }
             Report::Called { run, hook, result } => self.note_called(&run, hook, result.err(), now),
+            Report::Probed { run, probe, outcome } => self.note_probed(&run, probe, &outcome, now),
             Report::Exit { container, result } => self.note_exit(&container, result, now),
             Report::Told { result: Ok(()), .. } => {}
             Report::Told { container, what, result: Err(error) } => {
@@ -90,14 +94,19 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         }
     }
 
-    fn note_started(&mut self, container: &str, started: Started) {
+    fn note_started(&mut self, container: &str, started: Started, now: Instant) {
         if !std::mem::replace(&mut self.timed, true) {
             let took = clock::instant().saturating_duration_since(self.accepted);
             ::metrics::histogram!(metrics::POD_START_SECONDS).record(took);
         }
-        let hooked = self.pod.shape.container(container).is_some_and(|shape| shape.post_start);
+        let shape = self.pod.shape.container(container);
+        let hooked = shape.is_some_and(|shape| shape.post_start);
+        let ago = clock::wall().duration_since(started.at).unwrap_or_default();
+        let begun = now.checked_sub(ago).unwrap_or(now);
+        let probes = shape.map(|shape| Probes::new(&shape.probes, begun)).unwrap_or_default();
         let seen = self.seen.container_mut(container);
         seen.started(started, if hooked { HookState::Due } else { HookState::Done });
+        seen.probed(probes);
         if seen.attempt > 0 {
             let pod = &self.pod.pod;
             ::metrics::counter!(

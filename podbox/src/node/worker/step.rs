@@ -22,6 +22,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             PodStep::Start { container } => self.start(container, now),
             PodStep::PostStart { container } => self.call(container, Hook::PostStart),
             PodStep::PreStop { container } => self.call(container, Hook::PreStop),
+            PodStep::Probe { container, probe } => self.probe(&container, probe, now),
             PodStep::Resize { container } => self.resize(container),
             PodStep::Replace { container, why } => {
                 let why = format!("Container {container} {why}");

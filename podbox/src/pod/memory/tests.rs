@@ -27,7 +27,7 @@ fn image(id: &str) -> Option<Image> {
 }
 
 fn moment() -> Moment {
-    Moment { instant: clock::instant(), boot: clock::boot() }
+    Moment { instant: clock::instant(), boot: clock::boot(), wall: clock::wall() }
 }
 
 /// A pod whose init container succeeded, and whose other one runs for the second time after a crash.
@@ -76,8 +76,11 @@ fn a_pod_that_runs_is_told_of_in_the_same_words_by_the_next_daemon_and_left_alon
     let (shape, seen) = (shape(RestartPolicy::Always), running(now));
     let mut memory = remembered(&seen, now);
     assert_eq!(memory.meet(&[held(1)], clock::wall(), now.boot), []);
-    let later =
-        Moment { instant: now.instant + Duration::from_secs(5), boot: now.boot + Duration::from_secs(5) };
+    let later = Moment {
+        instant: now.instant + Duration::from_secs(5),
+        boot: now.boot + Duration::from_secs(5),
+        ..now
+    };
     let again = memory.recall(&shape, Pace::default(), later);
     let accepted = memory.accepted;
     assert_eq!(told(&shape, &again, accepted, later), told(&shape, &seen, accepted, later));
@@ -150,7 +153,7 @@ fn a_termination_keeps_its_deadline() {
     let shape = shape(RestartPolicy::Always);
     let step = |seconds| {
         let passed = Duration::from_secs(seconds);
-        let later = Moment { instant: now.instant + passed, boot: now.boot + passed };
+        let later = Moment { instant: now.instant + passed, boot: now.boot + passed, ..now };
         plan(&shape, &memory.recall(&shape, Pace::default(), later), later.instant).steps
     };
     assert_eq!(step(29), [PodStep::Stop { container: MAIN.into() }], "whether it was sent is unknown");

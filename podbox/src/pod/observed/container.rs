@@ -6,10 +6,11 @@
 //!   end:   Order, or the pod's ──▶ preStop Due ──▶ Running ──▶ Done | Failed ──▶ signalled ──▶ killed ──▶ Ended
 //! ```
 //!
-//! Whether a container is started and ready is asked here and nowhere else; what else is to have a say in it (a probe)
-//! has it in [`ContainerSeen::is_started`] and [`ContainerSeen::is_ready`].
+//! Whether a container is started and ready is asked here and nowhere else: [`ContainerSeen::is_started`] and
+//! [`ContainerSeen::is_ready`], in which its probes have their say.
 
 use super::{ImageState, Termination};
+use crate::pod::probe::Probes;
 use crate::pod::resize::{Refusal, Resize, Share};
 use crate::pod::restart::{Backoff, Pace};
 use crate::sandbox::runtime::{ExitStatus, Exited, Started};
@@ -93,6 +94,8 @@ pub struct Run {
     pub signalled: Option<Instant>,
     /// Every process of it was killed.
     pub killed: bool,
+    /// What its probes are at.
+    pub probes: Probes,
 }
 
 /// One container is to end, and its pod is not.
@@ -157,10 +160,10 @@ pub struct ContainerSeen {
 }
 
 impl Run {
-    /// One that has just started.
+    /// One that has just started, without probes.
     pub fn new(started: Started, post_start: HookState) -> Run {
-        let (pre_stop, complaint) = (HookState::Due, None);
-        Run { started, post_start, complaint, pre_stop, signalled: None, killed: false }
+        let (pre_stop, complaint, probes) = (HookState::Due, None, Probes::default());
+        Run { started, post_start, complaint, pre_stop, signalled: None, killed: false, probes }
     }
 
     /// Its end has begun.
@@ -192,6 +195,11 @@ impl ContainerSeen {
     /// The start came back; a hook that is due is still to be called.
     pub fn started(&mut self, started: Started, post_start: HookState) {
         self.state = ContainerState::Running(Run::new(started, post_start));
+    }
+
+    /// The run that has just started is probed so.
+    pub fn probed(&mut self, probes: Probes) {
+        self.run_mut().into_iter().for_each(|run| run.probes = probes.clone());
     }
 
     /// The start failed and left nothing.
@@ -274,6 +282,12 @@ impl ContainerSeen {
         self.replaced = self.run().is_some();
     }
 
+    /// Whether another run may follow the current one at once. As the kubelet reckons it for a run that it ends itself, the
+    /// wait is counted from the end of the run before.
+    pub fn is_not_backing_off(&self, now: Instant) -> bool {
+        self.last.as_ref().is_none_or(|last| self.backoff.until(last.at, now).is_none())
+    }
+
     /// Its image is asked for now.
     pub fn pulling(&mut self, reference: &str, now: Instant) {
         self.image = ImageState::Pulling;
@@ -334,24 +348,37 @@ impl ContainerSeen {
         }
     }
 
+    /// The same, to be changed.
+    pub fn run_mut(&mut self) -> Option<&mut Run> {
+        match &mut self.state {
+            ContainerState::Running(run) => Some(run),
+            _ => None,
+        }
+    }
+
     /// Whether a process of it may exist.
     pub fn is_active(&self) -> bool {
         matches!(self.state, ContainerState::Starting | ContainerState::Running(_))
     }
 
-    /// It runs, and its postStart hook is through: those after it may start.
-    pub fn is_started(&self) -> bool {
+    /// It runs, and its postStart hook is through.
+    pub fn is_up(&self) -> bool {
         self.run().is_some_and(|run| run.post_start == HookState::Done)
     }
 
-    /// It is started, and good for what it is there for.
-    pub fn is_ready(&self) -> bool {
-        self.is_started()
+    /// It is up, and its startup probe has succeeded if it has one: those after it may start.
+    pub fn is_started(&self) -> bool {
+        self.is_up() && self.run().is_some_and(|run| run.probes.started())
     }
 
-    /// Whether any run of it has come to be started, or to its end.
+    /// It is started, and good for what it is there for, by its readiness probe if it has one.
+    pub fn is_ready(&self) -> bool {
+        self.is_started() && self.run().is_some_and(|run| run.probes.ready())
+    }
+
+    /// Whether any run of it has come to be up, or to its end.
     pub fn has_run(&self) -> bool {
-        self.last.is_some() || self.is_started() || matches!(self.state, ContainerState::Ended(_))
+        self.last.is_some() || self.is_up() || matches!(self.state, ContainerState::Ended(_))
     }
 
     /// The number of the next run.

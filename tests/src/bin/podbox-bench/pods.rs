@@ -170,7 +170,8 @@ impl Bench {
 
     async fn exec(&self, pod: &PodRef) -> Result<Duration> {
         let container = ContainerRef { pod: pod.clone(), name: "main".into(), attempt: 0 };
-        let spec = ExecSpec { args: vec!["/bin/true".into()], timeout: None, output_limit: 1024 };
+        let spec =
+            ExecSpec { args: vec!["/bin/true".into()], timeout: None, output_limit: 1024, alone: false };
         let begun = clock::instant();
         let result = self.daemon.node.runtime.exec(&container, &spec).await?;
         let took = begun.elapsed();

@@ -14,6 +14,16 @@ fn asked(secure: bool, port: u16, headers: &[(&str, &str)], path: &str) -> Reque
     Request { secure, host: "127.0.0.1".to_owned(), port, path: path.to_owned(), headers: headers.collect() }
 }
 
+/// As hooks ask.
+fn manner() -> Manner<'static> {
+    Manner { agent: "agent", deadline: None, body: 0, falls_back: true, sockets: &|_| {} }
+}
+
+async fn status(request: &Request) -> Result<StatusCode, String> {
+    let answer = get(request, &manner()).await;
+    answer.map(|answer| answer.status).map_err(|failure| failure.why)
+}
+
 fn lines(headers: &[(&str, &str)], path: &str) -> String {
     let message = message(&asked(false, 80, headers, path), "agent").unwrap();
     let of = |name: &HeaderName| {
@@ -70,7 +80,7 @@ async fn a_servers_answer_is_one_whoever_it_is_and_whatever_it_speaks() {
             }
         });
         let request = asked(secure, port, &[("Authorization", "Basic x")], "/hook");
-        assert_eq!(get(&request, "agent").await, Ok(StatusCode::SERVICE_UNAVAILABLE), "{secure} {sealed}");
+        assert_eq!(status(&request).await, Ok(StatusCode::SERVICE_UNAVAILABLE), "{secure} {sealed}");
         let seen = server.await.unwrap();
         assert!(seen.starts_with("GET /hook HTTP/1.1\r\n"), "{seen}");
         assert_eq!(seen.contains("authorization: Basic x"), authorized, "{seen}");
@@ -94,8 +104,8 @@ async fn a_server_that_leads_in_circles_is_left_after_ten_requests() {
         }
     };
     let asks = async {
-        let away = get(&asked(false, port, &[], "/away"), "agent").await;
-        (away, get(&asked(false, port, &[], "/circle"), "agent").await)
+        let away = status(&asked(false, port, &[], "/away")).await;
+        (away, status(&asked(false, port, &[], "/circle")).await)
     };
     let (away, circle) = tokio::select! {
         () = server => unreachable!("it serves on and on"),
@@ -110,6 +120,67 @@ async fn nobody_there_is_said_with_whom_it_was_meant_for() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let failed = get(&asked(false, port, &[], "/"), "agent").await.unwrap_err();
+    let failed = status(&asked(false, port, &[], "/")).await.unwrap_err();
     assert!(failed.starts_with(&format!("dial tcp 127.0.0.1:{port}: ")), "{failed}");
+}
+
+/// What a probe with this much time gets of a server that sends this, and then nothing or the end.
+async fn probed(ms: u64, sent: &'static [u8], ends: bool) -> Result<Answer, Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut bytes = [0; 4096];
+        assert!(stream.read(&mut bytes).await.unwrap() > 0);
+        stream.write_all(sent).await.unwrap();
+        if ends {
+            return;
+        }
+        while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
+    });
+    let deadline = Some(crate::clock::instant() + std::time::Duration::from_millis(ms));
+    let manner = Manner { deadline, body: 16, ..manner() };
+    let answer = get(&asked(false, port, &[], "/x"), &manner).await;
+    server.await.unwrap();
+    answer.map_err(|failure| Failure { url: failure.url.replace(&port.to_string(), "PORT"), ..failure })
+}
+
+#[tokio::test]
+async fn whatever_a_server_sends_it_is_answered_in_time_and_in_gos_words() {
+    let failed = |why: &str, in_body| {
+        Err(Failure { url: "http://127.0.0.1:PORT/x".to_owned(), why: why.to_owned(), in_body })
+    };
+    let minute = 60_000;
+    assert_eq!(probed(minute, b"", true).await, failed("EOF", false));
+    assert_eq!(probed(300, b"", false).await, failed(LATE, false));
+    assert_eq!(probed(300, b"HTTP/1.1 200 OK\r\nx: y", false).await, failed(LATE, false));
+    let malformed = "net/http: HTTP/1.x transport connection broken: malformed HTTP response \"SSH-2.0-x\"";
+    assert_eq!(probed(minute, b"SSH-2.0-x\r\nmore", false).await, failed(malformed, false));
+    let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc";
+    assert_eq!(probed(minute, cut, true).await, failed("unexpected EOF", true));
+    assert_eq!(probed(300, cut, false).await, failed(LATE_BODY, true));
+    let whole = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc";
+    let answer = |body: &[u8]| Ok(Answer { status: StatusCode::OK, body: body.to_vec() });
+    assert_eq!(probed(minute, whole, false).await, answer(b"abc"));
+    // Of a body without end, the beginning is read.
+    let endless = b"HTTP/1.1 200 OK\r\n\r\n0123456789012345678901234567890";
+    assert_eq!(probed(minute, endless, false).await, answer(b"0123456789012345"));
+}
+
+#[tokio::test]
+async fn headers_without_end_are_cut_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut sent = 0u64;
+        let mut line = b"HTTP/1.1 200 OK\r\n".to_vec();
+        while stream.write_all(&line).await.is_ok() {
+            sent += line.len() as u64;
+            line = format!("x-{sent}: {:01000}\r\n", 0).into_bytes();
+        }
+    });
+    let failure = get(&asked(false, port, &[], "/"), &manner()).await.unwrap_err();
+    assert!(failure.why.starts_with("net/http: server response headers exceeded"), "{failure:?}");
+    server.await.unwrap();
 }

@@ -1,0 +1,160 @@
+//! Probes as podbox's parts name them, and what a pod's annotations add to them: periods shorter than a second, and
+//! shorter ones until the container is ready. Pure.
+//!
+//! ```text
+//! podbox.io/probe-period: 500ms                        every probe of the pod, whatever its periodSeconds
+//! podbox.io/probe-period: 500ms, web=2s, web/liveness=30s    the last word that fits a probe counts
+//! podbox.io/probe-period-until-ready: 50ms             startup and readiness, until they succeed
+//! ```
+//!
+//! What is probed beyond the probe's own period until it succeeds can only bring success forward: failures count when
+//! the period says so. So thresholds keep their meaning.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The period of probes.
+pub const PERIOD: &str = "podbox.io/probe-period";
+/// The period of startup and readiness probes until they succeed.
+pub const PERIOD_UNTIL_READY: &str = "podbox.io/probe-period-until-ready";
+
+/// The shortest period: what is shorter would keep a processor busy with little else.
+const SHORTEST: Duration = Duration::from_millis(10);
+/// The longest period.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Which probe of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProbeType {
+    /// `startupProbe`.
+    Startup,
+    /// `livenessProbe`.
+    Liveness,
+    /// `readinessProbe`.
+    Readiness,
+}
+
+impl ProbeType {
+    /// Each of them, in the order in which they matter.
+    pub const ALL: [ProbeType; 3] = [ProbeType::Startup, ProbeType::Liveness, ProbeType::Readiness];
+
+    /// As Events and metrics have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            ProbeType::Startup => "Startup",
+            ProbeType::Liveness => "Liveness",
+            ProbeType::Readiness => "Readiness",
+        }
+    }
+
+    /// As annotations and messages have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProbeType::Startup => "startup",
+            ProbeType::Liveness => "liveness",
+            ProbeType::Readiness => "readiness",
+        }
+    }
+}
+
+impl fmt::Display for ProbeType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What an annotation says of periods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Periods(Vec<Word>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Word {
+    container: Option<String>,
+    probe: Option<ProbeType>,
+    period: Duration,
+}
+
+impl Periods {
+    /// Reads one; an error says what is wrong with which part.
+    pub fn parse(text: &str) -> Result<Periods, String> {
+        text.split(',').map(|part| word(part.trim())).collect::<Result<_, _>>().map(Periods)
+    }
+
+    /// The period of a probe, if it is said.
+    pub fn of(&self, container: &str, probe: ProbeType) -> Option<Duration> {
+        let fits = |word: &&Word| {
+            word.container.as_deref().is_none_or(|name| name == container)
+                && word.probe.is_none_or(|own| own == probe)
+        };
+        self.0.iter().rev().find(fits).map(|word| word.period)
+    }
+}
+
+fn word(text: &str) -> Result<Word, String> {
+    let (subject, period) =
+        text.split_once('=').map_or((None, text), |(subject, period)| (Some(subject), period));
+    let (container, probe) = match subject.map(str::trim) {
+        None => (None, None),
+        Some(subject) => match subject.split_once('/') {
+            None => (Some(subject.to_owned()), None),
+            Some((container, probe)) => {
+                let known = ProbeType::ALL.into_iter().find(|known| known.name() == probe);
+                let known =
+                    known.ok_or_else(|| format!("{probe:?} is none of startup, liveness, readiness"))?;
+                (Some(container.to_owned()), Some(known))
+            }
+        },
+    };
+    Ok(Word { container, probe, period: period_of(period.trim())? })
+}
+
+/// A duration like `200ms`, `1.5s` or `2m`.
+fn period_of(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration like 200ms, 1.5s or 2m");
+    let unit = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(unit);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let period = Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
+    match (SHORTEST..=LONGEST).contains(&period) {
+        true => Ok(period),
+        false => Err(format!("{text:?} is not between 10ms and a day")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_that_fits_a_probe_counts() {
+        let periods = Periods::parse("500ms, web=2s,web/liveness=1.5m").unwrap();
+        let millis = |container, probe| periods.of(container, probe).map(|period| period.as_millis());
+        assert_eq!(millis("db", ProbeType::Liveness), Some(500));
+        assert_eq!(millis("web", ProbeType::Readiness), Some(2000));
+        assert_eq!(millis("web", ProbeType::Liveness), Some(90_000));
+        assert_eq!(Periods::parse("web=1s").unwrap().of("db", ProbeType::Startup), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        for (text, why) in [
+            ("", "\"\" is no duration"),
+            ("1", "\"1\" is no duration"),
+            ("-1s", "\"-1s\" is no duration"),
+            ("nans", "\"nans\" is no duration"),
+            ("1h", "\"1h\" is no duration"),
+            ("1ms", "\"1ms\" is not between"),
+            ("25s, 9999m", "\"9999m\" is not between"),
+            ("web/ready=1s", "\"ready\" is none of"),
+        ] {
+            let said = Periods::parse(text).unwrap_err();
+            assert!(said.starts_with(why), "{text}: {said}");
+        }
+    }
+}

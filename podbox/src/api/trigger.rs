@@ -1,0 +1,63 @@
+//! What makes a probe worth running now rather than when its period is over: the seam between whoever hears the kernel
+//! (`trace`) and whoever probes (`node::probe`).
+//!
+//! A trigger is a hint. It changes *when* a probe runs, never what it decides: a triggered probe may bring success
+//! forward, its failure counts for nothing. So triggers may be lost, doubled, late, or of a run that is over.
+
+use super::identity::ContainerRef;
+
+/// Something happened in a container that its probes may want to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// In which run.
+    pub container: ContainerRef,
+    /// In which cgroup, by inode number: the run's own, or one below it.
+    pub cgroup: u64,
+    /// What.
+    pub cause: Cause,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A socket listens on this port from now on.
+    Listening {
+        /// The TCP port.
+        port: u16,
+    },
+    /// Nobody listens on this port any more.
+    Gone {
+        /// The TCP port.
+        port: u16,
+    },
+    /// A process of it ended; those that probes run do so all the time, and have cgroups of their own.
+    Exited,
+    /// The kernel killed a process of it for want of memory.
+    OomKilled,
+}
+
+impl Cause {
+    /// Whether a probe of this port is meant; `None`: a probe without a port, as a command is.
+    pub fn concerns(self, probed: Option<u16>) -> bool {
+        match (self, probed) {
+            (Cause::Listening { port } | Cause::Gone { port }, Some(probed)) => port == probed,
+            // A command may well ask a server.
+            (Cause::Listening { .. } | Cause::Gone { .. }, None) | (Cause::Exited | Cause::OomKilled, _) => {
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_concerns_its_own_probe_and_those_without_one() {
+        for cause in [Cause::Listening { port: 80 }, Cause::Gone { port: 80 }] {
+            assert_eq!([Some(80), Some(81), None].map(|port| cause.concerns(port)), [true, false, true]);
+        }
+        assert!(Cause::Exited.concerns(Some(80)) && Cause::OomKilled.concerns(None));
+    }
+}

@@ -1,0 +1,205 @@
+//! Runs probes: asks a container by HTTP, TCP, gRPC or a command in it, within the probe's time, and words what came of it as
+//! the kubelet does.
+//!
+//! It decides neither when nor what follows; `pod::probe` does. A container can make a probe fail, and nothing else:
+//! time and memory of each are bounded whatever the container sends, and no task outlives its probe. A probe whose
+//! time ran out while podbox itself was kept from running says nothing of the container, and is told as such.
+
+mod exec;
+mod grpc;
+mod http;
+mod lag;
+mod tally;
+mod triggers;
+
+pub use tally::Tally;
+pub use triggers::Triggers;
+
+use super::Node;
+use super::record::PodRecord;
+use crate::api::error::chain;
+use crate::api::event::{Detail, KernelEvent, Listen};
+use crate::api::identity::{ContainerRef, PodRef};
+use crate::api::probe::ProbeType;
+use crate::api::timeline::Answer;
+use crate::api::trigger::{Cause, Trigger};
+use crate::api::witness::{Unwitnessed, Witness};
+use crate::clock;
+use crate::limits;
+use crate::pod::probe::{self, Outcome, ProbeSpec};
+use crate::sandbox::runtime::Runtime;
+use k8s_openapi::api::core::v1::Probe;
+use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What the node's probes share.
+#[derive(Debug, Default)]
+pub struct Probing {
+    /// Who wants to know what happens in containers.
+    pub triggers: Triggers,
+    /// How probes went.
+    pub tally: Tally,
+    /// Who sees them from the kernel's side; nobody where that is not said.
+    pub witness: OnceLock<Arc<dyn Witness>>,
+}
+
+impl Probing {
+    /// What the kernel said may be worth a probe.
+    pub fn hear(&self, event: &KernelEvent) {
+        let cause = match &event.detail {
+            Detail::Listen(Listen { port, ended: false }) => Cause::Listening { port: *port },
+            Detail::Listen(Listen { port, ended: true }) => Cause::Gone { port: *port },
+            Detail::Exit(_) => Cause::Exited,
+            Detail::Oom(_) => Cause::OomKilled,
+            _ => return,
+        };
+        let Some(container) = event.subject.as_ref().map(ContainerRef::from) else { return };
+        self.triggers.tell(Trigger { container, cgroup: event.cgroup, cause });
+    }
+
+    /// A pod has gone.
+    pub fn forget(&self, pod: &PodRef) {
+        self.triggers.forget(pod);
+        self.tally.forget(pod);
+    }
+}
+
+/// Which probe of which run.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The run.
+    pub run: ContainerRef,
+    /// Its cgroup, by inode number.
+    pub cgroup: u64,
+    /// Which of its probes.
+    pub probe: ProbeType,
+    /// Whether it counts if it fails.
+    pub counts: bool,
+    /// When and how often.
+    pub spec: ProbeSpec,
+    /// The pod's own address.
+    pub address: Option<Ipv4Addr>,
+}
+
+/// Runs one. Tried again, like the kubelet does, where it could not be run at all.
+pub async fn run<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Asked) -> Outcome {
+    let begun = clock::instant();
+    let mut outcome = once(node, pod, asked).await;
+    for _ in 1..limits::PROBE_TRIES {
+        if !matches!(outcome, Outcome::Errored(..)) {
+            break;
+        }
+        outcome = once(node, pod, asked).await;
+    }
+    let took = clock::instant().saturating_duration_since(begun);
+    // Nobody's failure, if it was only to bring success forward.
+    if asked.counts || !matches!(outcome, Outcome::Failure(_)) {
+        node.probing.tally.count(&asked.run, asked.probe, &outcome, took);
+    }
+    outcome
+}
+
+async fn once<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Asked) -> Outcome {
+    let witness = node.probing.witness.get().map_or(&Unwitnessed as &dyn Witness, |witness| &**witness);
+    let watching = Mutex::new(witness.begin(&asked.run, asked.cgroup));
+    let answer = answer(pod, asked);
+    let sockets = |socket: BorrowedFd<'_>| {
+        watching.lock().unwrap_or_else(PoisonError::into_inner).socket(socket, answer)
+    };
+    let timeout = asked.spec.timeout;
+    let attempt = Attempt { begun: clock::instant(), timeout, sockets: &sockets };
+    let (outcome, lag) = lag::beside(timeout, ask(node, pod, asked, &attempt)).await;
+    let late = clock::instant() >= attempt.deadline();
+    let account = watching.into_inner().unwrap_or_else(PoisonError::into_inner).end(!late);
+    match outcome {
+        Outcome::Failure(_) if late && lag::is_starvation(lag, timeout) => {
+            let (run, lag, probe) = (&asked.run, lag.as_millis(), asked.probe.name());
+            tracing::warn!(%run, "a {probe} probe is run again: podbox was kept from running for {lag} ms of it");
+            Outcome::Starved
+        }
+        Outcome::Failure(why) => Outcome::Failure(match account.remark {
+            Some(remark) => format!("{why}; {remark}"),
+            None => why,
+        }),
+        outcome => outcome,
+    }
+}
+
+/// What is to come back on its connection, if there is one.
+fn answer(pod: &PodRecord, asked: &Asked) -> Answer {
+    let container = pod.container(&asked.run.name);
+    match container.and_then(|container| probe::of(container, asked.probe)) {
+        Some(Probe { http_get: Some(get), .. }) if get.scheme.as_deref() != Some("HTTPS") => Answer::Bytes,
+        Some(Probe { http_get: Some(_), .. } | Probe { grpc: Some(_), .. }) => Answer::Mixed,
+        _ => Answer::Nothing,
+    }
+}
+
+/// One attempt.
+struct Attempt<'a> {
+    begun: Instant,
+    timeout: Duration,
+    /// Hears of each socket before it connects.
+    sockets: &'a super::http::Sockets<'a>,
+}
+
+impl Attempt<'_> {
+    fn deadline(&self) -> Instant {
+        self.begun + self.timeout
+    }
+}
+
+async fn ask<R: Runtime, I>(
+    node: &Node<R, I>,
+    pod: &PodRecord,
+    asked: &Asked,
+    attempt: &Attempt<'_>,
+) -> Outcome {
+    let container = pod.container(&asked.run.name);
+    let said = container.and_then(|container| Some((container, probe::of(container, asked.probe)?)));
+    let Some((container, said)) = said else {
+        return Outcome::Errored("unknown", "its manifest has no such probe any more".to_owned());
+    };
+    let host = asked.address.map_or_else(|| node.facts.host_ip.to_string(), |address| address.to_string());
+    let own = |host: &Option<String>| host.clone().filter(|host| !host.is_empty());
+    let unknown = |why| Outcome::Errored("unknown", why);
+    match said {
+        Probe { exec: Some(exec), .. } => {
+            let command = exec.command.clone().unwrap_or_default();
+            exec::run(node, &asked.run, command, attempt.timeout).await
+        }
+        Probe { http_get: Some(get), .. } => match probe::port(&get.port, container) {
+            Ok(port) => http::get(get, own(&get.host).unwrap_or(host), port, attempt).await,
+            Err(why) => unknown(why),
+        },
+        Probe { tcp_socket: Some(socket), .. } => match probe::port(&socket.port, container) {
+            Ok(port) => {
+                let host = own(&socket.host).unwrap_or(host);
+                let dialled = super::http::dial(&host, port, attempt.deadline(), attempt.sockets).await;
+                dialled.map_or_else(Outcome::Failure, |_stream| Outcome::Success)
+            }
+            Err(why) => unknown(why),
+        },
+        Probe { grpc: Some(grpc), .. } => match u16::try_from(grpc.port) {
+            Ok(port) => grpc::check(&host, port, grpc.service.as_deref().unwrap_or_default(), attempt).await,
+            Err(_) => unknown(format!("invalid port number: {}", grpc.port)),
+        },
+        _ => unknown(format!("missing probe handler for {}:{}", pod.pod, container.name)),
+    }
+}
+
+/// A duration as Go prints it, of whole seconds.
+fn seconds(timeout: Duration) -> String {
+    match timeout.as_secs() {
+        seconds if seconds < 60 => format!("{seconds}s"),
+        seconds if seconds < 3600 => format!("{}m{}s", seconds / 60, seconds % 60),
+        seconds => format!("{}h{}m{}s", seconds / 3600, seconds / 60 % 60, seconds % 60),
+    }
+}
+
+/// An error of the runtime, as the kubelet tells one.
+fn of_runtime(error: &dyn std::error::Error) -> Outcome {
+    Outcome::Errored("unknown", format!("rpc error: code = Unknown desc = {}", chain(error)))
+}

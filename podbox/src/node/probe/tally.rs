@@ -1,0 +1,159 @@
+//! How probes went, as the kubelet's metrics have it. Series of a pod end with it, which is why they are kept here and
+//! written as text, like the kernel's own histograms: the recorder forgets nothing.
+//!
+//! As upstream, what failed is counted and has no duration; a probe that was run again since podbox was kept from
+//! running counts as unknown.
+
+use crate::api::identity::{ContainerRef, PodRef};
+use crate::api::probe::ProbeType;
+use crate::metrics;
+use crate::pod::probe::Outcome;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Upper bounds of the durations' buckets, in seconds: upstream's, and shorter ones.
+const BOUNDS: [f64; 16] = [
+    50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 0.5, 1.0, 2.5,
+    10.0,
+];
+
+/// Of every probe of every container.
+#[derive(Debug, Default)]
+pub struct Tally(Mutex<Pods>);
+
+/// By pod, then by container and probe.
+type Pods = BTreeMap<PodRef, BTreeMap<(String, ProbeType), Series>>;
+
+#[derive(Debug, Default)]
+struct Series {
+    successful: u64,
+    failed: u64,
+    unknown: u64,
+    /// Durations up to each bound, and not up to the one before.
+    buckets: [u64; BOUNDS.len()],
+    /// Their sum and number.
+    took: (Duration, u64),
+}
+
+impl Tally {
+    /// Counts one.
+    pub fn count(&self, run: &ContainerRef, probe: ProbeType, outcome: &Outcome, took: Duration) {
+        let mut pods = self.pods();
+        let own = match pods.get_mut(&run.pod) {
+            Some(own) => own,
+            None => pods.entry(run.pod.clone()).or_default(),
+        };
+        let series = own.entry((run.name.clone(), probe)).or_default();
+        match outcome {
+            Outcome::Success | Outcome::Warning(_) => series.successful += 1,
+            Outcome::Failure(_) => {
+                series.failed += 1;
+                return;
+            }
+            Outcome::Starved => series.unknown += 1,
+            // Upstream throws those away, too.
+            Outcome::Errored(..) => return,
+        }
+        if let Some(bucket) = BOUNDS.iter().position(|bound| took.as_secs_f64() <= *bound) {
+            series.buckets[bucket] += 1;
+        }
+        series.took = (series.took.0 + took, series.took.1 + 1);
+    }
+
+    /// A pod has gone.
+    pub fn forget(&self, pod: &PodRef) {
+        self.pods().remove(pod);
+    }
+
+    /// Both metrics, for Prometheus.
+    pub fn render(&self) -> String {
+        let pods = self.pods();
+        let all = || {
+            pods.iter().flat_map(|(pod, own)| {
+                own.iter().map(move |((container, probe), series)| (pod, container, *probe, series))
+            })
+        };
+        const PROBES: &str = metrics::PROBER_PROBES;
+        let mut text = metrics::family(PROBES);
+        for (PodRef { namespace, name, uid }, container, probe, series) in all() {
+            let results =
+                [("successful", series.successful), ("failed", series.failed), ("unknown", series.unknown)];
+            for (result, count) in results.into_iter().filter(|(_, count)| *count > 0) {
+                // Writing to a String cannot fail. Nothing in these names needs escaping: they are DNS labels.
+                let _ = writeln!(
+                    text,
+                    "{PROBES}{{probe_type=\"{probe}\",result=\"{result}\",container=\"{container}\",pod=\"{name}\",\
+                     namespace=\"{namespace}\",pod_uid=\"{uid}\"}} {count}"
+                );
+            }
+        }
+        text += &metrics::family(metrics::PROBER_PROBE_DURATION_SECONDS);
+        for (PodRef { namespace, name, .. }, container, probe, series) in all().filter(|(.., s)| s.took.1 > 0)
+        {
+            let labels = format!(
+                "probe_type=\"{probe}\",container=\"{container}\",pod=\"{name}\",namespace=\"{namespace}\""
+            );
+            series.durations(&labels, &mut text);
+        }
+        text
+    }
+
+    fn pods(&self) -> MutexGuard<'_, Pods> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Series {
+    fn durations(&self, labels: &str, text: &mut String) {
+        const NAME: &str = metrics::PROBER_PROBE_DURATION_SECONDS;
+        let mut below = 0;
+        for (bound, count) in BOUNDS.iter().zip(&self.buckets) {
+            below += count;
+            let _ = writeln!(text, "{NAME}_bucket{{{labels},le=\"{bound}\"}} {below}");
+        }
+        let (sum, all) = (self.took.0.as_secs_f64(), self.took.1);
+        let _ = writeln!(text, "{NAME}_bucket{{{labels},le=\"+Inf\"}} {all}");
+        let _ = writeln!(text, "{NAME}_sum{{{labels}}} {sum}\n{NAME}_count{{{labels}}} {all}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_have_upstreams_names_and_end_with_their_pod() {
+        let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
+        let run = ContainerRef { pod: pod.clone(), name: "c".into(), attempt: 0 };
+        let tally = Tally::default();
+        let count = |outcome, ms| {
+            tally.count(&run, ProbeType::Liveness, &outcome, Duration::from_millis(ms));
+        };
+        count(Outcome::Success, 2);
+        count(Outcome::Success, 20_000);
+        count(Outcome::Failure("no".into()), 7);
+        count(Outcome::Errored("unknown", "no".into()), 7);
+        let text = tally.render();
+        let labels = |result: &str| {
+            format!(
+                "probe_type=\"Liveness\",result=\"{result}\",container=\"c\",pod=\"p\",namespace=\"n\",pod_uid=\"u\""
+            )
+        };
+        let durations = "probe_type=\"Liveness\",container=\"c\",pod=\"p\",namespace=\"n\"";
+        for line in [
+            format!("prober_probe_total{{{}}} 2", labels("successful")),
+            format!("prober_probe_total{{{}}} 1", labels("failed")),
+            format!("prober_probe_duration_seconds_bucket{{{durations},le=\"0.001\"}} 0"),
+            format!("prober_probe_duration_seconds_bucket{{{durations},le=\"0.0025\"}} 1"),
+            format!("prober_probe_duration_seconds_bucket{{{durations},le=\"+Inf\"}} 2"),
+            format!("prober_probe_duration_seconds_count{{{durations}}} 2"),
+        ] {
+            assert!(text.lines().any(|own| own == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("result=\"unknown\""), "{text}");
+        tally.forget(&pod);
+        assert!(!tally.render().contains("pod="));
+    }
+}

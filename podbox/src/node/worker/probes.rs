@@ -1,0 +1,82 @@
+//! The part of a pod's loop that is about its probes: running those that are due, and what follows from what came of them.
+//!
+//! Most of them come and go without anybody else's having to know; the loop says nothing then (`Worker::quiet`).
+
+use super::Worker;
+use super::report::Report;
+use crate::api::identity::ContainerRef;
+use crate::api::images::Images;
+use crate::api::probe::ProbeType;
+use crate::api::trigger::{Cause, Trigger};
+use crate::node::probe::{self, Asked};
+use crate::pod::notice;
+use crate::pod::observed::{Run, Termination};
+use crate::pod::probe::Outcome;
+use crate::sandbox::runtime::Runtime;
+use std::time::Instant;
+
+impl<R: Runtime, I: Images> Worker<R, I> {
+    pub(super) fn probe(&mut self, container: &str, probe: ProbeType, now: Instant) {
+        let spec = self.pod.shape.container(container).and_then(|shape| shape.probes.get(probe).cloned());
+        let (run, address) = (self.run_of(container), self.address);
+        let (Some(spec), Some(current)) = (spec, self.seen.container_mut(container).run_mut()) else {
+            return;
+        };
+        current.probes.begin(probe, &spec, now);
+        let counts = current.probes.counts(probe);
+        let cgroup = current.started.cgroup_id;
+        let asked = Asked { run, cgroup, probe, counts, spec, address };
+        self.spawn(move |node, pod| async move {
+            let outcome = probe::run(&node, &pod, &asked).await;
+            Report::Probed { run: asked.run, probe, outcome }
+        });
+    }
+
+    pub(super) fn note_probed(
+        &mut self,
+        run: &ContainerRef,
+        probe: ProbeType,
+        outcome: &Outcome,
+        now: Instant,
+    ) {
+        // Until it is said otherwise.
+        self.quiet = true;
+        let Some(shape) = self.pod.shape.container(&run.name) else { return };
+        let seen = self.seen.container_mut(&run.name);
+        let (attempt, Some(spec)) = (seen.attempt, shape.probes.get(probe)) else { return };
+        // Of a run that is over it says nothing.
+        let Some(current) = seen.run_mut().filter(|_| attempt == run.attempt) else { return };
+        let counts = current.probes.counts(probe);
+        if current.probes.outcome(probe, spec, outcome, now) {
+            self.quiet = false;
+        }
+        let condemned = current.probes.condemned(probe) && seen.order.is_none();
+        if condemned {
+            let end = Termination::new(now, spec.grace.unwrap_or(self.pod.shape.grace));
+            let follows = shape.restarts_failures();
+            let why = notice::failed_probe(shape, probe, follows);
+            match follows && seen.is_not_backing_off(now) {
+                true => seen.replace(end, &why),
+                false => seen.order(end, &why),
+            }
+        }
+        let notice = notice::probed(&run.name, probe, outcome).filter(|_| counts);
+        if let (Some(notice), Some(notices)) = (notice, self.node.notices.get()) {
+            notices.tell(&run.pod, notice);
+        }
+    }
+
+    /// Something happened in a container: its probes may be worth running now.
+    pub(super) fn note_trigger(&mut self, trigger: &Trigger, now: Instant) {
+        self.quiet = true;
+        let name = &trigger.container.name;
+        let Some(shape) = self.pod.shape.container(name) else { return };
+        let seen = self.seen.container_mut(name);
+        let current = seen.attempt == trigger.container.attempt;
+        // The ends of what probes run are no reason to probe.
+        let own = |run: &Run| trigger.cause != Cause::Exited || trigger.cgroup == run.started.cgroup_id;
+        if let Some(run) = seen.run_mut().filter(|run| current && own(run)) {
+            run.probes.trigger(&shape.probes, trigger.cause, now);
+        }
+    }
+}
