@@ -19,6 +19,7 @@ ip link set lo up
 for dir in /var/lib/podbox /run/podbox /var/log/pods; do mkdir -p $dir; mount -t tmpfs tmpfs $dir; done
 [ -e /sys/fs/cgroup/cgroup.controllers ] || export PODBOX_CGROUP_ROOT=/sys/fs/cgroup/unified
 podbox image load "$1" >&2
+export PODBOX_BENCH_IMAGE="$1"
 shift
 exec podbox-bench "$@"
 "#;
@@ -27,9 +28,9 @@ exec podbox-bench "$@"
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Which one.
-    #[arg(value_parser = ["pod-start", "exec", "bpf-cost", "memory", "store", "api"])]
+    #[arg(value_parser = ["pod-start", "exec", "bpf-cost", "memory", "store", "api", "pods"])]
     name: String,
-    /// Run in a virtual machine; the default, except for bpf-cost and api.
+    /// Run in a virtual machine; the default, except for bpf-cost, api and pods.
     #[arg(long, conflicts_with = "host")]
     vm: bool,
     /// Run on this host's kernel, in a network and mount namespace of its own.
@@ -53,7 +54,7 @@ pub fn main(args: &Args) -> Result<i32> {
     let samples = args.samples.to_string();
     let words = ["sh", "-c", PREPARE, "sh", &image, &args.name, &samples];
     let bin = workspace::target().join("release");
-    if args.host || (!args.vm && ["bpf-cost", "api"].contains(&&*args.name)) {
+    if args.host || (!args.vm && ["bpf-cost", "api", "pods"].contains(&&*args.name)) {
         ensure!(workspace::is_root(), "benchmarks make namespaces and cgroups: run as root");
         eprintln!("bench: on this host");
         let mut command = Command::new("unshare");

@@ -1,8 +1,8 @@
 //! bpf-cost: what podbox's BPF programs cost a process that is in no pod, over its whole life, by the kernel's own
 //! statistics (which add about 30 ns to each run).
 
+use crate::engine::Bench;
 use crate::peers;
-use crate::pods::Bench;
 use crate::stats::Report;
 use anyhow::{Context, Result};
 use podbox::trace::ProgramCost;

@@ -3,12 +3,15 @@
 //!
 //! Everything that is compared is sampled in turn in the same run (A B C A B C …), since machines drift; medians
 //! and p99 are told, and ratios of medians. The whole daemon is in this process, with the real store, keeper, BPF
-//! programs and network; only `memory` and `api` start podbox itself, as its own process is what they measure.
+//! programs and network; only `memory`, `api` and `pods` start podbox itself, as its own
+//! process is what they measure.
 
 mod api;
 mod cost;
+mod engine;
 mod floor;
 mod memory;
+mod node;
 mod peers;
 mod pods;
 mod stats;
@@ -19,7 +22,8 @@ use std::process::ExitCode;
 
 fn main() -> Result<ExitCode> {
     let mut words = std::env::args().skip(1);
-    let name = words.next().context("which benchmark? pod-start, exec, bpf-cost, memory, store or api")?;
+    let name =
+        words.next().context("which benchmark? pod-start, exec, bpf-cost, memory, store, api or pods")?;
     if name == "keeper" || name.starts_with('-') {
         // The engine starts its keeper from the program it runs in.
         return Ok(podbox::cli::main());
@@ -28,12 +32,13 @@ fn main() -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let report = runtime.block_on(async {
         match name.as_str() {
-            "pod-start" => pods::start(samples).await,
-            "exec" => pods::exec(samples).await,
+            "pod-start" => engine::start(samples).await,
+            "exec" => engine::exec(samples).await,
             "bpf-cost" => cost::run().await,
             "memory" => memory::run().await,
             "store" => store::run().await,
             "api" => api::run().await,
+            "pods" => pods::run(samples).await,
             other => bail!("there is no benchmark {other:?}"),
         }
     })?;

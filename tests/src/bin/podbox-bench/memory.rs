@@ -1,7 +1,7 @@
 //! memory: what `podbox run` and its keeper hold resident, with one pod and with many.
 
+use crate::engine::manifest;
 use crate::peers;
-use crate::pods::manifest;
 use crate::stats::Report;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};

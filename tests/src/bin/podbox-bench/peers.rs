@@ -64,6 +64,11 @@ impl Runtimes {
         Ok(Runtimes { found, missing, _dir: dir })
     }
 
+    /// Those that do not, and why.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
     /// What was left out, and where podbox worked.
     pub fn note(&self, config: &Config) -> String {
         let mut notes = self.missing.clone();

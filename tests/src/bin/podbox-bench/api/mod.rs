@@ -6,15 +6,14 @@
 
 mod etcd;
 mod load;
-mod node;
 mod watchers;
 mod wrk;
 
+use crate::node::{Ground, Node};
 use crate::peers;
 use crate::stats::{Report, Samples};
 use anyhow::{Result, ensure};
 use load::{Body, Load, OBJECTS};
-use node::{Ground, Node};
 use podbox::clock;
 use podbox_tests::api::Access;
 use std::time::Duration;

@@ -25,7 +25,7 @@ impl Ground {
     pub fn new() -> Result<Ground> {
         let program = std::env::current_exe()?;
         let beside = program.parent().context("a program lies in a directory")?;
-        let dir = tempfile::Builder::new().prefix("bench-api-").tempdir_in(beside)?;
+        let dir = tempfile::Builder::new().prefix("bench-node-").tempdir_in(beside)?;
         let root = podbox::cli::config().cgroup_root;
         let ground = Ground { dir, cgroup: root.join(format!("podbox-bench-{}", std::process::id())) };
         ensure!(ground.file_system()? != "tmpfs", "{} is in memory; run this on a host", beside.display());
@@ -36,6 +36,30 @@ impl Ground {
     /// Where things can be kept.
     pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Loads the test image into the state of this name.
+    pub fn load_image(&self, name: &str) -> Result<()> {
+        let image = std::env::var_os("PODBOX_BENCH_IMAGE")
+            .context("`cargo xtask bench` says where the test image is")?;
+        let mut load = self.podbox(name)?;
+        let loaded = load.args(["image", "load"]).arg(image).stdout(Stdio::null()).status();
+        ensure!(loaded.context("starting podbox")?.success(), "loading the test image failed");
+        Ok(())
+    }
+
+    /// podbox with its state under this name.
+    fn podbox(&self, name: &str) -> Result<Command> {
+        let mut podbox = Command::new(std::env::current_exe()?.with_file_name("podbox"));
+        podbox.env("PODBOX_STATE_DIR", self.path().join(name)).env("PODBOX_CGROUP_ROOT", &self.cgroup);
+        podbox.stdin(Stdio::null());
+        Ok(podbox)
+    }
+
+    /// A process of a pod, by the pod's uid.
+    pub fn process_of(&self, uid: &str) -> Result<Pid> {
+        let tree = self.cgroup.join("podbox.slice/besteffort").join(format!("pod{uid}"));
+        first_process(&tree)?.with_context(|| format!("nothing runs in {}", tree.display()))
     }
 
     /// What kind of file system that is on.
@@ -56,6 +80,8 @@ impl Drop for Ground {
 /// A node that serves.
 pub struct Node {
     child: Child,
+    /// Its keeper's process.
+    pub keeper: Pid,
     /// How to get in.
     pub access: Access,
     /// From the process' start to its first answer.
@@ -65,13 +91,11 @@ pub struct Node {
 impl Node {
     /// Starts one that keeps its state under this name.
     pub async fn start(ground: &Ground, name: &str) -> Result<Node> {
-        let podbox = std::env::current_exe()?.with_file_name("podbox");
         let began = clock::instant();
-        let mut command = Command::new(podbox);
-        command.arg("node").env("PODBOX_STATE_DIR", ground.path().join(name));
-        command.env("PODBOX_CGROUP_ROOT", &ground.cgroup);
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().context("starting podbox")?;
+        let mut command = ground.podbox(name)?;
+        // A disk that others have filled is not what is measured.
+        command.args(["node", "--eviction-hard", ""]);
+        let mut child = command.stdout(Stdio::piped()).spawn().context("starting podbox")?;
         let said = BufReader::new(child.stdout.take().context("it has standard output")?);
         let mut lines = said.lines().map_while(Result::ok);
         let Some(path) = lines.find_map(|line| line.split_once(SAYS).map(|(_, path)| path.to_owned())) else {
@@ -80,16 +104,19 @@ impl Node {
         let access = Access::read(Path::new(path.trim()))?;
         let answer = access.ask("GET", "/api/v1/namespaces/default", None).await?;
         ensure!(answer.code == 200, "the first request was answered with {}", answer.code);
-        Ok(Node { child, access, started_in: clock::instant() - began })
+        let started_in = clock::instant() - began;
+        let keeper = first_process(&ground.cgroup.join("podbox.slice/keeper"))?.context("it has a keeper")?;
+        Ok(Node { child, keeper, access, started_in })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
     }
 
     /// Time that it has spent on a processor, all threads together.
     pub fn worked(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // What follows the name, which may have anything in it: user and system time are the 14th and 15th of all.
-        let rest = stat.rsplit_once(')').context("a process has a name")?.1;
-        let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
-        Ok(Duration::from_millis(ticks.sum::<Result<u64, _>>()? * 10))
+        worked(self.pid())
     }
 
     /// Megabytes that the process holds once it has had a moment.
@@ -112,7 +139,7 @@ impl Node {
     }
 
     fn finish(&mut self, signal: Signal) -> Result<()> {
-        kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?;
+        kill(self.pid(), signal)?;
         self.child.wait()?;
         Ok(())
     }
@@ -124,4 +151,37 @@ impl Drop for Node {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// Time that a process has spent on a processor, all threads together.
+pub fn worked(pid: Pid) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // What follows the name, which may have anything in it: user and system time are the 14th and 15th of all.
+    let rest = stat.rsplit_once(')').context("a process has a name")?.1;
+    let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    Ok(Duration::from_millis(ticks.sum::<Result<u64, _>>()? * 10))
+}
+
+/// Kilobytes of memory that a process has to itself, with its share of what it has in common with others.
+pub fn proportional(pid: Pid) -> Result<f64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("the kernel tells it")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+/// Some process in a cgroup or below it.
+fn first_process(cgroup: &Path) -> Result<Option<Pid>> {
+    let processes = fs::read_to_string(cgroup.join("cgroup.procs"))?;
+    if let Some(first) = processes.lines().next() {
+        return Ok(Some(Pid::from_raw(first.parse()?)));
+    }
+    for entry in fs::read_dir(cgroup)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir()
+            && let Some(found) = first_process(&entry.path())?
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }

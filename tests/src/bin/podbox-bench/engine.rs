@@ -101,12 +101,17 @@ pub async fn exec(samples: usize) -> Result<Report> {
     Ok(report)
 }
 
-fn find(name: &str, rows: &[Samples]) -> Option<f64> {
+/// A row's median.
+pub fn find(name: &str, rows: &[Samples]) -> Option<f64> {
     rows.iter().find(|row| row.is(name)).map(Samples::median_ms)
 }
 
-/// The first round only warms up.
-fn add(rows: &mut Vec<(&'static str, Vec<Duration>)>, taken: Vec<(&'static str, Duration)>, round: usize) {
+/// Adds a round's samples; the first round only warms up.
+pub fn add(
+    rows: &mut Vec<(&'static str, Vec<Duration>)>,
+    taken: Vec<(&'static str, Duration)>,
+    round: usize,
+) {
     if round == 0 {
         *rows = taken.into_iter().map(|(name, _)| (name, Vec::new())).collect();
         return;
@@ -116,7 +121,8 @@ fn add(rows: &mut Vec<(&'static str, Vec<Duration>)>, taken: Vec<(&'static str, 
     }
 }
 
-fn progress(round: usize, samples: usize) {
+/// Tells a person every fifth round.
+pub fn progress(round: usize, samples: usize) {
     if round.is_multiple_of(5) {
         eprintln!("round {round} of {samples}");
     }
