@@ -18,6 +18,8 @@ pub const EVENTS_QUEUED: usize = 4096;
 pub const KEEPER_RETRY: Duration = Duration::from_millis(500);
 /// Connections to the keeper at the same time.
 pub const KEEPER_CONNECTIONS: usize = 8;
+/// Messages that wait for one daemon: the ends of all containers, and as many answers.
+pub const KEEPER_WAITING: usize = 2 * CONTAINERS;
 /// How long a keeper may take to answer one request.
 pub const KEEPER_ANSWER: Duration = Duration::from_secs(10);
 /// How long killed processes may take to end before they count as stuck in the kernel.

@@ -128,6 +128,7 @@ impl Engine {
             devices: DevicePolicy::load()?,
             sandboxes: Mutex::new(sandboxes),
             containers: Mutex::default(),
+            listing: Mutex::default(),
             execs: AtomicU64::new(u64::from(std::process::id()) << 32),
             facts,
             options,

@@ -40,6 +40,9 @@ pub enum WireError {
     /// A memfd failed.
     #[error("a message body of {0} bytes could not be stored or read")]
     Body(u64, #[source] std::io::Error),
+    /// A descriptor could not be kept until there is room.
+    #[error("a descriptor could not be kept for later")]
+    Descriptor(#[source] std::io::Error),
     /// A body over the limit.
     #[error("a message of {0} bytes; at most {BODY} are allowed")]
     TooBig(u64),
@@ -64,22 +67,41 @@ pub fn send<T: Serialize>(
     message: &T,
     fds: &[BorrowedFd<'_>],
 ) -> Result<(), WireError> {
-    let mut packet = vec![IN_PACKET];
-    serde_json::to_writer(&mut packet, message).map_err(|error| WireError::Garbage(error.to_string()))?;
-    let mut raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-    let memfd;
-    if packet.len() > INLINE {
-        memfd = store(&packet[1..])?;
-        raw.push(memfd.as_raw_fd());
-        packet = vec![IN_MEMFD];
+    Packet::new(message)?.send(socket, fds)
+}
+
+/// A message as it travels.
+#[derive(Debug)]
+pub struct Packet {
+    bytes: Vec<u8>,
+    /// Its body, if that is too big for a packet.
+    body: Option<OwnedFd>,
+}
+
+impl Packet {
+    /// A message, ready to be sent.
+    pub fn new<T: Serialize>(message: &T) -> Result<Packet, WireError> {
+        let mut bytes = vec![IN_PACKET];
+        serde_json::to_writer(&mut bytes, message).map_err(|error| WireError::Garbage(error.to_string()))?;
+        match bytes.len() > INLINE {
+            true => Ok(Packet { body: Some(store(&bytes[1..])?), bytes: vec![IN_MEMFD] }),
+            false => Ok(Packet { bytes, body: None }),
+        }
     }
-    if raw.len() > DESCRIPTORS {
-        return Err(WireError::Garbage(format!("{} descriptors in one message", raw.len())));
+
+    /// Sends it with descriptors. Whole or not at all.
+    pub fn send(&self, socket: BorrowedFd<'_>, fds: &[BorrowedFd<'_>]) -> Result<(), WireError> {
+        let mut raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        raw.extend(self.body.iter().map(AsRawFd::as_raw_fd));
+        if raw.len() > DESCRIPTORS {
+            return Err(WireError::Garbage(format!("{} descriptors in one message", raw.len())));
+        }
+        let rights = [ControlMessage::ScmRights(&raw)];
+        let control = if raw.is_empty() { &rights[..0] } else { &rights[..] };
+        let parts = [IoSlice::new(&self.bytes)];
+        sendmsg::<()>(socket.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None)?;
+        Ok(())
     }
-    let rights = [ControlMessage::ScmRights(&raw)];
-    let control = if raw.is_empty() { &rights[..0] } else { &rights[..] };
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&packet)], control, MsgFlags::MSG_NOSIGNAL, None)?;
-    Ok(())
 }
 
 fn store(body: &[u8]) -> Result<OwnedFd, WireError> {

@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub(super) attribution: Arc<dyn Attribution>,
     pub(super) sandboxes: Mutex<BTreeMap<PodRef, Arc<SandboxSpec>>>,
     pub(super) containers: Mutex<BTreeMap<ContainerRef, Arc<Tracked>>>,
+    /// Held by whoever asks the keeper for all that it holds.
+    pub(super) listing: Mutex<()>,
     /// Numbers execs, so that their cgroups have names of their own.
     pub(super) execs: AtomicU64,
 }
@@ -47,6 +49,8 @@ impl Shared {
     }
 
     pub(super) fn list(&self) -> Result<Vec<Held>, ClientError> {
+        // One at a time: each is as long as there are containers, and a hundred pods may go at once.
+        let _turn = lock(&self.listing);
         match self.keeper.request(Body::List, &[])? {
             (Answer::List(held), _) => Ok(held),
             _ => Err(ClientError::Confused),

@@ -1,5 +1,7 @@
 //! The keeper's loop: one poll set, one thread, no waiting anywhere else.
 
+mod outgoing;
+
 use super::KeeperError;
 use super::connection::Connection;
 use super::process::{Child, Kind, Phase};
@@ -119,23 +121,14 @@ impl Keeper {
         }
     }
 
-    /// Closing is all there is to do for a daemon that is gone, confused, or too slow to read: it will
-    /// connect again and ask for the list.
-    fn close(&mut self, key: u64) {
-        self.sources.remove(&key);
-        self.connections.remove(&key);
-    }
-
     fn requested(&mut self, key: u64) -> Result<ControlFlow<()>, KeeperError> {
+        self.flush(key);
         let Some(connection) = self.connections.get_mut(&key) else { return Ok(ControlFlow::Continue(())) };
         let (request, fds) = match connection.receive() {
             Ok(received) => received,
             Err(WireError::WouldBlock) => return Ok(ControlFlow::Continue(())),
             Err(error) => {
-                if !matches!(error, WireError::Closed) {
-                    eprintln!("podbox: keeper: connection closed: {error}");
-                }
-                self.close(key);
+                self.give_up(key, &error);
                 return Ok(ControlFlow::Continue(()));
             }
         };
@@ -377,22 +370,6 @@ impl Keeper {
 
     fn child(&self, id: &str) -> Result<&Child, Failure> {
         self.children.get(id).ok_or_else(|| unknown(id))
-    }
-
-    /// Answers; with the log descriptors of `streams_of`, if it has any.
-    fn answer(&mut self, (key, serial): (u64, u64), answer: Answer, streams_of: Option<&str>) {
-        let Some(connection) = self.connections.get(&key) else { return };
-        let streams = streams_of.and_then(|id| self.children.get(id)).map(Child::streams);
-        if connection.answer(serial, answer, &streams.unwrap_or_default()).is_err() {
-            self.close(key);
-        }
-    }
-
-    fn push(&mut self, message: &FromKeeper) {
-        let failed =
-            |(key, connection): (&u64, &Connection)| connection.push(message).is_err().then_some(*key);
-        let gone: Vec<u64> = self.connections.iter().filter_map(failed).collect();
-        gone.into_iter().for_each(|key| self.close(key));
     }
 }
 
