@@ -268,6 +268,8 @@ pub const MERGE_STEPS: usize = 4_000_000;
 pub const OBJECT_DEPTH: usize = 100;
 /// Notices of pods that wait to be written as Events.
 pub const NOTICES: usize = 1024;
+/// Notices of pods that are written at the same time.
+pub const NOTICES_AT_ONCE: usize = 64;
 /// Pods whose Events are counted.
 pub const RECORDED_PODS: usize = 512;
 /// Events that one pod may have written at once, as the kubelet has it.

@@ -18,6 +18,7 @@ use super::record::PodRecord;
 use super::recorder::Notices;
 use super::recover::{Memories, Wanted};
 use super::sources::Desk;
+use super::teller::{Teller, Written};
 use super::view::PodView;
 use crate::api::admission;
 use crate::api::identity::PodRef;
@@ -50,14 +51,13 @@ const EVICTED: &str = "Evicted";
 /// Runs the pods of one node.
 pub struct Bound<R, I, O> {
     store: Store,
-    objects: O,
+    objects: Arc<O>,
     name: String,
     agent: Agent<R, I>,
     /// Gives pods what they refer to.
     desk: Desk<O>,
     views: watch::Receiver<BTreeMap<PodRef, PodView>>,
-    /// The status that the API has of each pod, as far as this node wrote it.
-    told: BTreeMap<PodRef, PodStatus>,
+    teller: Teller<O>,
     /// Pods that will not be run, so that each is told once.
     refused: BTreeSet<String>,
     /// Pods that have had their run here, while the API has them: what it says of them may be older than that.
@@ -78,6 +78,8 @@ enum Event {
     /// History went on without us: look at everything again.
     Behind,
     Views,
+    /// A pod's status was told, or could not be.
+    Told(Written),
     /// Nothing of the pod of this uid is left.
     Finished(String),
     /// The node makes a pod go.
@@ -94,7 +96,9 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         memories: Memories,
         (short, evictions): (watch::Receiver<BTreeSet<Condition>>, mpsc::Receiver<Eviction>),
     ) -> Self {
-        let (views, told, refused) = (node.views.watch(), BTreeMap::new(), BTreeSet::new());
+        let objects = Arc::new(objects);
+        let teller = Teller::new(Arc::clone(&objects));
+        let (views, refused) = (node.views.watch(), BTreeSet::new());
         let (ended, notices) = (BTreeSet::new(), node.notices.get().cloned());
         let allowed_sysctls = node.config.allowed_unsafe_sysctls.clone();
         Bound {
@@ -104,7 +108,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             agent,
             desk,
             views,
-            told,
+            teller,
             refused,
             ended,
             memories,
@@ -131,7 +135,8 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
                     }
                 }
                 Event::Behind => watch = self.begin().await,
-                Event::Views => self.tell().await,
+                Event::Views => self.tell(),
+                Event::Told(written) => self.written(&written),
                 Event::Finished(uid) => drop(self.ended.insert(uid)),
                 Event::Evict(Eviction { pod, message, grace }) => {
                     let verdict = Verdict { reason: EVICTED.to_owned(), message };
@@ -149,6 +154,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             },
             Some(uid) = self.agent.next_finished() => Event::Finished(uid),
             Ok(()) = self.views.changed() => Event::Views,
+            Some(written) = self.teller.next() => Event::Told(written),
             Some(eviction) = self.evictions.recv() => Event::Evict(eviction),
         }
     }
@@ -185,28 +191,32 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         let Some(pod) = parsed(entry) else { return };
         let at = ObjectRef::pod(object::namespace(&pod), object::name(&pod));
         let uid = object::uid(&pod).to_owned();
+        let own = PodRef { namespace: at.namespace.clone(), name: at.name.clone(), uid: uid.clone() };
         match pod["spec"]["nodeName"].as_str().unwrap_or_default() {
             // Its removal was begun, and not ended before a kill: it never was anywhere.
-            "" if object::deleting(&pod) => return self.forget(&at, &uid).await,
+            "" if object::deleting(&pod) => return self.forget(at, uid),
             node if node == self.name => {}
             _ => return,
         }
         let (deleting, grace) = (object::deleting(&pod), grace(&pod));
         let new = !self.agent.has(&uid) && !self.ended.contains(&uid);
         if new && (self.memories.contains_key(&uid) || !deleting && !over(&pod)) {
-            self.accept(&at, &uid, pod).await;
+            self.accept(&at, &own, pod).await;
         } else {
             self.agent.change(&uid, &pod);
-            self.put_right(&at, &pod).await;
+            self.teller.look(&own, &pod);
         }
         match (deleting, self.agent.has(&uid)) {
             (true, true) => self.agent.terminate_pod(&uid, grace),
-            (true, false) => self.forget(&at, &uid).await,
+            // One of which something is to be told yet goes after that.
+            (true, false) if !self.views.borrow().contains_key(&own) => self.forget(at, uid),
+            (true, false) => {}
             (false, _) => {}
         }
     }
 
-    async fn accept(&mut self, at: &ObjectRef, uid: &str, pod: Value) {
+    async fn accept(&mut self, at: &ObjectRef, own: &PodRef, pod: Value) {
+        let uid = &own.uid;
         if self.refused.contains(uid) {
             return;
         }
@@ -223,10 +233,9 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             (_, Err(rejection)) => return self.refuse(at, uid, rejection).await,
             (Err(_), Ok(())) => return,
         };
-        let pod_ref = PodRef { namespace: at.namespace.clone(), name: at.name.clone(), uid: uid.to_owned() };
-        let sources = self.desk.of(&pod_ref, admission::service_account_name(&pod));
+        let sources = self.desk.of(own, admission::service_account_name(&pod));
         let accepted = memory.as_ref().map_or_else(clock::wall, |memory| memory.accepted);
-        self.agent.resume(PodRecord::new(pod_ref, pod, sources, accepted), memory);
+        self.agent.resume(PodRecord::new(own.clone(), pod, sources, accepted), memory);
     }
 
     /// Whether this node takes a pod: what podbox does not honour, and what this node cannot give it.
@@ -249,7 +258,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
     /// does: else what it bound would be refused.
     fn taken(&self, uid: &str) -> Taken {
         let counts = |pod: &PodRef| {
-            let phase = self.told.get(pod).and_then(|status| status.phase.as_deref());
+            let phase = self.teller.latest(pod).and_then(|status| status.phase.as_deref());
             let over = matches!(phase, Some("Succeeded" | "Failed"));
             let stored = self.store.get(PODS, &Key::new(&pod.namespace, &pod.name));
             pod.uid != uid && !over && stored.is_some()
@@ -287,65 +296,52 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
     }
 
     /// Tells the API what is new of the pods.
-    async fn tell(&mut self) {
-        let views = self.views.borrow_and_update().clone();
-        for (pod, view) in &views {
-            let at = ObjectRef::pod(&pod.namespace, &pod.name);
-            if self.told.get(pod) != Some(&view.status) {
-                self.write(&at, pod, &view.status).await;
-            }
-            if view.gone {
-                let stored = self.store.get(PODS, &Key::new(&pod.namespace, &pod.name));
-                let stored = stored.as_deref().and_then(parsed);
-                if stored.is_some_and(|stored| object::uid(&stored) == pod.uid && object::deleting(&stored)) {
-                    self.forget(&at, &pod.uid).await;
-                }
-                if self.told.get(pod) == Some(&view.status) {
-                    self.agent.forget(pod);
-                }
-            }
-        }
-        self.told.retain(|pod, _| views.contains_key(pod));
-    }
-
-    async fn write(&mut self, at: &ObjectRef, pod: &PodRef, status: &PodStatus) {
-        let Ok(value) = serde_json::to_value(status) else { return };
-        let now = clock::wall();
-        let set = |object: &mut Value| {
-            if object::uid(object) == pod.uid {
-                merge_status(object, &value, now);
-            }
+    fn tell(&mut self) {
+        let views = self.views.borrow_and_update();
+        self.teller.retain(|pod| views.contains_key(pod));
+        let is_news = |(pod, view): &(&PodRef, &PodView)| {
+            !self.teller.is_busy(pod) && (view.gone || !self.teller.has(pod, &view.status))
         };
-        match self.objects.update_status(at, set).await {
-            Ok(_) => drop(self.told.insert(pod.clone(), status.clone())),
-            // It was removed without waiting for us.
-            Err(error) if error.code == 404 => drop(self.told.insert(pod.clone(), status.clone())),
-            Err(error) => {
-                tracing::warn!("telling the API of pod {pod} failed, and is tried again: {error}");
-                tokio::time::sleep(limits::STATUS_RETRY).await;
-                self.views.mark_changed();
-            }
+        let news: Vec<PodRef> = views.iter().filter(is_news).map(|(pod, _)| pod.clone()).collect();
+        drop(views);
+        news.iter().for_each(|pod| self.tell_of(pod, None));
+    }
+
+    /// Goes on with a pod whose status was told, or could not be.
+    fn written(&mut self, written: &Written) {
+        let pod = &written.pod;
+        self.tell_of(pod, Some(&written.status));
+        if let Some(stored) = self.stored(pod).filter(|_| written.changed) {
+            self.teller.look(pod, &stored);
         }
     }
 
-    /// Others may have written over what this node said, or have said what a readiness gate waits for.
-    async fn put_right(&mut self, at: &ObjectRef, pod: &Value) {
-        let uid = object::uid(pod).to_owned();
-        let own = PodRef { namespace: at.namespace.clone(), name: at.name.clone(), uid };
-        let Some(status) = self.told.get(&own).cloned() else { return };
-        let mut judged = pod.clone();
-        merge_status(&mut judged, &serde_json::to_value(&status).unwrap_or_default(), clock::wall());
-        if judged != *pod {
-            self.write(at, &own, &status).await;
+    /// Tells what a pod is at, and takes it out of the API if nothing of it is left: whether it could be told or not, but not
+    /// before that was tried.
+    fn tell_of(&mut self, pod: &PodRef, tried: Option<&PodStatus>) {
+        let Some(view) = self.views.borrow().get(pod).cloned() else { return };
+        let told = self.teller.has(pod, &view.status);
+        let tried = told || tried == Some(&view.status);
+        if view.gone && tried && self.stored(pod).is_some_and(|stored| object::deleting(&stored)) {
+            self.forget(ObjectRef::pod(&pod.namespace, &pod.name), pod.uid.clone());
         }
+        match view.gone && told {
+            true => self.agent.forget(pod),
+            false => self.teller.set(pod, &view.status),
+        }
+    }
+
+    /// What the API has of a pod.
+    fn stored(&self, pod: &PodRef) -> Option<Value> {
+        let entry = self.store.get(PODS, &Key::new(&pod.namespace, &pod.name))?;
+        let stored = parsed(&entry)?;
+        (object::uid(&stored) == pod.uid).then_some(stored)
     }
 
     /// Nothing of it is here any more.
-    async fn forget(&mut self, at: &ObjectRef, uid: &str) {
-        self.refused.remove(uid);
-        if let Err(error) = self.objects.remove(at, uid).await {
-            tracing::warn!("removing pod {}/{} from the API failed: {error}", at.namespace, at.name);
-        }
+    fn forget(&mut self, at: ObjectRef, uid: String) {
+        self.refused.remove(&uid);
+        self.teller.remove(at, uid);
     }
 }
 

@@ -29,6 +29,7 @@ pub mod schedule;
 pub mod sources;
 pub mod stats;
 pub mod streams;
+mod teller;
 pub mod view;
 mod words;
 pub mod worker;

@@ -6,8 +6,10 @@
 use crate::api::identity::PodRef;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
+use crate::api::status::ApiError;
 use crate::pod::notice::Notice;
 use crate::{chance, clock, limits, metrics};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -52,6 +54,25 @@ struct Told {
 
 type Key = (Option<String>, Cow<'static, str>, String);
 
+/// A write of an Event.
+struct Write {
+    /// The Event's.
+    name: String,
+    pod: PodRef,
+    key: Key,
+    what: What,
+}
+
+/// What is written.
+enum What {
+    New(Value),
+    /// It happened so often by now.
+    Again {
+        count: u64,
+        time: String,
+    },
+}
+
 /// Writes notices as Events.
 #[derive(Debug)]
 pub struct Recorder<O> {
@@ -69,12 +90,28 @@ impl<O: Objects> Recorder<O> {
 
     /// Writes for as long as someone tells.
     pub async fn run(mut self, mut notices: mpsc::Receiver<(PodRef, Notice)>) {
-        while let Some((pod, notice)) = notices.recv().await {
-            self.record(&pod, notice, clock::instant()).await;
+        let mut waiting = Vec::new();
+        while notices.recv_many(&mut waiting, limits::NOTICES_AT_ONCE).await > 0 {
+            self.record(&mut waiting, clock::instant()).await;
         }
     }
 
-    async fn record(&mut self, pod: &PodRef, notice: Notice, now: Instant) {
+    /// Writes what waits, at once: so the store makes many durable together.
+    async fn record(&mut self, waiting: &mut Vec<(PodRef, Notice)>, now: Instant) {
+        let mut writes: Vec<Write> = Vec::new();
+        for (pod, notice) in waiting.drain(..) {
+            let Some(write) = self.count(pod, notice, now) else { continue };
+            if writes.iter().any(|other| other.name == write.name) {
+                // One that is not there yet cannot be changed.
+                self.write(std::mem::take(&mut writes)).await;
+            }
+            writes.push(write);
+        }
+        self.write(writes).await;
+    }
+
+    /// Counts a notice; what is to be written of it, if its pod has not said too much.
+    fn count(&mut self, pod: PodRef, notice: Notice, now: Instant) -> Option<Write> {
         if self.told.len() >= limits::RECORDED_PODS && !self.told.contains_key(&pod.uid) {
             // Those that have been silent longest, by the half: a count begins anew, nothing else is lost.
             let mut times: Vec<Instant> = self.told.values().map(|told| told.at).collect();
@@ -92,39 +129,49 @@ impl<O: Objects> Recorder<O> {
         }
         if told.left == 0 {
             ::metrics::counter!(metrics::EVENTS_DROPPED).increment(1);
-            return;
+            return None;
         }
         told.left -= 1;
         let key = (notice.container.clone(), notice.reason.clone(), notice.message.clone());
         let time = object::time(clock::wall());
-        let written = match told.events.entry(key) {
+        Some(match told.events.entry(key.clone()) {
             Entry::Occupied(mut known) => {
                 let (name, count) = known.get_mut();
                 *count += 1;
-                let (at, count) = (event_ref(pod, name), *count);
-                let again = |event: &mut Value| {
-                    event["count"] = count.into();
-                    event["lastTimestamp"] = time.clone().into();
-                };
-                let written = self.objects.update(&at, again).await.map(drop);
-                if written.is_err() {
-                    // It has expired, most likely: the next one is a new one.
-                    known.remove();
-                }
-                written
+                Write { name: name.clone(), pod, key, what: What::Again { count: *count, time } }
             }
             Entry::Vacant(new) => {
                 let suffix = u64::from_be_bytes(chance::bytes());
                 let name = format!("{}.{suffix:016x}", pod.name);
-                let event = event(pod, &notice, &name, &self.node, &time);
-                new.insert((name, 1));
-                self.objects.ensure(event).await
+                let event = event(&pod, &notice, &name, &self.node, &time);
+                new.insert((name.clone(), 1));
+                Write { name, pod, key, what: What::New(event) }
             }
-        };
-        if let Err(error) = written {
+        })
+    }
+
+    async fn write(&mut self, writes: Vec<Write>) {
+        let written = join_all(writes.iter().map(|write| self.write_one(write))).await;
+        for (Write { pod, key, .. }, written) in writes.into_iter().zip(written) {
+            let Err(error) = written else { continue };
             ::metrics::counter!(metrics::EVENTS_DROPPED).increment(1);
             // The usual reason: its namespace is being deleted.
             tracing::debug!(%pod, "an event was not recorded: {error}");
+            // Or it has expired: the next one is a new one.
+            self.told.get_mut(&pod.uid).map(|told| told.events.remove(&key));
+        }
+    }
+
+    async fn write_one(&self, write: &Write) -> Result<(), ApiError> {
+        match &write.what {
+            What::New(event) => self.objects.ensure(event.clone()).await,
+            What::Again { count, time } => {
+                let again = |event: &mut Value| {
+                    event["count"] = (*count).into();
+                    event["lastTimestamp"] = time.clone().into();
+                };
+                self.objects.update(&event_ref(&write.pod, &write.name), again).await.map(drop)
+            }
         }
     }
 }
@@ -166,7 +213,6 @@ fn event(pod: &PodRef, notice: &Notice, name: &str, node: &str, time: &str) -> V
 mod tests {
     use super::*;
     use crate::api::objects::{Token, TokenWanted};
-    use crate::api::status::ApiError;
     use std::sync::Mutex;
     use std::time::Duration;
 
@@ -237,13 +283,23 @@ mod tests {
         let mut recorder = Recorder::new(kept, "n".into());
         let now = clock::instant();
         for name in ["a", "b", "a", "a"] {
-            recorder.record(&pod(0), started(name), now).await;
+            recorder.record(&mut vec![(pod(0), started(name))], now).await;
         }
         assert_eq!(all(kept), [("spec.containers{a}".to_owned(), 3), ("spec.containers{b}".to_owned(), 1)]);
         kept.0.lock().unwrap().clear();
-        recorder.record(&pod(0), started("a"), now).await;
-        recorder.record(&pod(0), started("a"), now).await;
+        recorder.record(&mut vec![(pod(0), started("a"))], now).await;
+        recorder.record(&mut vec![(pod(0), started("a"))], now).await;
         assert_eq!(all(kept), [("spec.containers{a}".to_owned(), 1)]);
+    }
+
+    #[tokio::test]
+    async fn what_repeats_while_it_waits_is_counted_too() {
+        let kept: &'static Kept = Box::leak(Box::default());
+        let mut recorder = Recorder::new(kept, "n".into());
+        let mut waiting = ["a", "b", "a", "a"].map(|name| (pod(0), started(name))).to_vec();
+        recorder.record(&mut waiting, clock::instant()).await;
+        assert!(waiting.is_empty());
+        assert_eq!(all(kept), [("spec.containers{a}".to_owned(), 3), ("spec.containers{b}".to_owned(), 1)]);
     }
 
     #[tokio::test]
@@ -252,11 +308,12 @@ mod tests {
         let mut recorder = Recorder::new(kept, "n".into());
         let now = clock::instant();
         for number in 0..1000 {
-            recorder.record(&pod(0), started(&number.to_string()), now).await;
+            recorder.record(&mut vec![(pod(0), started(&number.to_string()))], now).await;
         }
         assert_eq!(all(kept).len(), limits::EVENTS_AT_ONCE as usize);
-        recorder.record(&pod(1), started("other"), now).await;
-        recorder.record(&pod(0), started("later"), now + limits::EVENT_AGAIN + Duration::from_secs(1)).await;
+        recorder.record(&mut vec![(pod(1), started("other"))], now).await;
+        let later = now + limits::EVENT_AGAIN + Duration::from_secs(1);
+        recorder.record(&mut vec![(pod(0), started("later"))], later).await;
         assert_eq!(all(kept).len(), limits::EVENTS_AT_ONCE as usize + 2);
     }
 
@@ -267,7 +324,7 @@ mod tests {
         let now = clock::instant();
         for number in 0..2 * limits::RECORDED_PODS {
             let later = now + Duration::from_millis(number as u64);
-            recorder.record(&pod(number), started("a"), later).await;
+            recorder.record(&mut vec![(pod(number), started("a"))], later).await;
         }
         assert!(recorder.told.len() <= limits::RECORDED_PODS);
     }

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::pod::fit::{self, Taken};
 use crate::pod::notice::Notice;
 use crate::store::{Change, Entry, Expired, Happened, Store, Watch};
+use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, Pod, Taint};
 use serde_json::{Value, json};
 use std::cmp::Reverse;
@@ -173,30 +174,43 @@ impl<O: Objects> Scheduler<O> {
             (Reverse(priority), pod.metadata.creation_timestamp.clone(), pod.metadata.name.clone())
         });
         let mut taken: Taken = self.taken.values().collect();
+        let (mut fit, mut unfit) = (Vec::new(), Vec::new());
         for pod in due {
             let judged = match &self.object {
                 None => Err("no nodes available to schedule pods".to_owned()),
                 Some(node) => fit::fits(&pod, node, &taken).map_err(|unfit| unfit.to_string()),
             };
             match judged {
-                Ok(()) if self.bind(&pod).await => taken.add(&pod),
-                Ok(()) => {}
-                Err(message) => self.tell(&pod, message).await,
+                Ok(()) => {
+                    taken.add(&pod);
+                    fit.push(pod);
+                }
+                Err(message) => unfit.push((pod, message)),
             }
+        }
+        self.bind(fit).await;
+        for (pod, message) in unfit {
+            self.tell(&pod, message).await;
         }
     }
 
-    async fn bind(&mut self, pod: &Pod) -> bool {
-        let (at, reference) = names(pod);
-        if let Err(error) = self.objects.bind(&at, &reference.uid, &self.node).await {
-            tracing::warn!(pod = %reference, "binding it failed: {error}");
-            return false;
+    /// Gives pods to the node, all at once: each is a durable write. Where one fails, others may fit after all.
+    async fn bind(&mut self, pods: Vec<Pod>) {
+        let pods: Vec<_> = pods.into_iter().map(|pod| (names(&pod), pod)).collect();
+        let binds = pods.iter().map(|((at, reference), _)| self.objects.bind(at, &reference.uid, &self.node));
+        let bound = join_all(binds).await;
+        for (((at, reference), pod), bound) in pods.into_iter().zip(bound) {
+            if let Err(error) = bound {
+                tracing::warn!(pod = %reference, "binding it failed: {error}");
+                let others = self.waiting.keys().filter(|uid| **uid != reference.uid).cloned();
+                self.due.extend(others);
+                continue;
+            }
+            self.waiting.remove(&reference.uid);
+            self.taken.insert(reference.uid.clone(), pod);
+            let message = format!("Successfully assigned {}/{} to {}", at.namespace, at.name, self.node);
+            self.notify(&reference, false, "Scheduled", message);
         }
-        self.waiting.remove(&reference.uid);
-        self.taken.insert(reference.uid.clone(), pod.clone());
-        let message = format!("Successfully assigned {}/{} to {}", at.namespace, at.name, self.node);
-        self.notify(&reference, false, "Scheduled", message);
-        true
     }
 
     /// Tells a pod why it waits, if that is news.
