@@ -10,7 +10,6 @@ use crate::api::event::KernelEvent;
 use crate::api::identity::PodRef;
 use crate::config::Config;
 use crate::image::{ImageError, NodeImages, Progress, Store};
-use crate::limits;
 use crate::net::dataplane::{self, Dataplane, DataplaneError};
 use crate::net::lease::{LeaseError, Leases};
 use crate::node::agent::Agent;
@@ -21,7 +20,8 @@ use crate::sandbox::engine::{self, Engine, EngineError, Options};
 use crate::server::admin::{self, Admin};
 use crate::server::exposition::{Exposition, ExpositionError};
 use crate::server::{http, kernel};
-use crate::trace::{CapabilityReport, TraceConfig, Tracer};
+use crate::trace::{self, CapabilityReport, Gap, TraceConfig, Tracer};
+use crate::{limits, metrics};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -141,15 +141,19 @@ impl Daemon {
         let (socket_listener, socket) = admin::listen(&config.run_dir)
             .map_err(|source| DaemonError::Admin { run_dir: config.run_dir.clone(), source })?;
         let mut exposition = Exposition::install()?;
-        let (tracer, capabilities) = trace(&config);
+        let fresh = earlier.is_empty();
+        let (tracer, capabilities) = trace(&config, role);
         let attribution: Arc<dyn Attribution> = match &tracer {
             Some(tracer) => Arc::clone(tracer) as _,
             None => Arc::new(Untraced),
         };
+        let run_dir = config.run_dir.clone();
         let (node, agent) = match node(config, role, earlier, images, attribution).await {
             Ok(made) => made,
             Err(error) => {
                 let _ = fs::remove_file(&socket);
+                // Pods that are there go on being watched.
+                let _ = if fresh { trace::remove(&run_dir) } else { Ok(()) };
                 return Err(error);
             }
         };
@@ -163,6 +167,7 @@ impl Daemon {
             let counted = Arc::clone(tracer);
             exposition.collect(move || kernel::record(&counted.snapshot(), counted.oom_watched()));
             tasks.spawn(follow(Arc::clone(&node), tracer.subscribe()));
+            read(tracer);
         }
         let exposition = Arc::new(exposition);
         let admin = Admin {
@@ -207,6 +212,9 @@ impl Daemon {
         if let Err(error) = closed {
             problems.push(chain(&error));
         }
+        if let Err(error) = trace::remove(&self.node.config.run_dir) {
+            problems.push(format!("taking the BPF programs away failed: {error}"));
+        }
         if let Err(errors) = dataplane::teardown(&self.node.config).await {
             problems.extend(errors.iter().map(|error| chain(error)));
         }
@@ -217,23 +225,37 @@ impl Daemon {
     }
 }
 
-/// Loads the BPF programs. Without them pods run all the same, and the report says what stays unseen.
-fn trace(config: &Config) -> (Option<Arc<Tracer>>, CapabilityReport) {
+/// Loads the BPF programs. Without them pods run all the same, and the report says what stays unseen. What `podbox node`
+/// has loaded goes on without it, until nothing is left to watch.
+fn trace(config: &Config, role: Role) -> (Option<Arc<Tracer>>, CapabilityReport) {
+    if role == Role::Run
+        && let Err(error) = trace::remove(&config.run_dir)
+    {
+        tracing::warn!("taking away an earlier podbox's BPF programs failed: {error}");
+    }
+    let keep = (role != Role::Run).then(|| config.run_dir.clone());
     let level = facts::container_level(&config.cgroup_root);
-    let loaded = Tracer::load(TraceConfig::new(level)).map(|(tracer, report)| (Arc::new(tracer), report));
-    match loaded {
-        Ok((tracer, report)) => match tracer.spawn_reader() {
-            Ok(_) => (Some(tracer), report),
-            Err(error) => {
-                tracing::error!(%error, "kernel events stay unseen: reading the BPF rings failed");
-                (Some(tracer), report)
-            }
-        },
+    match Tracer::load(TraceConfig { keep, ..TraceConfig::new(level) }) {
+        Ok((tracer, report)) => (Some(Arc::new(tracer)), report),
         Err(error) => {
             let reason = chain(&error);
             tracing::error!("kernel events stay unseen: {reason}");
             (None, CapabilityReport::nothing(&reason))
         }
+    }
+}
+
+/// Says what was recorded while no podbox ran, and begins to read: what the rings hold of it comes first.
+fn read(tracer: &Arc<Tracer>) {
+    let gap = tracer.settle();
+    ::metrics::gauge!(metrics::KERNEL_GAP_SECONDS).set(gap.away.unwrap_or_default().as_secs_f64());
+    match gap {
+        Gap { unwatched: 1.., .. } => tracing::warn!("{gap}"),
+        Gap { watched: 1.., .. } => tracing::info!("{gap}"),
+        Gap { .. } => {}
+    }
+    if let Err(error) = tracer.spawn_reader() {
+        tracing::error!(%error, "kernel events stay unseen: reading the BPF rings failed");
     }
 }
 

@@ -54,6 +54,8 @@ table! {
     BPF_DROPS = Counter "podbox_bpf_drops_total" ["kind"] "Records the BPF programs could not deliver or keep.";
     BPF_RUNS = Counter "podbox_bpf_program_runs_total" ["program"] "Runs of a BPF program, by the kernel's count.";
     BPF_RUN_SECONDS = Counter "podbox_bpf_program_run_seconds_total" ["program"] "Time a BPF program ran, by the kernel's measure.";
+    KERNEL_GAP_SECONDS = Gauge "podbox_kernel_gap_seconds" [] "Time without podbox before this one began; what happened in it was recorded, but for containers that were not watched.";
+    KERNEL_UNWATCHED = Gauge "podbox_kernel_unwatched_containers" [] "Containers of which, for a while, nobody recorded kernel events: their counts are not whole.";
     EVENT_STREAM_DROPPED = Counter "podbox_event_stream_dropped_total" [] "Kernel events that a slow reader of the event stream did not get.";
     IMAGE_PULLS = Counter "podbox_image_pulls_total" ["result"] "Pulls that ended, by result: pulled, or the reason of the failure.";
     IMAGE_PULL_SECONDS = Histogram "podbox_image_pull_duration_seconds" [] "Time of one pull, failed ones too.";

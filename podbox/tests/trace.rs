@@ -11,6 +11,7 @@ mod trace {
     mod exits;
     mod listens;
     mod oom;
+    mod survival;
     mod timelines;
     mod watch;
     mod zombies;

@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod busybox;
+pub mod comeback;
 pub mod events;
 pub mod host;
 pub mod log;

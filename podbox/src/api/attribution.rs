@@ -40,6 +40,8 @@ pub trait Attribution: Send + Sync {
     /// The OOM victims the kernel marked in this container's cgroup so far, oldest first. Read from the
     /// BPF map, not from events: complete as soon as the victim's pidfd is readable.
     fn oom_victims(&self, cgroup_id: u64) -> Vec<OomVictim>;
+    /// Whether these are all: the cgroup was watched since its first process started, podbox running or not.
+    fn watched(&self, cgroup_id: u64) -> bool;
 }
 
 /// No tracing: nothing is attributed, nothing is known.
@@ -51,5 +53,8 @@ impl Attribution for Untraced {
     fn forget(&self, _cgroup_id: u64) {}
     fn oom_victims(&self, _cgroup_id: u64) -> Vec<OomVictim> {
         Vec::new()
+    }
+    fn watched(&self, _cgroup_id: u64) -> bool {
+        false
     }
 }

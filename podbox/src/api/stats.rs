@@ -194,13 +194,15 @@ pub struct PodDisk {
     pub containers: BTreeMap<String, ContainerDisk>,
     /// Its volumes on the node's disk, by name.
     pub volumes: BTreeMap<String, Space>,
+    /// Files that every pod has: `/etc/hosts` and its like.
+    pub own: Space,
 }
 
 impl PodDisk {
     /// All of it.
     pub fn total(&self) -> Space {
         let containers = self.containers.values().map(|one| one.root.and(one.logs));
-        containers.chain(self.volumes.values().copied()).fold(Space::default(), Space::and)
+        containers.chain(self.volumes.values().copied()).fold(self.own, Space::and)
     }
 }
 

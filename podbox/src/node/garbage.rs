@@ -8,9 +8,12 @@ use crate::api::error::chain;
 use crate::api::stats::Filesystem;
 use crate::config::Config;
 use crate::image::{ImageError, Record, Store};
-use crate::sandbox::usage;
+use crate::sandbox::{tree, usage};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, DirEntry};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -107,25 +110,32 @@ impl Garbage {
         Ok((candidates.collect(), references))
     }
 
-    /// Takes away logs of pods that are not there any more, and of runs before the last but one of those that are.
+    /// Takes away logs of pods that are not there any more, and of runs before the last but one of those that are. A pod
+    /// that mounts the directory may have put links there: they are not followed.
     pub fn sweep_logs(&mut self, config: &Config, there: &BTreeSet<String>) {
         for pod in fs::read_dir(&config.log_dir).into_iter().flatten().flatten() {
             let name = pod.file_name().to_string_lossy().into_owned();
             let Some((_, uid)) = name.rsplit_once('_') else { continue };
             if there.contains(uid) {
-                fs::read_dir(pod.path())
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                    .for_each(|one| old_runs(&one.path()));
+                in_directory(&pod.path(), |containers| {
+                    containers.for_each(|one| in_directory(&one.path(), old_runs));
+                });
             } else if self.pods.remove(uid)
-                && let Err(error) = fs::remove_dir_all(pod.path())
+                && let Err(error) = tree::remove(&pod.path())
             {
                 tracing::warn!("removing the logs {} failed: {}", pod.path().display(), chain(&error));
             }
         }
         self.pods.clone_from(there);
     }
+}
+
+/// Does something with what is in a directory, whatever its path leads to meanwhile; nothing, if it is none.
+fn in_directory(path: &Path, work: impl FnOnce(&mut dyn Iterator<Item = DirEntry>)) {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let Ok(held) = open(path, flags, Mode::empty()) else { return };
+    let entries = fs::read_dir(format!("/proc/self/fd/{}", held.as_raw_fd()));
+    work(&mut entries.into_iter().flatten().flatten());
 }
 
 /// The images that go so that so many bytes are free.
@@ -156,8 +166,7 @@ pub fn too_many(disk: &Filesystem, high: u8, low: u8) -> Option<u64> {
 }
 
 /// Removes the logs of a container's runs but for the last two. `3.log`, and rotated ones `3.log.TIME`.
-fn old_runs(dir: &Path) {
-    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+fn old_runs(files: &mut dyn Iterator<Item = DirEntry>) {
     let run = |name: &str| name.split('.').next().and_then(|number| number.parse::<u32>().ok());
     let runs: Vec<_> =
         files.filter_map(|file| Some((run(&file.file_name().to_string_lossy())?, file.path()))).collect();

@@ -35,7 +35,7 @@ use crate::pod::plan::{Plan, PodStep, plan};
 use crate::pod::restart::Pace;
 use crate::sandbox::runtime::Runtime;
 use report::Report;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -97,8 +97,6 @@ pub struct Worker<R, I> {
     steps: Vec<Step>,
     /// What is on file.
     saved: Option<Memory>,
-    /// Runs that an earlier daemon started: for a while nobody watched them.
-    adopted: BTreeSet<ContainerRef>,
     /// What the pod has become.
     versions: Versions,
     triggers: mpsc::Receiver<Trigger>,
@@ -136,7 +134,6 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             tasks: JoinSet::new(),
             steps: Vec::new(),
             saved: None,
-            adopted: BTreeSet::new(),
             triggers,
             quiet: false,
             ending,
@@ -164,7 +161,6 @@ impl<R: Runtime, I: Images> Worker<R, I> {
                 self.images.insert(name.clone(), Arc::new(image.clone()));
             }
             if self.seen.container(name).is_active() {
-                self.adopted.insert(self.run_of(name));
                 self.wait_for_exit(name, Duration::ZERO);
             }
         }

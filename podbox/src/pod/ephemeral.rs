@@ -91,6 +91,7 @@ mod tests {
                 ("b".into(), container(b, 0)),
             ]),
             volumes: BTreeMap::from([("v".into(), space(v)), ("w".into(), space(w))]),
+            own: Space::default(),
         };
         assert_eq!(excess(&pod(both), &disk).as_deref(), expected);
     }

@@ -31,6 +31,7 @@ use super::runtime::{
 };
 use super::spec::{ContainerSpec, FileVolume, Resources, SandboxSpec};
 use crate::api::attribution::Attribution;
+use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::config::Config;
 use crate::limits;
@@ -291,10 +292,17 @@ impl Runtime for Engine {
         let mut ending = tracked.ending.clone();
         let ended = ending.wait_for(Option::is_some).await.map(|end| *end);
         let Ok(Some(End { status, at })) = ended else { return Err(ClientError::Gone.into()) };
-        // Where its pid namespace died with it nobody is left who could hold the pipes open; elsewhere others of its
-        // processes may go on, and a container ends as a whole.
-        cgroup::kill(&self.0.facts.container_cgroup(container, tracked.label.qos))?;
-        tracked.pump.lock().await.done().await;
+        // Where its pid namespace died with it nobody of it is left; elsewhere others of its processes may go on, and a
+        // container ends as a whole.
+        let group = self.0.facts.container_cgroup(container, tracked.label.qos);
+        cgroup::kill(&group)?;
+        let emptied = blocking(move || Ok(cgroup::wait_empty(&group)?)).await;
+        if let Err(error) = emptied {
+            tracing::warn!(%container, "it has ended, and some of its processes have not: {}", chain(&error));
+        }
+        let mut pump = tracked.pump.lock().await;
+        pump.over();
+        pump.done().await;
         Ok(Exited { status, at })
     }
 

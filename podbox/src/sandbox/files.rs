@@ -12,13 +12,15 @@
 
 use super::ownership;
 use super::spec::VolumeFile;
+use super::tree::{self, Visitor};
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{FileStat, Mode};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use std::collections::BTreeSet;
+use std::ffi::CStr;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -52,7 +54,7 @@ pub fn replace(
     let moment = name(now);
     let made = write_all(&root, &moment, files, group).and_then(|()| switch(&root, &moment));
     if let Err(error) = made {
-        let _ = fs::remove_dir_all(root.join(&moment));
+        let _ = tree::remove(&root.join(&moment));
         return Err(error);
     }
     tidy(&root, &moment, files)?;
@@ -86,12 +88,16 @@ fn same(dir: &Path, files: &[VolumeFile], group: Option<u32>) -> bool {
 
 /// Files below a directory.
 fn count(dir: &Path) -> io::Result<usize> {
-    let mut all = 0;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        all += if entry.file_type()?.is_dir() { count(&entry.path())? } else { 1 };
+    struct Count(usize);
+    impl Visitor for Count {
+        fn file(&mut self, _: BorrowedFd<'_>, _: &CStr, _: &FileStat) -> io::Result<()> {
+            self.0 += 1;
+            Ok(())
+        }
     }
-    Ok(all)
+    let mut all = Count(0);
+    tree::walk(dir, &mut all)?;
+    Ok(all.0)
 }
 
 fn write_all(root: &Path, moment: &str, files: &[VolumeFile], group: Option<u32>) -> io::Result<()> {
@@ -152,7 +158,7 @@ fn tidy(root: &Path, moment: &str, files: &[VolumeFile]) -> io::Result<()> {
             (true, _) => {}
             // What a subPath that names nothing has made is not ours.
             (false, kind) if kind.is_dir() && !text.starts_with("..") => {}
-            (false, kind) if kind.is_dir() => fs::remove_dir_all(entry.path())?,
+            (false, kind) if kind.is_dir() => tree::remove(&entry.path())?,
             (false, _) => fs::remove_file(entry.path())?,
         }
     }

@@ -63,7 +63,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use transfer::{Outcome, Transfer};
 
@@ -102,6 +102,8 @@ pub struct LogSpec {
 #[derive(Debug)]
 pub struct Pump {
     task: Option<JoinHandle<()>>,
+    /// Nobody of the container's own writes any more.
+    over: watch::Sender<bool>,
 }
 
 /// A pump that could not start.
@@ -147,18 +149,26 @@ pub fn spawn(spec: LogSpec) -> Result<Pump, LogError> {
     let transfer = Transfer::new(spec.path, spec.journal, channels, taps.clone())
         .map_err(|source| LogError::Pipe { path: path.clone(), source })?;
     let transfer = Arc::new(Mutex::new(transfer));
+    let over = watch::Sender::new(false);
+    let ends = [over.subscribe(), over.subscribe()];
     let task = tokio::spawn(async move {
-        let [stdout, stderr] = sources;
+        let ([stdout, stderr], [end_out, end_err]) = (sources, ends);
         tokio::join!(
-            follow(stdout, Name::Stdout, transfer.clone(), &taps),
-            follow(stderr, Name::Stderr, transfer, &taps)
+            follow(stdout, Name::Stdout, transfer.clone(), &taps, end_out),
+            follow(stderr, Name::Stderr, transfer, &taps, end_err)
         );
         taps.close();
     });
-    Ok(Pump { task: Some(task) })
+    Ok(Pump { task: Some(task), over })
 }
 
 impl Pump {
+    /// Says that every process of the container has ended: what its pipes hold now is all. Whoever else has them open, as
+    /// a container of the same pod may that shares its processes, is not waited for.
+    pub fn over(&self) {
+        self.over.send_replace(true);
+    }
+
     /// Resolves once both streams are at their end and every byte of them is on file. May be dropped and
     /// called again.
     pub async fn done(&mut self) {
@@ -180,28 +190,49 @@ impl Drop for Pump {
 }
 
 /// Moves one stream to its end, a chunk at a time; the lock makes the streams take turns on the file.
-async fn follow(source: AsyncFd<Arc<OwnedFd>>, name: Name, transfer: Arc<Mutex<Transfer>>, taps: &Taps) {
+async fn follow(
+    source: AsyncFd<Arc<OwnedFd>>,
+    name: Name,
+    transfer: Arc<Mutex<Transfer>>,
+    taps: &Taps,
+    mut over: watch::Receiver<bool>,
+) {
     // First without waiting: an earlier pump may have left bytes in staging while the source is silent.
-    if chunk(name, &transfer, taps).await == Outcome::Ended {
+    if chunk(name, &transfer, taps, false).await == Outcome::Ended {
         return;
     }
-    // An error here means that the runtime is shutting down.
-    while let Ok(mut ready) = source.readable().await {
-        match chunk(name, &transfer, taps).await {
+    loop {
+        let ready = tokio::select! {
+            biased;
+            ready = source.readable() => ready,
+            _ = over.wait_for(|over| *over) => break,
+        };
+        // An error here means that the runtime is shutting down.
+        let Ok(mut ready) = ready else { return };
+        let last = *over.borrow();
+        match chunk(name, &transfer, taps, last).await {
+            Outcome::Moved if last => break,
             Outcome::Moved => ready.retain_ready(),
             Outcome::Empty => ready.clear_ready(),
             Outcome::Ended => return,
         }
     }
+    // Bounded, for somebody else may go on writing: as many as the largest pipe holds.
+    for _ in 0..limits::LOG_LAST_CHUNKS {
+        if chunk(name, &transfer, taps, true).await == Outcome::Ended {
+            return;
+        }
+    }
 }
 
-/// One chunk, tried until it is done. File writes may block, so they run beside the runtime's threads.
-async fn chunk(name: Name, transfer: &Arc<Mutex<Transfer>>, taps: &Taps) -> Outcome {
+/// One chunk, tried until it is done; `last`: without any more, the stream has ended. File writes may block, so they run
+/// beside the runtime's threads.
+async fn chunk(name: Name, transfer: &Arc<Mutex<Transfer>>, taps: &Taps, last: bool) -> Outcome {
     let mut pause = limits::LOG_RETRY_FIRST;
     loop {
         let mut turn = transfer.clone().lock_owned().await;
         let moved = spawn_blocking(move || {
-            let outcome = turn.chunk(name);
+            let outcome = turn.chunk(name, last);
             (outcome, turn.take_fresh())
         });
         let moved = match moved.await {

@@ -109,20 +109,21 @@ pub fn shared_pids_id(pod: &PodRef) -> String {
 /// Steps that build a sandbox.
 pub fn sandbox(spec: &SandboxSpec, facts: &Facts) -> Result<Vec<Step>, PlanError> {
     check_pod(&spec.pod)?;
-    let run = facts.pod_run(&spec.pod);
+    let (run, state) = (facts.pod_run(&spec.pod), facts.pod_state(&spec.pod));
     let mut steps = vec![
         pin(spec, facts),
         Step::MakeDirectory { path: run.clone(), mode: 0o711 },
-        Step::MakeDirectory { path: facts.pod_state(&spec.pod), mode: 0o711 },
+        Step::MakeDirectory { path: state.clone(), mode: 0o711 },
         Step::MakeCgroup {
             path: facts.pod_cgroup(&spec.pod, spec.qos),
             settings: enforced(&spec.resources, facts),
             delegate: facts.controllers.iter().cloned().collect(),
         },
         Step::MountTmpfs { target: run.join("shm"), size: Some(SHM_BYTES), mode: 0o1777, exec: false },
-        file(run.join("hosts"), &spec.hosts),
-        file(run.join("resolv.conf"), &spec.resolv_conf),
-        file(run.join("hostname"), &format!("{}\n", spec.hostname)),
+        // Containers may write into them: on disk, where what they have is counted, not in the node's memory.
+        file(state.join("hosts"), &spec.hosts),
+        file(state.join("resolv.conf"), &spec.resolv_conf),
+        file(state.join("hostname"), &format!("{}\n", spec.hostname)),
     ];
     if let Network::Pod { address, prefix_len, gateway } = spec.network {
         let host_name = spec.pod.link_name();
@@ -310,9 +311,9 @@ fn caps(spec: &ContainerSpec) -> Result<CapSet, PlanError> {
 
 /// What every container of a pod shares, and its own mounts, outermost first; one of those may replace one of these.
 fn binds(spec: &ContainerSpec, sandbox: &SandboxSpec, facts: &Facts) -> Result<Vec<Bind>, PlanError> {
-    let run = facts.pod_run(&sandbox.pod);
-    let own = |name: &str, target: &str| Bind {
-        source: run.join(name),
+    let (run, state) = (facts.pod_run(&sandbox.pod), facts.pod_state(&sandbox.pod));
+    let own = |dir: &Path, name: &str, target: &str| Bind {
+        source: dir.join(name),
         sub_path: String::new(),
         target: target.into(),
         // They belong to the pod, but a container may edit its files, as under every kubelet.
@@ -321,11 +322,11 @@ fn binds(spec: &ContainerSpec, sandbox: &SandboxSpec, facts: &Facts) -> Result<V
     };
     let mut binds = vec![match sandbox.host_ipc {
         // Shared memory goes with the namespace, as under every runtime.
-        true => Bind { source: HOST_SHM.into(), ..own("shm", HOST_SHM) },
-        false => own("shm", "/dev/shm"),
+        true => Bind { source: HOST_SHM.into(), ..own(&run, "shm", HOST_SHM) },
+        false => own(&run, "shm", "/dev/shm"),
     }];
     for name in ["hosts", "resolv.conf", "hostname"] {
-        binds.push(own(name, &format!("/etc/{name}")));
+        binds.push(own(&state, name, &format!("/etc/{name}")));
     }
     let volumes = volumes(sandbox, facts)?;
     for mount in &spec.mounts {

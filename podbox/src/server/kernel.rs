@@ -30,6 +30,7 @@ pub fn record(snapshot: &Snapshot, oom_watched: bool) -> String {
     for (loss, count) in &snapshot.losses {
         counter!(metrics::BPF_DROPS, "kind" => loss_name(*loss)).absolute(*count);
     }
+    gauge!(metrics::KERNEL_UNWATCHED).set(snapshot.unwatched as f64);
     for cost in &snapshot.programs {
         counter!(metrics::BPF_RUNS, "program" => cost.program.clone()).absolute(cost.runs);
     }

@@ -18,17 +18,50 @@ pub struct Register {
     entries: BTreeMap<u64, Entry>,
 }
 
+/// What is known of a cgroup.
 #[derive(Debug)]
-struct Entry {
-    container: ContainerRef,
+pub struct Entry {
+    /// Whose it is.
+    pub container: ContainerRef,
     /// When it was removed, in time since boot.
-    removed: Option<Duration>,
+    pub removed: Option<Duration>,
+    /// For a while, nobody recorded what happened there.
+    pub gap: bool,
+    /// Whoever runs containers now says so; else an earlier podbox did.
+    claimed: bool,
 }
 
 impl Register {
     /// Says whose a cgroup is.
     pub fn insert(&mut self, cgroup: u64, container: ContainerRef) {
-        self.entries.insert(cgroup, Entry { container, removed: None });
+        let gap = self.gap(cgroup);
+        self.entries.insert(cgroup, Entry { container, removed: None, gap, claimed: true });
+    }
+
+    /// Says whose an earlier podbox said it is.
+    pub fn recall(&mut self, cgroup: u64, container: ContainerRef, gap: bool) {
+        self.entries.insert(cgroup, Entry { container, removed: None, gap, claimed: false });
+    }
+
+    /// Says that what happened in it was not all recorded.
+    pub fn miss(&mut self, cgroup: u64) {
+        self.entries.get_mut(&cgroup).into_iter().for_each(|entry| entry.gap = true);
+    }
+
+    /// Whether that is so.
+    pub fn gap(&self, cgroup: u64) -> bool {
+        self.entries.get(&cgroup).is_some_and(|entry| entry.gap)
+    }
+
+    /// Cgroups of which only an earlier podbox said whose they are, but for tombstones.
+    pub fn unclaimed(&self) -> Vec<u64> {
+        let unclaimed = |entry: &Entry| !entry.claimed && entry.removed.is_none();
+        self.entries.iter().filter(|(_, entry)| unclaimed(entry)).map(|(cgroup, _)| *cgroup).collect()
+    }
+
+    /// Forgets a cgroup at once.
+    pub fn drop(&mut self, cgroup: u64) {
+        self.entries.remove(&cgroup);
     }
 
     /// Makes an entry a tombstone.
@@ -46,6 +79,11 @@ impl Register {
     /// Every entry, tombstones included.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &ContainerRef)> {
         self.entries.iter().map(|(cgroup, entry)| (*cgroup, &entry.container))
+    }
+
+    /// Every entry with all that is known of it.
+    pub fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.entries.iter().map(|(cgroup, entry)| (*cgroup, entry))
     }
 
     /// Takes out the tombstones that are older than `age`.

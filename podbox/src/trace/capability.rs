@@ -44,11 +44,13 @@ pub enum Signal {
     Accepts,
     /// What the programs cost.
     ProgramCost,
+    /// All of that while no podbox runs.
+    Survival,
 }
 
 impl Signal {
     /// All of them, in the report's order.
-    pub const ALL: [Signal; 8] = [
+    pub const ALL: [Signal; 9] = [
         Signal::Exits,
         Signal::OomVictims,
         Signal::OomDecision,
@@ -57,6 +59,7 @@ impl Signal {
         Signal::Connections,
         Signal::Accepts,
         Signal::ProgramCost,
+        Signal::Survival,
     ];
 
     /// What podbox cannot say without it.
@@ -72,6 +75,9 @@ impl Signal {
             Signal::Connections => "which part of its time a probe spent where stays unknown",
             Signal::Accepts => "the time that probes wait to be accepted is told as the application's",
             Signal::ProgramCost => "the cost of the BPF programs stays unmeasured",
+            Signal::Survival => {
+                "what happens while podbox is down stays unseen, but for containers' own ends"
+            }
         }
     }
 }
@@ -87,6 +93,7 @@ impl fmt::Display for Signal {
             Signal::Connections => "probes' connections",
             Signal::Accepts => "accept queues",
             Signal::ProgramCost => "BPF program cost",
+            Signal::Survival => "records while podbox is down",
         })
     }
 }

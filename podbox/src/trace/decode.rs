@@ -67,22 +67,35 @@ pub fn exit(status: u32) -> Exit {
 
 /// Finds out how many events of a kind never came, by their numbers. Events of two CPUs may swap places,
 /// so a gap counts only as long as nothing fills it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Gaps {
+    /// Numbers up to this one were for somebody else; unknown until the first event comes.
+    before: Option<u64>,
     highest: u64,
     received: u64,
 }
 
 impl Gaps {
+    /// From the first number on.
+    pub fn from_first() -> Gaps {
+        Gaps { before: Some(0), highest: 0, received: 0 }
+    }
+
+    /// From whatever number comes first: an earlier podbox has read those before.
+    pub fn from_next() -> Gaps {
+        Gaps { before: None, ..Gaps::from_first() }
+    }
+
     /// An event with this number came.
     pub fn saw(&mut self, seq: u64) {
+        self.before.get_or_insert(seq.saturating_sub(1));
         self.highest = self.highest.max(seq);
         self.received += 1;
     }
 
     /// Numbers up to the highest that did not come.
     pub fn missing(&self) -> u64 {
-        self.highest.saturating_sub(self.received)
+        self.highest.saturating_sub(self.before.unwrap_or(0)).saturating_sub(self.received)
     }
 }
 
@@ -123,10 +136,14 @@ mod tests {
 
     #[test]
     fn gaps_forgive_events_that_swap_places() {
-        let mut gaps = Gaps::default();
-        for seq in [1, 3, 2, 6] {
-            gaps.saw(seq);
-        }
-        assert_eq!(gaps.missing(), 2);
+        let check = |mut gaps: Gaps, seen: &[u64], missing| {
+            seen.iter().for_each(|seq| gaps.saw(*seq));
+            assert_eq!(gaps.missing(), missing, "{seen:?}");
+        };
+        check(Gaps::from_first(), &[1, 3, 2, 6], 2);
+        check(Gaps::from_first(), &[4], 3);
+        check(Gaps::from_next(), &[], 0);
+        check(Gaps::from_next(), &[4, 5, 8], 2);
+        check(Gaps::from_next(), &[5, 4, 6], 0);
     }
 }

@@ -1,28 +1,30 @@
 //! Loads the programs and attaches the best backend of each signal that this kernel allows.
 //!
 //! The ladder: tracepoints with BTF arguments and socket filters everywhere; fentry where it is not refused. One object for
-//! all kernels: what differs between them comes from BTF at run time. Nothing is pinned: programs and maps
-//! go when the process goes.
+//! all kernels: what differs between them comes from BTF at run time. Programs and maps go when the process goes,
+//! unless they are to be kept (`pin`), which is a step of the ladder too: where they cannot be, they go all the same.
 
 use super::btf::{Btf, BtfError};
 use super::capability::{Capability, CapabilityReport, Signal};
 use super::offsets;
+use super::pin::{Found, Layout, Pins};
 use crate::api::error::chain;
 use crate::limits;
+use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, SocketFilter};
 use aya::sys::{Stats, enable_stats};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podbox.bpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podbox.bpf.o"));
 
 /// How to trace.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TraceConfig {
     /// How deep in the cgroup tree container directories are; the root of the hierarchy is level 0.
     pub container_level: u32,
@@ -32,6 +34,8 @@ pub struct TraceConfig {
     pub oom_ring_bytes: u32,
     /// Whether the kernel shall measure what the programs cost (some 20 ns per run).
     pub measure_cost: bool,
+    /// The run directory below which programs and maps outlive this process, and are found again; `None`: they go with it.
+    pub keep: Option<PathBuf>,
 }
 
 impl TraceConfig {
@@ -42,6 +46,7 @@ impl TraceConfig {
             event_ring_bytes: limits::EVENT_RING_BYTES,
             oom_ring_bytes: limits::OOM_RING_BYTES,
             measure_cost: true,
+            keep: None,
         }
     }
 }
@@ -70,6 +75,9 @@ pub enum TraceError {
         #[source]
         source: Box<ProgramError>,
     },
+    /// The object is none.
+    #[error("podbox's BPF object cannot be read")]
+    Unreadable(#[source] Box<aya_obj::ParseError>),
     /// The object lacks something: it was built from another source.
     #[error("podbox's BPF object has no {0}")]
     Object(&'static str),
@@ -84,7 +92,7 @@ pub enum TraceError {
     },
 }
 
-/// What was loaded; programs stay attached as long as this lives.
+/// What was loaded; programs stay attached as long as this lives, or their pins do.
 pub(super) struct Loaded {
     pub ebpf: Ebpf,
     pub report: CapabilityReport,
@@ -92,6 +100,8 @@ pub(super) struct Loaded {
     pub filter: Option<OwnedFd>,
     /// Keeps the kernel measuring.
     pub stats: Option<OwnedFd>,
+    /// What of an earlier podbox's was there.
+    pub found: Found,
 }
 
 /// Loads and attaches everything that can be.
@@ -99,20 +109,11 @@ pub(super) fn load(config: &TraceConfig) -> Result<Loaded, TraceError> {
     let btf = Btf::parse(std::fs::read(Path::new(BTF_PATH)).map_err(TraceError::ReadBtf)?)?;
     let globals = offsets::resolve(&btf)?;
     let loader_btf = aya::Btf::from_sys_fs().map_err(|source| TraceError::LoaderBtf(Box::new(source)))?;
-    let mut loader = EbpfLoader::new();
-    loader
-        .btf(Some(&loader_btf))
-        .map_max_entries("EVENTS", config.event_ring_bytes)
-        .map_max_entries("OOM_EVENTS", config.oom_ring_bytes)
-        .override_global("CONTAINER_LEVEL", &config.container_level, true);
-    for (name, offset) in &globals {
-        loader.override_global(name, offset, true);
-    }
-    let ebpf = loader.load(OBJECT).map_err(|source| TraceError::Maps(Box::new(source)))?;
-    let mut ladder = Ladder { ebpf, btf: loader_btf };
+    let (ebpf, pins, survival) = create(config, &loader_btf, &globals)?;
+    let mut ladder = Ladder { ebpf, btf: loader_btf, pins, kept: Vec::new() };
     let (stats, cost) = if config.measure_cost { measure() } else { (None, not_measured()) };
     let (connections, filter) = ladder.connections();
-    let signals = vec![
+    let mut signals = vec![
         ladder.exits()?,
         ladder.oom_victims(&btf),
         ladder.oom_decision(),
@@ -122,7 +123,55 @@ pub(super) fn load(config: &TraceConfig) -> Result<Loaded, TraceError> {
         ladder.accepts(),
         cost,
     ];
-    Ok(Loaded { ebpf: ladder.ebpf, report: CapabilityReport { signals }, filter, stats })
+    signals.extend(survival);
+    let found = ladder.replace_earlier();
+    Ok(Loaded { ebpf: ladder.ebpf, report: CapabilityReport { signals }, filter, stats, found })
+}
+
+/// Makes the maps, or finds those that are pinned; says whether they outlive this process, if they were to.
+fn create(
+    config: &TraceConfig,
+    btf: &aya::Btf,
+    globals: &[(String, u32)],
+) -> Result<(Ebpf, Option<Pins>, Option<Capability>), TraceError> {
+    let plain = || make(loader(config, btf, globals));
+    let Some(run_dir) = config.keep.as_deref() else { return Ok((plain()?, None, None)) };
+    let layout = Layout::of(OBJECT, config).map_err(|error| TraceError::Unreadable(Box::new(error)))?;
+    let why = match Pins::open(run_dir, &layout) {
+        Ok(pins) => {
+            let mut loader = loader(config, btf, globals);
+            for name in &layout.maps {
+                loader.map_pin_path(name, pins.map(name));
+            }
+            match make(loader) {
+                Ok(ebpf) => {
+                    let survival = Capability::live(Signal::Survival, "pinned in a bpffs");
+                    return Ok((ebpf, Some(pins), Some(survival)));
+                }
+                Err(error) => chain(&error),
+            }
+        }
+        Err(error) => error.to_string(),
+    };
+    let why = format!("pinning below {}: {why}", run_dir.display());
+    Ok((plain()?, None, Some(Capability::absent(Signal::Survival, why))))
+}
+
+fn loader<'a>(config: &'a TraceConfig, btf: &'a aya::Btf, globals: &'a [(String, u32)]) -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(btf))
+        .map_max_entries("EVENTS", config.event_ring_bytes)
+        .map_max_entries("OOM_EVENTS", config.oom_ring_bytes)
+        .override_global("CONTAINER_LEVEL", &config.container_level, true);
+    for (name, offset) in globals {
+        loader.override_global(name, offset, true);
+    }
+    loader
+}
+
+fn make(mut loader: EbpfLoader<'_>) -> Result<Ebpf, TraceError> {
+    loader.load(OBJECT).map_err(|source| TraceError::Maps(Box::new(source)))
 }
 
 fn measure() -> (Option<OwnedFd>, Capability) {
@@ -136,10 +185,34 @@ fn not_measured() -> Capability {
     Capability::absent(Signal::ProgramCost, "not asked for".to_owned())
 }
 
+/// Loads a program and attaches it: kinds of programs have no trait in common.
+macro_rules! attach {
+    ($ladder:ident, $kind:ty, $name:ident, $hook:ident) => {{
+        let program: &mut $kind = pick(&mut $ladder.ebpf, $name)?;
+        program.load($hook, &$ladder.btf)?;
+        match program.attach() {
+            Ok(link) if $ladder.pins.is_some() => {
+                let link = program.take_link(link)?;
+                $ladder.keep($name, link.into())
+            }
+            Ok(_) => Ok(()),
+            Err(error) => {
+                // What is not attached need not stay loaded.
+                let _ = program.unload();
+                Err(error)
+            }
+        }
+    }};
+}
+
 /// The programs not yet attached.
 struct Ladder {
     ebpf: Ebpf,
     btf: aya::Btf,
+    /// Where links are kept, if they are.
+    pins: Option<Pins>,
+    /// The programs whose links are.
+    kept: Vec<&'static str>,
 }
 
 impl Ladder {
@@ -224,31 +297,33 @@ impl Ladder {
         }
     }
 
-    fn tp_btf(&mut self, program: &str, tracepoint: &str) -> Result<(), ProgramError> {
-        let program: &mut BtfTracePoint = pick(&mut self.ebpf, program)?;
-        program.load(tracepoint, &self.btf)?;
-        program.attach().map(drop)
+    fn tp_btf(&mut self, name: &'static str, hook: &str) -> Result<(), ProgramError> {
+        attach!(self, BtfTracePoint, name, hook)
     }
 
-    fn fentry(&mut self, program: &str, function: &str) -> Result<(), ProgramError> {
-        let program: &mut FEntry = pick(&mut self.ebpf, program)?;
-        program.load(function, &self.btf)?;
-        let attached = program.attach().map(drop);
-        if attached.is_err() {
-            // What is not attached need not stay loaded.
-            let _ = program.unload();
-        }
-        attached
+    fn fentry(&mut self, name: &'static str, hook: &str) -> Result<(), ProgramError> {
+        attach!(self, FEntry, name, hook)
     }
 
-    fn fexit(&mut self, program: &str, function: &str) -> Result<(), ProgramError> {
-        let program: &mut FExit = pick(&mut self.ebpf, program)?;
-        program.load(function, &self.btf)?;
-        let attached = program.attach().map(drop);
-        if attached.is_err() {
-            let _ = program.unload();
+    fn fexit(&mut self, name: &'static str, hook: &str) -> Result<(), ProgramError> {
+        attach!(self, FExit, name, hook)
+    }
+
+    fn keep(&mut self, program: &'static str, link: FdLink) -> Result<(), ProgramError> {
+        if let Some(pins) = &self.pins {
+            pins.keep(program, link)?;
+            self.kept.push(program);
         }
-        attached
+        Ok(())
+    }
+
+    /// Detaches what an earlier podbox has attached and this one has not; what was found of it.
+    fn replace_earlier(&self) -> Found {
+        let Some(pins) = &self.pins else { return Found::Nothing };
+        if let Err(error) = pins.detach_others(&self.kept) {
+            tracing::warn!("an earlier podbox's BPF programs stay attached: {}", chain(&error));
+        }
+        pins.found
     }
 }
 

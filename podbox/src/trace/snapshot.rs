@@ -7,11 +7,12 @@ use super::attribute;
 use crate::api::attribution::OomRole;
 use crate::api::identity::ContainerRef;
 use podbox_common::{ContainerStats, Kind, Loss, RawRole};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A container over all its runs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ContainerKey {
     /// The pod's namespace.
     pub namespace: String,
@@ -36,6 +37,8 @@ impl From<&ContainerRef> for ContainerKey {
 pub struct Snapshot {
     /// By container.
     pub containers: BTreeMap<ContainerKey, Totals>,
+    /// Containers that are there and of which, for a while, nobody recorded anything.
+    pub unwatched: usize,
     /// Events of each kind so far, whether or not they were received.
     pub events: Vec<(Kind, u64)>,
     /// Events of each kind whose numbers the reader missed.
@@ -108,9 +111,21 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Carries over what an expired run had counted.
-    pub fn carry(&mut self, container: &ContainerRef, stats: &ContainerStats) {
-        add(self.expired.entry(container.into()).or_insert(ContainerStats::ZERO), stats);
+    /// Carries over what an expired run had counted; the sum.
+    pub fn carry(&mut self, container: &ContainerRef, stats: &ContainerStats) -> &ContainerStats {
+        let sum = self.expired.entry(container.into()).or_insert(ContainerStats::ZERO);
+        add(sum, stats);
+        sum
+    }
+
+    /// Takes over a sum.
+    pub fn set(&mut self, container: ContainerKey, sum: ContainerStats) {
+        self.expired.insert(container, sum);
+    }
+
+    /// Every sum.
+    pub fn expired(&self) -> impl Iterator<Item = (&ContainerKey, &ContainerStats)> {
+        self.expired.iter()
     }
 
     /// Forgets containers of which no run is registered any more.

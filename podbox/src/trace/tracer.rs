@@ -4,8 +4,10 @@
 use super::attribute::{self, Facts, Register};
 use super::capability::{CapabilityReport, Signal};
 use super::decode::Gaps;
+use super::journal::{Journal, Recalled};
 use super::load::{self, Loaded, TraceConfig, TraceError};
 use super::map::{Maps, Plain, Rings, Sockets};
+use super::pin::Found;
 use super::snapshot::{ContainerKey, Ledger, ProgramCost, Snapshot, Totals};
 use super::timeline::Follower;
 use crate::api::attribution::{Attribution, OomVictim};
@@ -19,7 +21,7 @@ use podbox_common::{ContainerStats, Dead, Kind, Loss, ProcessKey, VICTIMS_KEPT, 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast;
 
 /// Kernel instrumentation at work. The programs run as long as this lives.
@@ -35,7 +37,12 @@ pub struct Tracer {
     pub(super) rings: Mutex<Option<Rings>>,
     pub(super) events: broadcast::Sender<Arc<KernelEvent>>,
     container_level: u32,
+    /// Victims are told at all.
+    oom_told: bool,
     oom_watched: bool,
+    /// What an earlier podbox had pinned, and when it was last there.
+    pub(super) found: Found,
+    pub(super) seen: Option<SystemTime>,
 }
 
 /// What changes: under one lock, since an event must not be attributed by half an entry.
@@ -45,6 +52,10 @@ pub(super) struct State {
     pub maps: Maps,
     /// What the reader missed, by kind.
     pub gaps: [Gaps; Kind::ALL.len()],
+    /// For the next podbox, if there is to be one that goes on with this.
+    pub journal: Option<Journal>,
+    /// What is registered from now on has just been made; before, it was there already.
+    pub settled: bool,
 }
 
 impl std::fmt::Debug for Tracer {
@@ -54,18 +65,24 @@ impl std::fmt::Debug for Tracer {
 }
 
 impl Tracer {
-    /// Loads the programs and attaches what this kernel allows.
+    /// Loads the programs and attaches what this kernel allows; goes on with what an earlier podbox has kept, if this one
+    /// is to keep it too.
     pub fn load(config: TraceConfig) -> Result<(Tracer, CapabilityReport), TraceError> {
         let loaded = load::load(&config);
         give_back_memory();
-        let Loaded { mut ebpf, report, filter, stats } = loaded?;
-        let maps = Maps::take(&mut ebpf)?;
+        let Loaded { mut ebpf, report, filter, stats, found } = loaded?;
+        let (journal, Recalled { register, ledger, seen }) = journal(&config);
+        let gaps = match found {
+            Found::Same => Gaps::from_next(),
+            Found::Nothing | Found::Other => Gaps::from_first(),
+        };
+        let (maps, gaps) = (Maps::take(&mut ebpf)?, [gaps; Kind::ALL.len()]);
         let rings = Rings::take(&mut ebpf)?;
         let sockets = Mutex::new(Sockets::take(&mut ebpf)?);
         let sees_accepts = report.has(Signal::Accepts);
         let follower = filter.map(|filter| Arc::new(Follower { filter, sockets, sees_accepts }));
-        let gaps = [Gaps::default(); Kind::ALL.len()];
-        let state = State { register: Register::default(), ledger: Ledger::default(), maps, gaps };
+        let mut state = State { register, ledger, maps, gaps, journal, settled: false };
+        state.recall();
         let tracer = Tracer {
             ebpf: Mutex::new(ebpf),
             _stats: stats,
@@ -74,7 +91,10 @@ impl Tracer {
             rings: Mutex::new(Some(rings)),
             events: broadcast::Sender::new(limits::EVENTS_QUEUED),
             container_level: config.container_level,
+            oom_told: report.has(Signal::OomVictims),
             oom_watched: report.has(Signal::OomDecision),
+            found,
+            seen,
         };
         Ok((tracer, report))
     }
@@ -101,9 +121,12 @@ impl Tracer {
         let events = Kind::ALL.map(|kind| (kind, state.maps.sequence.get(&(kind as u32), 0).unwrap_or(0)));
         let losses = Loss::ALL.map(|loss| (loss, state.maps.lost(loss)));
         let missed = Kind::ALL.map(|kind| (kind, state.gaps[kind as usize].missing()));
+        let live = state.register.entries().filter(|(_, entry)| entry.removed.is_none());
+        let unwatched = live.filter(|(_, entry)| entry.gap).count();
         drop(state);
         Snapshot {
             containers,
+            unwatched,
             events: events.into(),
             missed: missed.into(),
             losses: losses.into(),
@@ -133,6 +156,18 @@ impl Tracer {
     }
 }
 
+/// The journal, and what it says of an earlier podbox's containers.
+fn journal(config: &TraceConfig) -> (Option<Journal>, Recalled) {
+    match config.keep.as_deref().map(Journal::open) {
+        None => (None, Recalled::default()),
+        Some(Ok((journal, recalled))) => (Some(journal), recalled),
+        Some(Err(error)) => {
+            tracing::warn!(%error, "whose kernel events are whose is not on file: the next podbox cannot go on with them");
+            (None, Recalled::default())
+        }
+    }
+}
+
 /// Reading the kernel's types takes tens of megabytes for a moment, which the allocator would keep.
 fn give_back_memory() {
     #[cfg(target_env = "gnu")]
@@ -145,16 +180,29 @@ fn give_back_memory() {
 impl Attribution for Tracer {
     fn register(&self, cgroup_id: u64, container: &ContainerRef) {
         let mut state = lock(&self.state);
+        if state.register.get(cgroup_id) != Some(container) {
+            state.journal.iter_mut().for_each(|journal| journal.is(cgroup_id, container, false));
+        }
         state.register.insert(cgroup_id, container.clone());
-        if let Err(error) = state.maps.containers.insert(cgroup_id, Plain(ContainerStats::ZERO), NOEXIST)
-            && state.maps.containers.get(&cgroup_id, 0).is_err()
-        {
-            tracing::error!(%container, error = %chain(&error), "kernel events of this container stay unseen");
+        match state.maps.containers.insert(cgroup_id, Plain(ContainerStats::ZERO), NOEXIST) {
+            // It has processes already, of which nothing was recorded.
+            Ok(()) if !state.settled => state.miss(cgroup_id),
+            Ok(()) => {}
+            Err(_) if state.maps.containers.get(&cgroup_id, 0).is_ok() => {}
+            Err(error) => {
+                tracing::error!(%container, error = %chain(&error), "kernel events of this container stay unseen");
+                state.register.miss(cgroup_id);
+            }
         }
     }
 
     fn forget(&self, cgroup_id: u64) {
-        lock(&self.state).register.remove(cgroup_id, clock::boot());
+        lock(&self.state).retire(cgroup_id, clock::boot());
+    }
+
+    fn watched(&self, cgroup_id: u64) -> bool {
+        let register = &lock(&self.state).register;
+        self.oom_told && register.get(cgroup_id).is_some() && !register.gap(cgroup_id)
     }
 
     fn oom_victims(&self, cgroup_id: u64) -> Vec<OomVictim> {
@@ -179,21 +227,18 @@ const NOEXIST: u64 = 1;
 impl State {
     /// Removes what was kept for late events long enough.
     pub fn expire(&mut self, now: Duration) {
-        let expired = self.register.expire(now, limits::TOMBSTONE);
-        if expired.is_empty() {
-            return;
-        }
-        for (cgroup, container) in &expired {
-            let Ok(stats) = self.maps.containers.get(cgroup, 0) else { continue };
-            self.ledger.carry(container, &stats.0);
-            for slot in 0..stats.0.next_victim.min(VICTIMS_KEPT) {
-                let _ = self.maps.victims.remove(&Plain(VictimKey { container: *cgroup, slot }));
-            }
-            let _ = self.maps.containers.remove(cgroup);
+        for (cgroup, container) in self.register.expire(now, limits::TOMBSTONE) {
+            // In the journal first: who comes after this finds it counted once, here or there.
+            let counted = self.maps.containers.get(&cgroup, 0).ok();
+            let key = ContainerKey::from(&container);
+            let carried = counted.map(|stats| (&key, self.ledger.carry(&container, &stats.0)));
+            self.journal.iter_mut().for_each(|journal| journal.expired(cgroup, carried));
+            self.clear(cgroup);
         }
         let registered: BTreeSet<ContainerKey> =
             self.register.iter().map(|(_, container)| container.into()).collect();
         self.ledger.prune(&registered);
+        self.journal.iter_mut().for_each(|journal| journal.keep(&self.register, &self.ledger));
     }
 
     /// The dead that have lain unreaped long enough to be called zombies.

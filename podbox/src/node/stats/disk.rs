@@ -30,11 +30,16 @@ pub(super) fn read(config: &Config, at: SystemTime) -> io::Result<Disk> {
             let (found, name) = (part.path(), name(&part));
             match name.strip_prefix(VOLUME) {
                 Some(volume) => drop(disk.volumes.insert(volume.to_owned(), space(&found))),
+                // `/etc/hosts` and its like, which its containers share.
+                None if part.file_type().is_ok_and(|kind| kind.is_file()) => {
+                    disk.own = disk.own.and(space(&found));
+                }
                 // `NAME-ATTEMPT`, and in it what the container wrote.
                 None => {
                     let (name, _) = name.rsplit_once('-').unwrap_or((&name, ""));
                     let root = &mut disk.containers.entry(name.to_owned()).or_default().root;
-                    *root = root.and(space(&found.join("upper")));
+                    let words = space(&found.join("termination-message"));
+                    *root = root.and(space(&found.join("upper"))).and(words);
                 }
             }
         }
@@ -140,14 +145,17 @@ mod tests {
         write("state/images/layers/a/fs/x", 5 << 20);
         write("state/pods/u/c-0/upper/tmp/x", 1 << 20);
         write("state/pods/u/c-1/upper/y", 2 << 20);
+        write("state/pods/u/c-1/termination-message", 1 << 20);
         write("state/pods/u/volume-data/z", 3 << 20);
+        write("state/pods/u/hosts", 6 << 20);
         write("log/n_p_u/c/0.log", 4 << 20);
         write("log/n_gone_v/c/0.log", 1);
         let disk = read(&config, SystemTime::UNIX_EPOCH).unwrap();
         let mib = |space: Space| space.bytes >> 20;
         let pod = &disk.pods["u"];
-        assert_eq!((mib(pod.containers["c"].root), mib(pod.containers["c"].logs)), (3, 4));
-        assert_eq!((mib(pod.volumes["data"]), mib(pod.total())), (3, 10));
+        assert_eq!((mib(pod.containers["c"].root), mib(pod.containers["c"].logs)), (4, 4));
+        assert_eq!((mib(pod.volumes["data"]), mib(pod.own), mib(pod.total())), (3, 6, 17));
+        assert_eq!(pod.containers.len(), 1);
         assert_eq!((disk.pods.len(), disk.image_bytes >> 20), (1, 5));
         assert!(disk.node.capacity_bytes > disk.node.available_bytes && disk.node.inodes > 0);
     }

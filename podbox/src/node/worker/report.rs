@@ -7,6 +7,7 @@ use crate::api::image::Image;
 use crate::api::images::{Images, PullFailure};
 use crate::api::probe::ProbeType;
 use crate::clock;
+use crate::node::Node;
 use crate::pod::observed::{Hook, HookState, ImageState, SandboxState, StartFailure, Termination};
 use crate::pod::probe::{Outcome, Probes};
 use crate::pod::resize::{Refusal, Share};
@@ -16,8 +17,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// An end; whether the kernel ended all of it for want of memory while nobody watched; its last words.
-type End = (Exited, bool, String);
+/// An end, with its last words.
+type End = (Exited, String);
 
 /// What came of a step.
 #[derive(Debug)]
@@ -132,7 +133,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     }
 
     fn note_exit(&mut self, container: &str, result: Result<End, String>, now: Instant) {
-        let (exited, group_oom, message) = match result {
+        let (exited, message) = match result {
             Ok(end) => end,
             Err(error) => {
                 // The keeper did not answer. The container may well run: ask again, never assume an end.
@@ -142,17 +143,22 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         };
         let run = self.run_of(container);
         let seen = self.seen.container_mut(container);
-        let oom_killed = seen.run().is_some_and(|run| {
-            let victims = self.node.attribution.oom_victims(run.started.cgroup_id);
-            group_oom || victims.iter().any(|victim| victim.pid == run.started.pid)
-        });
+        let oom_killed = seen.run().is_some_and(|seen| oom_killed(&self.node, &run, &seen.started));
         // One that ended while nobody watched has waited since then.
         let ago = clock::wall().duration_since(exited.at).unwrap_or_default();
         seen.exited(exited, oom_killed, message, now.checked_sub(ago).unwrap_or(now));
-        self.adopted.remove(&run);
         self.spawn(move |node, _| async move {
             let result = node.runtime.remove(&run).await.map_err(|error| chain(&error));
             Report::Told { container: run.name, what: "removing an ended container", result }
         });
     }
+}
+
+/// Whether the kernel ended it for want of memory: by the map of victims, and where that may not have all of them, by the
+/// cgroup's own count of groups that were killed as a whole.
+fn oom_killed<R: Runtime, I>(node: &Node<R, I>, run: &ContainerRef, started: &Started) -> bool {
+    let Started { cgroup_id, pid, .. } = *started;
+    let victims = node.attribution.oom_victims(cgroup_id);
+    victims.iter().any(|victim| victim.pid == pid)
+        || !node.attribution.watched(cgroup_id) && node.runtime.group_oom(run)
 }

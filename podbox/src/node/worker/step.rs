@@ -112,14 +112,12 @@ impl<R: Runtime, I: Images> Worker<R, I> {
 
     pub(super) fn wait_for_exit(&mut self, container: &str, delay: Duration) {
         let run = self.run_of(container);
-        let adopted = self.adopted.contains(&run);
         self.spawn(move |node, pod| async move {
             tokio::time::sleep(delay).await;
             let result = match node.runtime.wait(&run).await {
                 Ok(exited) => {
                     let message = words::last(&node, &pod, &run, exited.status.code()).await;
-                    let group_oom = adopted && node.runtime.group_oom(&run);
-                    Ok((exited, group_oom, message))
+                    Ok((exited, message))
                 }
                 Err(error) => Err(chain(&error)),
             };

@@ -1,11 +1,14 @@
 //! What an engine takes over from an earlier one: containers that the keeper holds go on to be followed, and whatever
 //! the earlier one had begun and not handed to the keeper is taken away.
 //!
-//! Invariant: once an engine is open, each container that leaves a trace on this host is held by the keeper.
+//! Invariant: once an engine is open, each container that leaves a trace on this host is held by the keeper, or was told
+//! as what could not be taken away.
 
 use super::shared::Shared;
 use super::{Engine, EngineError, lock};
+use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef};
+use crate::sandbox::client::ClientError;
 use crate::sandbox::message::{Body, Held};
 use crate::sandbox::record::{self, Label};
 use crate::sandbox::runtime::Started;
@@ -36,14 +39,22 @@ impl Engine {
     /// Follows the containers that an earlier engine started.
     pub(super) fn adopt(&self) -> Result<(), EngineError> {
         let shared = &self.0;
-        // A start that the earlier engine asked for and did not see the end of.
-        shared.keeper.command(Body::Settle)?;
+        // A start that the earlier engine asked for and did not see the end of. One that hangs is not waited for any longer
+        // than by who asks for it: it is a leftover then.
+        match shared.keeper.command(Body::Settle) {
+            Err(ClientError::Silent) => {
+                tracing::warn!(
+                    "a container or command that an earlier podbox was starting hangs; it is given up"
+                );
+            }
+            settled => settled?,
+        }
         // Asked twice on purpose: watching must come before the list that says who has ended already.
         for held in shared.list()? {
             shared.keeper.watch(&held.id);
         }
         let held = shared.list()?;
-        shared.take_leftovers(&held.iter().map(|held| held.id.clone()).collect())?;
+        shared.take_leftovers(&held.iter().map(|held| held.id.clone()).collect());
         held.into_iter().try_for_each(|held| self.follow(held))
     }
 
@@ -63,8 +74,9 @@ impl Engine {
 }
 
 impl Shared {
-    /// Takes away what there is of containers that the keeper does not hold.
-    fn take_leftovers(&self, held: &BTreeSet<String>) -> Result<(), EngineError> {
+    /// Takes away what there is of containers that the keeper does not hold. What stays is in the way of that container's
+    /// next run only.
+    fn take_leftovers(&self, held: &BTreeSet<String>) {
         let sandboxes: Vec<_> = lock(&self.sandboxes).values().map(Arc::clone).collect();
         for spec in sandboxes {
             let volumes: BTreeSet<String> =
@@ -78,11 +90,12 @@ impl Shared {
             for container in traces.difference(&volumes).filter_map(|key| container(&spec.pod, key)) {
                 if !held.contains(&plan::launch_id(&container)) {
                     tracing::info!(%container, "taking away what an earlier podbox had not finished");
-                    self.take_away(&container, spec.qos)?;
+                    if let Err(error) = self.take_away(&container, spec.qos) {
+                        tracing::error!("{}", chain(&error));
+                    }
                 }
             }
         }
-        Ok(())
     }
 }
 

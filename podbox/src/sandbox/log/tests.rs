@@ -73,7 +73,7 @@ impl Bench {
     fn finish(&self) {
         let mut transfer = self.transfer();
         for name in [Name::Stdout, Name::Stderr] {
-            while transfer.chunk(name).unwrap() == Outcome::Moved {}
+            while transfer.chunk(name, false).unwrap() == Outcome::Moved {}
         }
     }
 
@@ -183,7 +183,7 @@ fn a_line_in_pieces_is_one_entry() {
     let mut transfer = bench.transfer();
     for piece in ["a ", "line ", "in pieces", "\n"] {
         bench.write(Name::Stdout, piece.as_bytes());
-        while transfer.chunk(Name::Stdout).unwrap() == Outcome::Moved {}
+        while transfer.chunk(Name::Stdout, false).unwrap() == Outcome::Moved {}
     }
     assert_eq!(bench.log(), ["stdout F a line in pieces"]);
 }
@@ -195,10 +195,10 @@ fn more_pieces_than_a_pipe_has_slots_become_partial_entries() {
     let pieces = limits::LOG_STAGING_BYTES / 4096 * 3;
     for _ in 0..pieces {
         bench.write(Name::Stdout, b".");
-        while transfer.chunk(Name::Stdout).unwrap() == Outcome::Moved {}
+        while transfer.chunk(Name::Stdout, false).unwrap() == Outcome::Moved {}
     }
     bench.end();
-    while transfer.chunk(Name::Stdout).unwrap() == Outcome::Moved {}
+    while transfer.chunk(Name::Stdout, false).unwrap() == Outcome::Moved {}
     let log = bench.log();
     let joined: String = log.iter().map(|line| line.strip_prefix("stdout P ").unwrap()).collect();
     assert_eq!(joined, ".".repeat(pieces));
@@ -211,7 +211,7 @@ fn a_long_line_is_cut_where_containerd_cuts_it() {
     let long = "x".repeat(limits::LOG_ENTRY_BYTES * 2 + 5);
     for half in [&long[..20_000], &long[20_000..], "\n"] {
         bench.write(Name::Stdout, half.as_bytes());
-        while transfer.chunk(Name::Stdout).unwrap() == Outcome::Moved {}
+        while transfer.chunk(Name::Stdout, false).unwrap() == Outcome::Moved {}
     }
     let full = "x".repeat(limits::LOG_ENTRY_BYTES);
     assert_eq!(
@@ -305,9 +305,9 @@ fn a_log_that_could_not_be_written_is_whole_once_it_can() {
     fs::write(&obstacle, "").unwrap();
     bench.write(Name::Stdout, b"kept\n");
     let mut transfer = bench.transfer();
-    transfer.chunk(Name::Stdout).unwrap_err();
-    transfer.chunk(Name::Stdout).unwrap_err();
+    transfer.chunk(Name::Stdout, false).unwrap_err();
+    transfer.chunk(Name::Stdout, false).unwrap_err();
     fs::remove_file(&obstacle).unwrap();
-    assert_eq!(transfer.chunk(Name::Stdout).unwrap(), Outcome::Moved);
+    assert_eq!(transfer.chunk(Name::Stdout, false).unwrap(), Outcome::Moved);
     assert_eq!(bench.log(), ["stdout F kept"]);
 }

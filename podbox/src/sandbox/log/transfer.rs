@@ -70,14 +70,18 @@ impl Transfer {
         Ok(Transfer { path, journal_path, channels, glass, open: None, taps, shown, fresh })
     }
 
-    /// Moves one chunk; after an error, the next call first mends what this one left.
-    pub(super) fn chunk(&mut self, name: Name) -> io::Result<Outcome> {
+    /// Moves one chunk; after an error, the next call first mends what this one left. `last`: where there is none, the stream
+    /// has ended.
+    pub(super) fn chunk(&mut self, name: Name, last: bool) -> io::Result<Outcome> {
         let (mut file, mut journal) = match self.open.take() {
             Some(open) => open,
             None => self.recover()?,
         };
         self.announce(&mut file, &mut journal)?;
-        let moved = self.stage(name)?;
+        let moved = match self.stage(name)? {
+            Moved::Empty if last => Moved::Ended,
+            moved => moved,
+        };
         let entries = self.compose(name, moved)?;
         if entries.consumed > 0 {
             file.append(&entries.text)?;
