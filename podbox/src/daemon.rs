@@ -120,6 +120,8 @@ pub struct Daemon {
     pub tracer: Option<Arc<Tracer>>,
     /// Which kernel signals are live.
     pub capabilities: CapabilityReport,
+    /// What the kernel may not have recorded while no podbox ran, in words.
+    pub gap: Option<String>,
     tasks: JoinSet<()>,
     socket: PathBuf,
     _lock: HostLock,
@@ -163,11 +165,12 @@ impl Daemon {
             views.views.collect();
             views.probing.tally.render()
         });
+        let mut gap = None;
         if let Some(tracer) = &tracer {
             let counted = Arc::clone(tracer);
             exposition.collect(move || kernel::record(&counted.snapshot(), counted.oom_watched()));
             tasks.spawn(follow(Arc::clone(&node), tracer.subscribe()));
-            read(tracer);
+            gap = read(tracer);
         }
         let exposition = Arc::new(exposition);
         let admin = Admin {
@@ -178,7 +181,7 @@ impl Daemon {
         tasks.spawn(http::serve(socket_listener, Arc::new(admin)));
         tasks.spawn(http::serve(metrics, Arc::clone(&exposition)));
         tasks.spawn(exposition.upkeep(limits::METRICS_UPKEEP));
-        Ok(Daemon { node, agent, tracer, capabilities, tasks, socket, _lock: lock })
+        Ok(Daemon { node, agent, tracer, capabilities, gap, tasks, socket, _lock: lock })
     }
 
     /// The agent, for a caller that runs it elsewhere; another one without pods takes its place.
@@ -245,8 +248,9 @@ fn trace(config: &Config, role: Role) -> (Option<Arc<Tracer>>, CapabilityReport)
     }
 }
 
-/// Says what was recorded while no podbox ran, and begins to read: what the rings hold of it comes first.
-fn read(tracer: &Arc<Tracer>) {
+/// Says what was recorded while no podbox ran, and begins to read: what the rings hold of it comes first. Gives back in words
+/// what was not recorded.
+fn read(tracer: &Arc<Tracer>) -> Option<String> {
     let gap = tracer.settle();
     ::metrics::gauge!(metrics::KERNEL_GAP_SECONDS).set(gap.away.unwrap_or_default().as_secs_f64());
     match gap {
@@ -257,6 +261,7 @@ fn read(tracer: &Arc<Tracer>) {
     if let Err(error) = tracer.spawn_reader() {
         tracing::error!(%error, "kernel events stay unseen: reading the BPF rings failed");
     }
+    (gap.unwatched > 0).then(|| gap.to_string())
 }
 
 /// The pods that an earlier podbox left. Those of `podbox node` are not for `podbox run` to end.

@@ -129,8 +129,16 @@ impl Host {
     #[track_caller]
     pub fn assert_clean(&self) {
         remains::assert_none(&self.before);
-        let empty =
-            ["run/sandboxes", "run/pods", "run/ns", "run/root", "run/empty", "run/memories", "state/pods"];
+        let empty = [
+            "run/sandboxes",
+            "run/pods",
+            "run/ns",
+            "run/bpf",
+            "run/root",
+            "run/empty",
+            "run/memories",
+            "state/pods",
+        ];
         let left: Vec<PathBuf> = empty.iter().flat_map(|dir| entries(&self.dir.join(dir))).collect();
         assert!(left.is_empty(), "left behind: {left:?}");
         let sockets = entries(&self.dir.join("run"));

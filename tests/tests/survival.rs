@@ -233,9 +233,12 @@ fn maps_of_another_layout_are_replaced_and_an_oom_kill_of_that_time_is_told_all_
         wait_until("it is killed", limit(), || is_empty(&events));
     }
     node.serve();
-    assert_eq!(layouts(), [layout.clone()]);
+    assert_eq!(layouts(), std::slice::from_ref(layout));
     let said = node.run.as_ref().expect("it runs").complained();
     assert!(said.contains("2 were not") && said.contains("another layout"), "{said}");
+    let events = node.ask("GET", "/api/v1/namespaces/default/events", None)["items"].take();
+    let events = events.as_array().expect("a list");
+    assert!(events.iter().any(|event| event["reason"] == "KernelEventsMissed"), "{events:?}");
     if with_limit {
         let pod = node.wait("hog", "has failed", |pod| phase(pod) == "Failed");
         assert_eq!(container(&pod)["state"]["terminated"]["reason"], "OOMKilled");

@@ -2,6 +2,7 @@
 //! end. Containers go on without it, and the next one goes on with them; `podbox stop` ends them.
 
 use super::notify::{self, notify};
+use crate::api::objects::Objects;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::daemon::{Daemon, Role};
@@ -11,7 +12,7 @@ use crate::node::bound::{self, Bound};
 use crate::node::garbage::Garbage;
 use crate::node::heartbeat::Heartbeat;
 use crate::node::logs::NodeLogs;
-use crate::node::pressure::{Ends, Warden};
+use crate::node::pressure::{self, Ends, Warden};
 use crate::node::recorder::{self, Recorder};
 use crate::node::recover::recover;
 use crate::node::register::Identity;
@@ -70,6 +71,10 @@ async fn serve(
     let (told, images) = (short.subscribe(), daemon.node.images.store().clone());
     let heartbeat = Heartbeat::begin(Arc::clone(&daemon.node), images, identity, objects.clone(), told).await;
     let heartbeat = heartbeat.context("putting this node into the API failed")?;
+    if let Some(gap) = &daemon.gap {
+        let told = objects.ensure(pressure::event(&name, "Warning", "KernelEventsMissed", gap)).await;
+        told.unwrap_or_else(|error| tracing::warn!("an Event about this node was not written: {error}"));
+    }
     let wanted = bound::wanted(&cluster.store, &name);
     let memories =
         recover(&daemon.node, &wanted).await.context("going on with an earlier podbox's pods failed")?;

@@ -13,6 +13,8 @@ mod active;
 mod stall;
 mod words;
 
+pub use words::event;
+
 pub use active::refusal;
 
 use super::garbage::{self, Garbage};

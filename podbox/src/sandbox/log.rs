@@ -205,7 +205,8 @@ async fn follow(
         let ready = tokio::select! {
             biased;
             ready = source.readable() => ready,
-            _ = over.wait_for(|over| *over) => break,
+            // An error says that the pump was dropped: it is about to be stopped.
+            Ok(_) = over.wait_for(|over| *over) => break,
         };
         // An error here means that the runtime is shutting down.
         let Ok(mut ready) = ready else { return };

@@ -126,7 +126,10 @@ impl Pins {
         let mut found = if own.exists() { Found::Same } else { Found::Nothing };
         for path in layouts(&root)?.into_iter().filter(|path| *path != own) {
             take_away(&path)?;
-            found = Found::Other;
+            // What is there beside its own was only not taken away in time.
+            if found == Found::Nothing {
+                found = Found::Other;
+            }
         }
         let (maps, links) = (own.join("maps"), own.join("links"));
         fs::create_dir_all(&maps)?;

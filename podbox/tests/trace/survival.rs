@@ -84,7 +84,7 @@ fn what_happens_between_two_tracers_is_counted_and_told_by_the_second() {
 
 #[test]
 fn each_exit_is_counted_once_while_tracers_follow_each_other() {
-    const EXITS: u64 = 1000;
+    const EXITS: u64 = 400;
     run("each_exit_is_counted_once_while_tracers_follow_each_other", async {
         let (tree, place) = (Tree::new()?, Place::new());
         let container = tree.container("app");

@@ -7,7 +7,7 @@ use crate::{chance, clock};
 use serde_json::{Value, json};
 
 /// An Event about the node.
-pub(super) fn event(node: &str, of: &str, reason: &str, message: &str) -> Value {
+pub fn event(node: &str, of: &str, reason: &str, message: &str) -> Value {
     let now = object::time(clock::wall());
     let suffix = u64::from_le_bytes(chance::bytes());
     json!({
