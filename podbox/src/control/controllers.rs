@@ -48,6 +48,8 @@ impl Work {
             Work::Deployment(_) => "deployment-controller",
             Work::ReplicaSet(_) => "replicaset-controller",
             Work::ReplicationController(_) => "replication-controller",
+            Work::CronJob(_) => "cronjob-controller",
+            Work::Job(_) | Work::Held(_) => "job-controller",
             Work::Endpoints(_) => "endpoint-slice-controller",
             Work::Garbage(_) => "garbage-collector-controller",
         }
@@ -163,6 +165,9 @@ impl Controllers {
                 let sets = (gather::REPLICATION_CONTROLLERS, &world.replication_controllers);
                 gather::replicas(world, source, sets, key, (attempt, now))
             }
+            Work::CronJob(key) => gather::cronjob(world, source, key, now),
+            Work::Job(key) => gather::job(world, source, key, (attempt, now)),
+            Work::Held(key) => gather::held(world, source, key),
             Work::Endpoints(key) => gather::endpoints(world, source, key),
             Work::Garbage(place) => garbage::look(place, &world.graph, &world.catalog, source),
         }

@@ -1,8 +1,10 @@
 //! What there is to know for one reconciliation: the object as it is stored, and its dependents from the indices. Pure.
 
 use super::action::{Actions, Attempt, Write};
+use super::cronjob::{self, Started};
 use super::deployment::{self, Set};
 use super::endpoints;
+use super::job::{self, Job};
 use super::key::Key;
 use super::pods::{Member, Phase};
 use super::replicas::{self, Observed};
@@ -23,6 +25,10 @@ pub const REPLICA_SETS: &str = "apps/replicasets";
 pub const REPLICATION_CONTROLLERS: &str = "/replicationcontrollers";
 /// Where Deployments are.
 pub const DEPLOYMENTS: &str = "apps/deployments";
+/// Where CronJobs are.
+pub const CRON_JOBS: &str = "batch/cronjobs";
+/// Where Jobs are.
+pub const JOBS: &str = "batch/jobs";
 /// Where Services are.
 pub const SERVICES: &str = "/services";
 /// Where EndpointSlices are.
@@ -117,6 +123,51 @@ pub fn deployment(
     let taken = |name: &str| source.get(REPLICA_SETS, &Key::new(namespace, name)).is_some();
     let observed = deployment::Observed { sets: candidates, others_run: &others_run, taken: &taken };
     deployment::reconcile(&desired, &observed, attempt, now)
+}
+
+/// Reconciles a CronJob.
+pub fn cronjob(world: &World, source: &impl Source, key: &Key, now: Timestamp) -> Actions {
+    let Some((at, object, revision)) = stored(world, source, CRON_JOBS, key) else { return Actions::none() };
+    let cron = Workload::new(at, object, revision);
+    let jobs = world.jobs.controlled_by(cron.uid()).filter_map(|key| stored(world, source, JOBS, key));
+    let jobs: Vec<Started> = jobs.map(|(at, object, _)| Started { at, object }).collect();
+    cronjob::reconcile(&cron, &jobs, now)
+}
+
+/// Reconciles a Job.
+pub fn job(
+    world: &World,
+    source: &impl Source,
+    key: &Key,
+    (attempt, now): (Attempt<'_>, Timestamp),
+) -> Actions {
+    let Some((at, object, revision)) = stored(world, source, JOBS, key) else { return Actions::none() };
+    let Some(job) = Job::new(at, object, revision) else {
+        tracing::error!("the Job {key} in the store cannot be read");
+        return Actions::none();
+    };
+    let (uid, selector) = (job.workload.uid(), &job.workload.claimant.selector);
+    let pod = |pod: &Member| Some(stored(world, source, PODS, &pod.key)?.1);
+    let observed = job::Observed {
+        controlled: world.pods.controlled_by(uid).collect(),
+        free: world.pods.free(key.namespace(), |labels| selects(selector, labels)).collect(),
+        pod: &pod,
+    };
+    job::reconcile(&job, &observed, attempt, now)
+}
+
+/// Lets a pod go that a Job held which is not there any more, or does not control it.
+pub fn held(world: &World, source: &impl Source, key: &Key) -> Actions {
+    let Some((at, pod, _)) = stored(world, source, PODS, key).filter(|(_, pod, _)| job::holds(pod)) else {
+        return Actions::none();
+    };
+    let uid = object::uid(&pod);
+    let controller = world.pods.get(key).and_then(|pod| pod.controller.clone());
+    let job = controller.and_then(|uid| world.jobs.of_uid(&uid)).and_then(|key| world.jobs.get(key));
+    match job {
+        Some(job) if !job.deleting => Actions::none(),
+        _ => Actions::of([job::stray(at, uid)]),
+    }
 }
 
 /// Reconciles the endpoints of a Service.

@@ -24,6 +24,12 @@ pub enum Work {
     ReplicaSet(Key),
     /// A ReplicationController.
     ReplicationController(Key),
+    /// A CronJob.
+    CronJob(Key),
+    /// A Job.
+    Job(Key),
+    /// A pod that a Job holds, as long as there is one.
+    Held(Key),
     /// The endpoints of a Service.
     Endpoints(Key),
     /// Any object, as the dependent of its owners and as the owner of its dependents.

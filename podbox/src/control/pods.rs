@@ -4,8 +4,10 @@
 //! Labels are shared among pods that have the same, so that the pods of one template cost one set of them, and a selector is
 //! held against sets of labels rather than against pods.
 
+use super::job;
 use super::key::Key;
 use super::meta::{Labels, Meta};
+use crate::api::objects::Target;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +54,25 @@ pub struct Member {
     pub restarts: (i32, i32),
     /// Where it is reached.
     pub address: Option<Arc<Address>>,
+    /// What its Job reads of it, if it has one.
+    pub batch: Option<Arc<Batch>>,
+}
+
+/// What a Job reads of its pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Whether it is held until it has been counted.
+    pub tracked: bool,
+    /// Whether it has succeeded, once it has ended.
+    pub succeeded: Option<bool>,
+    /// When its last container ended.
+    pub finished: Option<Timestamp>,
+    /// Its completion index.
+    pub index: Option<u32>,
+    /// How often its index has failed before it: counted, and not.
+    pub failures: (u32, u32),
+    /// All restarts of its containers.
+    pub restarts: i32,
 }
 
 /// Where a pod is reached.
@@ -82,6 +103,12 @@ impl Member {
         since.checked_add(SignedDuration::from_secs(min_ready_seconds.into())).ok()
     }
 
+    /// It, in the words in which it is written to.
+    pub fn target(&self) -> Target {
+        let (namespace, name) = (self.key.namespace().to_owned(), self.key.name().to_owned());
+        Target { api_version: "v1".into(), kind: "Pod".into(), namespace, name }
+    }
+
     fn read(key: &Key, bytes: &[u8]) -> Option<(Meta, Member)> {
         let Raw { metadata, spec, status } = serde_json::from_slice(bytes).ok()?;
         let cost = metadata.annotations.get("controller.kubernetes.io/pod-deletion-cost");
@@ -104,10 +131,35 @@ impl Member {
             deletion_cost: cost.and_then(|cost| cost.parse().ok()).unwrap_or(0),
             restarts: (most(&status.container_statuses, |_| true), sidecars(&spec, &status)),
             address: address(&spec, &status),
+            batch: batch(&metadata, &status),
             node: spec.node_name.filter(|node| !node.is_empty()).map(Into::into),
         };
         Some((metadata, member))
     }
+}
+
+/// What a Job reads, of a pod that is or was some Job's.
+fn batch(meta: &Meta, status: &Status) -> Option<Arc<Batch>> {
+    let tracked = meta.held_by(job::TRACKING);
+    if !tracked && meta.controller().is_none_or(|owner| owner.kind != "Job") {
+        return None;
+    }
+    let number = |name: &str| meta.annotations.get(name).and_then(|text| text.parse().ok());
+    let succeeded = match status.phase.as_str() {
+        "Succeeded" => Some(true),
+        "Failed" => Some(false),
+        _ => None,
+    };
+    let containers = || status.container_statuses.iter().chain(&status.init_container_statuses);
+    let finished = containers().filter_map(|one| one.state.terminated.as_ref()?.finished_at).max();
+    Some(Arc::new(Batch {
+        tracked,
+        succeeded,
+        finished: finished.or(meta.creation_timestamp).filter(|_| succeeded.is_some()),
+        index: number(job::INDEX),
+        failures: (number(job::INDEX_FAILURES).unwrap_or(0), number(job::INDEX_IGNORED).unwrap_or(0)),
+        restarts: containers().map(|one| one.restart_count).sum(),
+    }))
 }
 
 fn most(statuses: &[Container], which: impl Fn(&Container) -> bool) -> i32 {
@@ -198,6 +250,19 @@ struct Condition {
 struct Container {
     name: String,
     restart_count: i32,
+    state: State,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct State {
+    terminated: Option<Terminated>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Terminated {
+    finished_at: Option<Timestamp>,
 }
 
 /// Pods by namespace and labels.

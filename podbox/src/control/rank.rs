@@ -88,6 +88,7 @@ mod tests {
             deletion_cost: 0,
             restarts: (0, 0),
             address: None,
+            batch: None,
         }
     }
 

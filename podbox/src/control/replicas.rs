@@ -18,7 +18,7 @@ use super::rank;
 use super::status;
 use super::workload::Workload;
 use crate::api::object;
-use crate::api::objects::{Seen, Target};
+use crate::api::objects::Seen;
 use crate::limits;
 use jiff::Timestamp;
 use serde_json::json;
@@ -76,15 +76,10 @@ fn claims<'a>(desired: &Workload, observed: &Observed<'a>) -> (Vec<&'a Member>, 
             Claim::Kept => kept.push(&***pod),
             // What has ended is nobody's replica.
             _ if !pod.is_active() => {}
-            claim => writes.extend(desired.claimant.write(claim, target(pod), &pod.uid)),
+            claim => writes.extend(desired.claimant.write(claim, pod.target(), &pod.uid)),
         }
     }
     (kept, writes)
-}
-
-fn target(pod: &Member) -> Target {
-    let (namespace, name) = (pod.key.namespace().to_owned(), pod.key.name().to_owned());
-    Target { api_version: "v1".into(), kind: "Pod".into(), namespace, name }
 }
 
 fn create(desired: &Workload, missing: usize) -> Actions {
@@ -102,7 +97,7 @@ fn delete(active: &[&Member], surplus: usize, doubles: &dyn Fn(&Member) -> usize
     let count = surplus.min(limits::REPLICAS_AT_ONCE);
     let one = |pod: &Member| Action {
         write: Write::Delete {
-            at: target(pod),
+            at: pod.target(),
             seen: Seen { uid: pod.uid.to_string(), revision: None },
             propagation: None,
         },

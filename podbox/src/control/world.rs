@@ -3,7 +3,7 @@
 //! ```text
 //!   pod ──▶ who controls it; if nobody: those that select it       ReplicaSet ──▶ itself, its Deployment (or those that
 //!       └──▶ Services that select it                                               select it)
-//!   Deployment, Service ──▶ itself           EndpointSlice, Endpoints ──▶ its Service
+//!   Deployment, Job, CronJob, Service ──▶ itself; a Job also its CronJob           EndpointSlice, Endpoints ──▶ its Service
 //!   anything ──▶ its dependents and owners, as `graph` has it
 //! ```
 //!
@@ -35,6 +35,10 @@ pub struct World {
     pub replication_controllers: Sets,
     /// Deployments.
     pub deployments: Sets,
+    /// CronJobs.
+    pub cron_jobs: Sets,
+    /// Jobs.
+    pub jobs: Sets,
     /// Services.
     pub services: Sets,
     /// EndpointSlices of podbox's own, by their Services.
@@ -50,6 +54,8 @@ enum Role {
     ReplicaSet,
     ReplicationController,
     Deployment,
+    CronJob,
+    Job,
     Service,
     Slice,
     Legacy,
@@ -62,6 +68,8 @@ fn role(collection: &str) -> Role {
         gather::REPLICA_SETS => Role::ReplicaSet,
         gather::REPLICATION_CONTROLLERS => Role::ReplicationController,
         gather::DEPLOYMENTS => Role::Deployment,
+        gather::CRON_JOBS => Role::CronJob,
+        gather::JOBS => Role::Job,
         gather::SERVICES => Role::Service,
         gather::SLICES => Role::Slice,
         gather::LEGACY => Role::Legacy,
@@ -78,6 +86,8 @@ impl World {
             replica_sets: Sets::default(),
             replication_controllers: Sets::default(),
             deployments: Sets::default(),
+            cron_jobs: Sets::default(),
+            jobs: Sets::default(),
             services: Sets::default(),
             slices: Marks::default(),
             graph: Graph::default(),
@@ -107,6 +117,18 @@ impl World {
             }),
             Role::Deployment => self.deployments.note(key, bytes).map(|(meta, _)| {
                 wake(Work::Deployment(key.clone()));
+                meta
+            }),
+            Role::CronJob => self.cron_jobs.note(key, bytes).map(|(meta, _)| {
+                wake(Work::CronJob(key.clone()));
+                meta
+            }),
+            Role::Job => self.jobs.note(key, bytes).map(|(meta, before)| {
+                wake(Work::Job(key.clone()));
+                self.wake_cron_jobs(before.iter().chain(self.jobs.get(key)), wake);
+                if meta.deleting() {
+                    self.wake_held(&meta.uid, wake);
+                }
                 meta
             }),
             Role::Service => self.services.note(key, bytes).map(|(meta, _)| {
@@ -139,7 +161,11 @@ impl World {
         let stays = |sets: &Sets, uid: &str| {
             sets.of_uid(uid).and_then(|key| sets.get(key)).is_some_and(|set| !set.deleting)
         };
-        let solid = |uid: &str| [sets, controllers, &self.deployments].iter().any(|sets| stays(sets, uid));
+        let solid = |uid: &str| {
+            [sets, controllers, &self.deployments, &self.jobs, &self.cron_jobs]
+                .iter()
+                .any(|sets| stays(sets, uid))
+        };
         let place = Place { kind, key: key.clone() };
         self.graph.note(&place, &meta, solid, |place| wake(Work::Garbage(place)));
     }
@@ -166,6 +192,12 @@ impl World {
                 self.deployments.forget(key);
                 wake(Work::Deployment(key.clone()));
             }
+            Role::CronJob => drop(self.cron_jobs.forget(key)),
+            Role::Job => {
+                let before = self.jobs.forget(key);
+                self.wake_cron_jobs(&before, wake);
+                before.iter().for_each(|job| self.wake_held(&job.uid, wake));
+            }
             Role::Service => {
                 self.services.forget(key);
                 wake(Work::Endpoints(key.clone()));
@@ -189,6 +221,8 @@ impl World {
             Role::ReplicaSet => Box::new(self.replica_sets.keys()),
             Role::ReplicationController => Box::new(self.replication_controllers.keys()),
             Role::Deployment => Box::new(self.deployments.keys()),
+            Role::CronJob => Box::new(self.cron_jobs.keys()),
+            Role::Job => Box::new(self.jobs.keys()),
             Role::Service => Box::new(self.services.keys()),
             Role::Slice => Box::new(self.slices.keys()),
             Role::Legacy | Role::Other => Box::new(self.graph.of_kind(kind).map(|place| &place.key)),
@@ -204,6 +238,10 @@ impl World {
         wake: &mut impl FnMut(Work),
     ) {
         for pod in states {
+            let held = pod.batch.as_ref().is_some_and(|batch| batch.tracked);
+            if held && pod.controller.as_deref().is_none_or(|uid| self.jobs.of_uid(uid).is_none()) {
+                wake(Work::Held(key.clone()));
+            }
             match &pod.controller {
                 Some(uid) => self.wake_controller(uid, ended, wake),
                 None if pod.is_active() => self.wake_selecting(key.namespace(), &pod.labels, wake),
@@ -253,12 +291,27 @@ impl World {
         if let Some(key) = self.replication_controllers.of_uid(uid) {
             wake(Work::ReplicationController(key.clone()));
         }
+        if let Some(key) = self.jobs.of_uid(uid) {
+            wake(Work::Job(key.clone()));
+        }
+    }
+
+    fn wake_cron_jobs<'a>(&self, jobs: impl IntoIterator<Item = &'a Selecting>, wake: &mut impl FnMut(Work)) {
+        let controllers = jobs.into_iter().filter_map(|job| job.controller.as_ref());
+        let keys = controllers.filter_map(|uid| self.cron_jobs.of_uid(uid));
+        keys.for_each(|key| wake(Work::CronJob(key.clone())));
+    }
+
+    /// Pods of a Job that goes are not to be held by it.
+    fn wake_held(&self, job: &str, wake: &mut impl FnMut(Work)) {
+        self.pods.controlled_by(job).for_each(|pod| wake(Work::Held(pod.key.clone())));
     }
 
     fn wake_selecting(&self, namespace: &str, labels: &Labels, wake: &mut impl FnMut(Work)) {
         self.replica_sets.selecting(namespace, labels).for_each(|key| wake(Work::ReplicaSet(key.clone())));
         let controllers = self.replication_controllers.selecting(namespace, labels);
         controllers.for_each(|key| wake(Work::ReplicationController(key.clone())));
+        self.jobs.selecting(namespace, labels).for_each(|key| wake(Work::Job(key.clone())));
     }
 
     fn wake_for_set<'a>(

@@ -281,8 +281,8 @@ fn workloads() -> Vec<Kind> {
             .scale()
             .status(),
         row::<apps::StatefulSet>().inert(NOT_MADE).short(&["sts"]).in_all().counts().scale().status(),
-        row::<batch::CronJob>().inert(NOT_MADE).short(&["cj"]).in_all().counts().status(),
-        row::<batch::Job>().inert(NOT_MADE).in_all().counts().fields(&["status.successful"]).status(),
+        row::<batch::CronJob>().short(&["cj"]).in_all().counts().status(),
+        row::<batch::Job>().in_all().counts().fields(&["status.successful"]).status(),
         row::<policy::PodDisruptionBudget>().short(&["pdb"]).counts().status(),
         row::<autoscaling::HorizontalPodAutoscaler>().short(&["hpa"]).in_all().inert(NOT_SCALED).status(),
         row::<autoscaling_v1::HorizontalPodAutoscaler>()

@@ -33,6 +33,7 @@ fn pod(number: u8, ready: bool) -> Member {
         deletion_cost: 0,
         restarts: (0, 0),
         address: Some(Arc::new(address)),
+        batch: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! One ReplicaSet and pods of all sorts: what is done next, and that it comes to rest.
 
 use super::*;
+use crate::api::objects::Target;
 use crate::control::action::{Edit, Failure};
 use crate::control::key::Key;
 use crate::control::pods::Phase;
@@ -48,6 +49,7 @@ fn pod(name: &str, controller: Option<&str>, app: &str) -> Member {
         deletion_cost: 0,
         restarts: (0, 0),
         address: None,
+        batch: None,
     }
 }
 
