@@ -268,6 +268,8 @@ pub const FORWARDED_PORTS: usize = 126;
 pub const MERGE_STEPS: usize = 4_000_000;
 /// Levels that an object may nest, so that every reader of it can follow.
 pub const OBJECT_DEPTH: usize = 100;
+/// What of a pod's images waits to be told until its init containers are through.
+pub const NOTICES_HELD: usize = 64;
 /// Notices of pods that wait to be written as Events.
 pub const NOTICES: usize = 1024;
 /// Notices of pods that are written at the same time.

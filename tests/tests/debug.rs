@@ -160,7 +160,8 @@ fn kubectl_debug_looks_into_a_running_pod() {
     wait_until("the Event", limit(), || {
         let started = ["--field-selector", "involvedObject.name=patient,reason=Started"];
         let whom = ["-o", "jsonpath={.items[*].involvedObject.fieldPath}"];
-        node.kubectl(&[&["get", "events"][..], &started, &whom].concat()).contains("{doctor}")
+        node.kubectl(&[&["get", "events"][..], &started, &whom].concat())
+            .contains("spec.ephemeralContainers{doctor}")
     });
 
     // One that stays: commands run in it, and a daemon after this one knows it.

@@ -89,13 +89,48 @@ fn a_closed_registry_lets_in_who_has_the_secret_and_nobody_else() {
     let line = told.lines().find(|line| line.starts_with(&pulled)).unwrap_or_else(|| panic!("{told}"));
     assert!(line.contains(" including waiting). Image size: ") && line.ends_with(" bytes."), "{line}");
 
-    // What is here is not asked for.
-    apply(&node, &pod("neighbour", &image, "IfNotPresent", &[]));
-    wait_ready(&node, "neighbour");
+    // What is here is not asked for by who has the login that it was had with;
+    apply(&node, &pod("twin", &image, "IfNotPresent", &["logins"]));
+    wait_ready(&node, "twin");
     let present =
         format!("Pulled Container image {image:?} already present on machine and can be accessed by the pod");
-    wait_for_event(&node, "neighbour", &present);
-    assert!(!events(&node, "neighbour").contains("Pulling"));
+    wait_for_event(&node, "twin", &present);
+    assert!(!events(&node, "twin").contains("Pulling"));
+    let id = node.kubectl(&["get", "pod", "twin", "-o", "jsonpath={.status.containerStatuses[0].imageID}"]);
+    assert!(id.starts_with(&format!("{ADDRESS}/team/private@sha256:")), "{id}");
+    // by anybody else it is, until they have one.
+    apply(&node, &pod("neighbour", &image, "IfNotPresent", &["later"]));
+    wait_until("the pull fails", limit(), || waiting(&node, "neighbour", "reason") == "ImagePullBackOff");
+    apply(&node, &pod("shy", &image, "Never", &[]));
+    wait_until("it may not have it", limit(), || waiting(&node, "shy", "reason") == "ErrImageNeverPull");
+    assert!(waiting(&node, "shy", "message").contains("does not have the proper auth (image secret)"));
+    apply(&node, &secret("later", &[(ADDRESS, PASSWORD)]));
+    wait_ready(&node, "neighbour");
+
+    // What cannot be had is told, and had once it is there: a name that is none, a registry that is not there, an image
+    // that is pushed later.
+    let late = format!("{ADDRESS}/team/late:1");
+    for (name, image) in [("wrong", "UPPER:1"), ("dead", "127.0.0.1:9/x:1"), ("late", &late)] {
+        apply(&node, &pod(name, image, "IfNotPresent", &["logins"]));
+    }
+    wait_until("its name is none", limit(), || waiting(&node, "wrong", "reason") == "InvalidImageName");
+    let wrong = "Failed to apply default image tag \"UPPER:1\": couldn't parse image name \"UPPER:1\": invalid reference format";
+    assert_eq!(waiting(&node, "wrong", "message"), wrong);
+    wait_for_event(&node, "wrong", &format!("InspectFailed {wrong}"));
+    wait_for_event(&node, "wrong", "Failed Error: InvalidImageName");
+    wait_until("nobody answers", limit(), || waiting(&node, "dead", "reason") == "ImagePullBackOff");
+    assert!(
+        waiting(&node, "dead", "message").contains("127.0.0.1:9"),
+        "{}",
+        waiting(&node, "dead", "message")
+    );
+    for name in ["wrong", "dead"] {
+        node.kubectl(&["set", "image", &format!("pod/{name}"), &format!("main={image}")]);
+        wait_ready(&node, name);
+    }
+    wait_until("it is not there", limit(), || waiting(&node, "late", "reason") == "ImagePullBackOff");
+    registry.push("team/late:1");
+    wait_ready(&node, "late");
     apply(&node, &pod("stubborn", &format!("{ADDRESS}/team/other:1"), "Never", &["logins"]));
     wait_until("it is not there", limit(), || waiting(&node, "stubborn", "reason") == "ErrImageNeverPull");
     let never =

@@ -145,6 +145,32 @@ fn a_container_is_given_more_and_less_while_it_runs() {
 }
 
 #[test]
+fn a_share_that_others_have_is_given_once_they_leave() {
+    let Some(node) = Node::start("a_share_that_others_have_is_given_once_they_leave") else { return };
+    let all = node.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.allocatable.cpu}"]);
+    let all: u64 = all.trim().parse::<u64>().expect("this node keeps no processors back") * 1000;
+    // Requests alone: what a host without controllers can give, too.
+    let asks = |milli: u64| json!({"requests": {"cpu": format!("{milli}m")}});
+    run_pod(&node, "greedy", asks(all - 200), json!([]));
+    run_pod(&node, "modest", asks(100), json!([]));
+    resize(&node, "modest", asks(300));
+    let waits = wait_until_pod(&node, "modest", "it says why it waits", |pod| {
+        condition(pod, "PodResizePending").is_some()
+    });
+    let why = format!(
+        "Node didn't have enough resource: cpu, requested: 300, used: {}, capacity: {all}",
+        all - 200
+    );
+    assert_eq!(condition(&waits, "PodResizePending"), Some(("Deferred".to_owned(), why)));
+    assert_eq!(main_of(&waits)["resources"]["requests"]["cpu"], "100m");
+    node.kubectl(&["delete", "pod", "greedy", "--timeout=60s"]);
+    let given = wait_until_pod(&node, "modest", "it has it", |pod| {
+        main_of(pod)["resources"]["requests"]["cpu"] == "300m"
+    });
+    assert_eq!((condition(&given, "PodResizePending"), &main_of(&given)["restartCount"]), (None, &json!(0)));
+}
+
+#[test]
 fn a_host_that_cannot_limit_says_so_of_a_resize() {
     let test = "a_host_that_cannot_limit_says_so_of_a_resize";
     let Some(()) = needs::host(test) else { return };

@@ -23,12 +23,22 @@ pub struct ImageConfig {
 /// An image that is unpacked on this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
-    /// The digest of its configuration: `sha256:…`. Kubernetes calls it the image ID.
+    /// The digest of its configuration: `sha256:…`.
     pub id: String,
+    /// `registry/repository@sha256:…`, by which it can be had again; none if no registry has it.
+    #[serde(default)]
+    pub digest: Option<String>,
     /// The reference it was asked for by, in full (`registry/repository:tag`).
     pub reference: String,
     /// Directories of its unpacked layers, the topmost first, as overlayfs' `lowerdir` wants them.
     pub layers: Vec<PathBuf>,
     /// How to run it.
     pub config: ImageConfig,
+}
+
+impl Image {
+    /// What a container's status has for its image ID: what says where to get it, if anything does.
+    pub fn status_id(&self) -> &str {
+        self.digest.as_deref().unwrap_or(&self.id)
+    }
 }

@@ -41,6 +41,9 @@ pub trait Images: Send + Sync + 'static {
     /// The image, unpacked on this node; `None` where its registry is to be asked.
     fn here(&self, reference: &str, policy: PullPolicy) -> Result<Option<Image>, PullFailure>;
 
+    /// Whether an image that is here is for whoever has this keyring; without one, whether it is for everybody.
+    fn admits(&self, reference: &str, keyring: Option<&Keyring>) -> Result<bool, PullFailure>;
+
     /// Gets the image from its registry, by whichever login lets it.
     fn pull(
         &self,

@@ -43,14 +43,16 @@ impl Pulls {
 impl Store {
     /// The image, if it is on this node and the policy does not want its registry asked.
     pub fn here(&self, reference: &str, policy: PullPolicy) -> Result<Option<Image>, ImageError> {
-        if policy == PullPolicy::Always {
-            return Ok(None);
+        if policy != PullPolicy::Always
+            && let Some(image) = self.resolve(reference)?
+        {
+            return Ok(Some(image));
         }
-        match self.resolve(reference)? {
-            None if policy == PullPolicy::Never => {
-                Err(ImageError::NotPresent { reference: reference.to_owned() })
-            }
-            image => Ok(image),
+        // No registry needs to be asked about what is no name of an image.
+        reference::parse(reference)?;
+        match policy {
+            PullPolicy::Never => Err(ImageError::NotPresent { reference: reference.to_owned() }),
+            PullPolicy::Always | PullPolicy::IfNotPresent => Ok(None),
         }
     }
 

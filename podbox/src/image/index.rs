@@ -2,6 +2,7 @@
 //!
 //! Pure: reading and writing it is the store's.
 
+use super::access::Access;
 use super::digest::Digest;
 use super::reference;
 use crate::api::image::ImageConfig;
@@ -26,6 +27,9 @@ pub struct Record {
     pub created: Option<String>,
     /// When it came here, in seconds since 1970.
     pub pulled_at: u64,
+    /// Who may have it.
+    #[serde(default)]
+    pub access: Access,
     /// How to run it.
     pub config: ImageConfig,
 }
@@ -39,6 +43,13 @@ impl Record {
             names.extend(self.digests.iter().map(|digest| format!("{repository}@{digest}")));
         }
         names
+    }
+
+    /// Its repository with the digest that its reference led to.
+    pub fn digest(&self) -> Option<String> {
+        let repository = reference::repository(&reference::parse(&self.reference).ok()?);
+        // The last one is that of the index, where it was chosen from one.
+        self.digests.last().map(|digest| format!("{repository}@{digest}"))
     }
 }
 
@@ -80,8 +91,12 @@ impl Index {
         self.layers.get(layer).copied()
     }
 
-    /// Puts an image in the place of what its reference led to before.
-    pub fn put(&mut self, record: Record, sizes: &BTreeMap<Digest, u64>) {
+    /// Puts an image in the place of what its reference led to before. If that is the same image, whoever could have it
+    /// still can.
+    pub fn put(&mut self, mut record: Record, sizes: &BTreeMap<Digest, u64>) {
+        if let Some(before) = self.images.get(&record.reference).filter(|before| before.id == record.id) {
+            record.access = record.access.or(before.access.clone());
+        }
         for layer in &record.layers {
             if let Some(size) = sizes.get(layer) {
                 self.layers.insert(layer.clone(), *size);
@@ -135,6 +150,7 @@ mod tests {
             size: 1,
             created: None,
             pulled_at: 0,
+            access: Access::Open,
             config: ImageConfig::default(),
         }
     }

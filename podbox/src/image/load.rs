@@ -1,5 +1,6 @@
 //! Brings images from files into the store.
 
+use super::access::Access;
 use super::digest::Digest;
 use super::document;
 use super::error::ImageError;
@@ -86,6 +87,7 @@ pub(super) fn record(
         size: 0,
         created: described.created.clone(),
         pulled_at: clock::wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        access: Access::Open,
         config: described.config.clone(),
     }
 }

@@ -4,6 +4,7 @@
 //! `tree`) → `store`. Everything that comes in is hostile until its digest is proven, and a layer's entries are
 //! hostile even then. Nothing here knows of pods or containers: who uses which layer, the caller says.
 
+mod access;
 mod compression;
 mod digest;
 mod document;

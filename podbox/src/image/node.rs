@@ -38,6 +38,10 @@ impl Images for NodeImages {
         self.store.here(reference, policy).map_err(|error| failure(&error))
     }
 
+    fn admits(&self, reference: &str, keyring: Option<&Keyring>) -> Result<bool, PullFailure> {
+        self.store.admits(reference, keyring).map_err(|error| failure(&error))
+    }
+
     async fn pull(&self, reference: &str, keyring: &Keyring) -> Result<Pulled, PullFailure> {
         let pulled = self.store.get(reference, keyring, Arc::clone(&self.progress)).await;
         pulled.map_err(|error| failure(&error))

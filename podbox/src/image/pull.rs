@@ -1,6 +1,7 @@
 //! Pulls one image: manifest, configuration, then its missing layers, a few at a time, each unpacked as soon as it
 //! is whole. Everything is built in a stage that goes away with a failed pull; the commit makes it an image.
 
+use super::access::Access;
 use super::digest::Digest;
 use super::document::{self, Blob, Described, Document, Manifest};
 use super::error::ImageError;
@@ -39,7 +40,9 @@ impl Store {
         for _ in 0..COMMIT_TRIES {
             let stage = Arc::new(self.stage()?);
             let built = pull.layers(&stage, &manifest, &described).await?;
-            let record = record(&pull.name, manifest.config.digest.clone(), digests.clone(), &described);
+            let id = &manifest.config.digest;
+            let mut record = record(&pull.name, id.clone(), digests.clone(), &described);
+            record.access = Access::by(login, id);
             let store = self.clone();
             let committed = blocking(&pull.name, move || {
                 let image = store.commit(record, &built);

@@ -15,8 +15,10 @@
 use super::digest::Digest;
 use super::error::ImageError;
 use super::index::{Index, Record};
+use super::reference;
 use super::stage::{self, Stage};
 use crate::api::image::Image;
+use crate::api::keyring::Keyring;
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -77,6 +79,18 @@ impl Store {
     /// The image a reference leads to, if it is on this node. Microseconds: one `stat` and one look-up.
     pub fn resolve(&self, reference: &str) -> Result<Option<Image>, ImageError> {
         Ok(self.index()?.find(reference).map(|record| self.image(record)))
+    }
+
+    /// Whether whoever has this keyring may have the image that a reference leads to here, without its registry being
+    /// asked; without a keyring, whether everybody may.
+    pub fn admits(&self, reference: &str, keyring: Option<&Keyring>) -> Result<bool, ImageError> {
+        let index = self.index()?;
+        let Some(record) = index.find(reference) else { return Ok(true) };
+        let logins = match keyring {
+            Some(keyring) => keyring.logins(&reference::repository(&reference::parse(&record.reference)?)),
+            None => Vec::new(),
+        };
+        Ok(record.access.admits(&logins, &record.id))
     }
 
     /// All images on this node, by reference.
@@ -154,6 +168,7 @@ impl Store {
     fn image(&self, record: &Record) -> Image {
         Image {
             id: record.id.to_string(),
+            digest: record.digest(),
             reference: record.reference.clone(),
             layers: record.layers.iter().rev().map(|layer| self.layer_dir(layer)).collect(),
             config: record.config.clone(),

@@ -276,7 +276,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         if let Some(notices) = &self.notices {
             let (namespace, name, uid) = (at.namespace.clone(), at.name.clone(), uid.to_owned());
             let notice =
-                Notice { container: None, warning: true, reason: reason.clone(), message: message.clone() };
+                Notice { part: None, warning: true, reason: reason.clone(), message: message.clone() };
             notices.tell(&PodRef { namespace, name, uid }, notice);
         }
         let message = format!("Pod was rejected: {message}");

@@ -4,13 +4,16 @@
 //! It decides nothing: what the node is short of is found in `node::pressure`.
 
 use super::Node;
+use super::pressure;
 use super::register::{Health, Identity};
 use crate::api::error::chain;
+use crate::api::object;
 use crate::api::objects::Objects;
 use crate::api::pressure::Condition;
 use crate::api::status::ApiError;
 use crate::image::{Record, Store};
 use crate::sandbox::runtime::Runtime;
+use crate::sandbox::spec::{CpuMax, Resources};
 use crate::{clock, limits};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +48,15 @@ impl<R: Runtime, I: Send + Sync + 'static, O: Objects> Heartbeat<R, I, O> {
         let uid = String::new();
         let mut heartbeat = Heartbeat { node, images, identity, objects, short, uid, told: None };
         heartbeat.tell().await?;
+        heartbeat.record("Normal", "Starting", "Starting kubelet.").await;
         Ok(heartbeat)
+    }
+
+    async fn record(&self, of: &str, reason: &str, message: &str) {
+        let event = pressure::event(self.identity.name(), of, reason, message);
+        if let Err(error) = self.objects.ensure(event).await {
+            tracing::warn!("recording {reason} failed: {error}");
+        }
     }
 
     /// Tells until it is dropped.
@@ -76,11 +87,17 @@ impl<R: Runtime, I: Send + Sync + 'static, O: Objects> Heartbeat<R, I, O> {
         if self.told.as_ref().is_some_and(known) {
             return Ok(());
         }
+        let mut news = Vec::new();
         let sound = |health: &Health| (health.short.clone(), health.unready.is_empty());
         if self.told.as_ref().is_none_or(|(told, _)| sound(told) != sound(&health)) {
-            self.uid = self.identity.register(&self.objects, &health).await?;
+            let node = self.identity.register(&self.objects, &health).await?;
+            self.uid = object::uid(&node).to_owned();
+            news = self.identity.news(&node["status"], &health);
         }
         self.identity.report(&self.objects, &health).await?;
+        for (of, reason, message) in news {
+            self.record(of, reason, &message).await;
+        }
         self.told = Some((health, now));
         Ok(())
     }
@@ -104,7 +121,14 @@ impl<R: Runtime, I: Send + Sync + 'static, O: Objects> Heartbeat<R, I, O> {
                 Vec::new()
             }
         };
-        Health { short, unready: troubles.join("; "), images }
+        let limited = Resources {
+            cpu_max: Some(CpuMax { quota_us: 1000, period_us: 100_000 }),
+            memory_max: Some(0),
+            ..Resources::default()
+        };
+        let lacking =
+            self.node.runtime.unenforced(&limited).into_iter().map(|limit| limit.controller).collect();
+        Health { short, unready: troubles.join("; "), lacking, images }
     }
 }
 

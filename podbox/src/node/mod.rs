@@ -41,8 +41,10 @@ use crate::api::image::Image;
 use crate::config::Config;
 use crate::net::lease::Leases;
 use crate::pod::compose::{self, FAILED_MOUNT, NodeFacts};
+use crate::pod::notice::Notice;
 use crate::pod::observed::StartFailure;
 use crate::pod::references;
+use crate::pod::resolver::Resolver;
 use crate::sandbox::caps::CapSet;
 use crate::sandbox::hostpath;
 use crate::sandbox::runtime::{Obstacle, Runtime, Started, Unenforced};
@@ -58,6 +60,9 @@ use view::Views;
 
 /// Upstream's reason where a sandbox cannot be made.
 const FAILED_SANDBOX: &str = "FailedCreatePodSandBox";
+
+/// Where a limit is not kept for want of a controller.
+const UNENFORCED: &str = "LimitNotEnforced";
 
 /// What the pods of a node share.
 pub struct Node<R, I> {
@@ -99,6 +104,7 @@ impl<R: Runtime, I> Node<R, I> {
         let made = async {
             let sources = pod.sources.read(&references::of_sandbox(&pod.manifest)).await;
             let spec = compose::sandbox(&pod.manifest, &sources, &self.facts, address)?;
+            self.tell_resolver(pod);
             let volumes = spec.host_volumes.clone();
             let ensured = tokio::task::spawn_blocking(move || hostpath::ensure(&volumes)).await;
             let unfit = match ensured {
@@ -153,7 +159,7 @@ impl<R: Runtime, I> Node<R, I> {
         let mut spec = compose::container(&pod.manifest, &sources, &self.facts, address, run, image)?;
         self.read_profile(&mut spec).await?;
         if run.attempt == 0 {
-            self.tell_unenforced(run, &spec.resources);
+            self.tell_unenforced(pod, run, &spec.resources);
         }
         self.runtime.start(&spec).await.map_err(|error| unstarted::<R>(&spec, &error))
     }
@@ -177,14 +183,26 @@ impl<R: Runtime, I> Node<R, I> {
 
     /// A limit that the manifest asks for is never dropped in silence. What podbox sets by itself (weights, the
     /// number of processes) is the doctor's to tell.
-    fn tell_unenforced(&self, run: &ContainerRef, resources: &Resources) {
+    fn tell_unenforced(&self, pod: &PodRecord, run: &ContainerRef, resources: &Resources) {
         let asked = |limit: &Unenforced| matches!(limit.setting, "cpu.max" | "memory.max" | "memory.high");
         for Unenforced { setting, controller } in self.runtime.unenforced(resources).into_iter().filter(asked)
         {
-            tracing::warn!(
-                pod = %run.pod, container = run.name,
-                "{setting} is not enforced: this host has no cgroup v2 {controller} controller (see `podbox doctor`)"
-            );
+            let message =
+                format!("{setting} is not enforced: this host has no cgroup v2 {controller} controller");
+            tracing::warn!(pod = %run.pod, container = run.name, "{message} (see `podbox doctor`)");
+            if let Some(notices) = self.notices.get() {
+                let (part, reason) = (Some(pod.shape.part(&run.name)), UNENFORCED.into());
+                notices.tell(&pod.pod, Notice { part, warning: true, reason, message });
+            }
+        }
+    }
+
+    /// Says what of its resolver's configuration a pod does not get.
+    fn tell_resolver(&self, pod: &PodRecord) {
+        let (Some(notices), Some(spec)) = (self.notices.get(), &pod.manifest.spec) else { return };
+        let (host, cluster) = (&self.facts.resolver, &self.facts.cluster_dns);
+        for (reason, message) in Resolver::left_out(spec, &pod.pod, host, cluster) {
+            notices.tell(&pod.pod, Notice { part: None, warning: true, reason: reason.into(), message });
         }
     }
 

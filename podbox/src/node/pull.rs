@@ -1,11 +1,12 @@
-//! Has a container's image here, as its pod may have it, and tells people what that takes, in the kubelet's words.
+//! Has a container's image here, as its pod may have it, and tells people what that takes, in the kubelet's words. An image
+//! that was pulled with a login is not for a pod without: its registry is asked again, as that pod.
 //!
 //! Whether and when it is tried again is `pod::plan`'s. Invariant: who is told of no "Pulling" had nothing pulled.
 
 use super::Node;
 use super::record::PodRecord;
 use crate::api::image::Image;
-use crate::api::images::{Images, PullFailure, Pulled};
+use crate::api::images::{Images, PullFailure, PullPolicy, Pulled};
 use crate::api::keyring::Keyring;
 use crate::clock;
 use crate::pod::notice::{self, Notice};
@@ -13,26 +14,41 @@ use crate::pod::references;
 use crate::pod::sources::Scope;
 use std::time::Duration;
 
-/// The image.
+/// What is said of an image that was had with somebody else's login.
+const NOT_YOURS: &str = "is present with pull policy of Never but does not have the proper auth (image secret) that was used to \
+                         pull the image";
+
+/// The image; what is to be said of it goes to `say`.
 pub(super) async fn image<R, I: Images>(
     node: &Node<R, I>,
     pod: &PodRecord,
     container: &str,
+    say: &(dyn Fn(Notice) + Send + Sync),
 ) -> Result<Image, PullFailure> {
     let asked = clock::instant();
     let (reference, policy) = pod.image(container);
     let tell = |warning: bool, reason: &'static str, message: String| {
-        let container = Some(container.to_owned());
-        let notices = node.notices.get();
-        notices.inspect(|notices| {
-            notices.tell(&pod.pod, Notice { container, warning, reason: reason.into(), message })
-        });
+        let part = Some(pod.shape.part(container));
+        say(Notice { part, warning, reason: reason.into(), message });
     };
+    let mut logins = None;
     match node.images.here(reference, policy) {
         Ok(None) => {}
         Ok(Some(image)) => {
-            tell(false, "Pulled", notice::present(reference).message);
-            return Ok(image);
+            // Its pod's secrets are read only where it takes one.
+            let admitted = node.images.admits(reference, None)? || {
+                let own = logins.insert(keyring(node, pod).await);
+                node.images.admits(reference, Some(own))?
+            };
+            if admitted {
+                tell(false, "Pulled", notice::present(reference).message);
+                return Ok(image);
+            }
+            if policy == PullPolicy::Never {
+                let message = format!("Container image {reference:?} {NOT_YOURS}");
+                tell(true, "ErrImageNeverPull", message.clone());
+                return Err(PullFailure { reason: "ErrImageNeverPull", message });
+            }
         }
         Err(PullFailure { reason: "ErrImageNeverPull", .. }) => {
             let message = format!("Container image {reference:?} is not present with pull policy of Never");
@@ -52,7 +68,11 @@ pub(super) async fn image<R, I: Images>(
         }
     }
     tell(false, "Pulling", format!("Pulling image {reference:?}"));
-    match node.images.pull(reference, &keyring(node, pod).await).await {
+    let logins = match logins {
+        Some(logins) => logins,
+        None => keyring(node, pod).await,
+    };
+    match node.images.pull(reference, &logins).await {
         Ok(Pulled { image, took, bytes }) => {
             let (took, all) = (words(took), words(asked.elapsed()));
             let size = format!("Image size: {bytes} bytes.");
@@ -90,7 +110,7 @@ pub async fn keyring<R, I>(node: &Node<R, I>, pod: &PodRecord) -> Keyring {
             "Unable to retrieve some image pull secrets ({names}); attempting to pull the image may not succeed."
         );
         let reason = "FailedToRetrieveImagePullSecret";
-        notices.tell(&pod.pod, Notice { container: None, warning: true, reason: reason.into(), message });
+        notices.tell(&pod.pod, Notice { part: None, warning: true, reason: reason.into(), message });
     }
     keyring
 }

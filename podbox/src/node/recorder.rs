@@ -132,7 +132,7 @@ impl<O: Objects> Recorder<O> {
             return None;
         }
         told.left -= 1;
-        let key = (notice.container.clone(), notice.reason.clone(), notice.message.clone());
+        let key = (notice.part.clone(), notice.reason.clone(), notice.message.clone());
         let time = object::time(clock::wall());
         Some(match told.events.entry(key.clone()) {
             Entry::Occupied(mut known) => {
@@ -184,8 +184,8 @@ fn event(pod: &PodRef, notice: &Notice, name: &str, node: &str, time: &str) -> V
     let mut about = json!({
         "kind": "Pod", "apiVersion": "v1", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid,
     });
-    if let Some(container) = &notice.container {
-        about["fieldPath"] = format!("spec.containers{{{container}}}").into();
+    if let Some(part) = &notice.part {
+        about["fieldPath"] = format!("spec.{part}").into();
     }
     // It tells of pods that are on no node yet.
     let (component, source) = match &*notice.reason {
@@ -260,8 +260,8 @@ mod tests {
     }
 
     fn started(name: &str) -> Notice {
-        let message = format!("Started container {name}");
-        Notice { container: Some(name.to_owned()), warning: false, reason: "Started".into(), message }
+        let (part, message) = (Some(format!("containers{{{name}}}")), "Container started".to_owned());
+        Notice { part, warning: false, reason: "Started".into(), message }
     }
 
     fn all(kept: &Kept) -> Vec<(String, u64)> {

@@ -21,6 +21,9 @@ use std::time::SystemTime;
 /// The taint of a node that cannot run pods.
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
+/// The condition of a node that does not keep containers to their limits: podbox's own.
+const UNENFORCED: &str = "LimitsNotEnforced";
+
 /// What does not change while the process runs.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -41,6 +44,8 @@ pub struct Health {
     pub short: BTreeSet<Condition>,
     /// Why it cannot run pods; empty if it can.
     pub unready: String,
+    /// The cgroup controllers that this host lacks, by what the limits of containers are written to.
+    pub lacking: BTreeSet<&'static str>,
     /// Its images: names, and bytes.
     pub images: Vec<(Vec<String>, u64)>,
 }
@@ -119,8 +124,9 @@ impl Identity {
         })
     }
 
-    /// Puts the node into the API, or its own labels and taints right if it is there. Gives back its uid.
-    pub async fn register(&self, objects: &impl Objects, health: &Health) -> Result<String, ApiError> {
+    /// Puts the node into the API, or its own labels and taints right if it is there. Gives it back with the status that it
+    /// had.
+    pub async fn register(&self, objects: &impl Objects, health: &Health) -> Result<Value, ApiError> {
         objects.ensure(self.object()).await?;
         let now = clock::wall();
         let set = |node: &mut Value| {
@@ -133,8 +139,25 @@ impl Identity {
                 _ => node["spec"]["taints"] = taints.into(),
             }
         };
-        let node = objects.update(&ObjectRef::node(&self.name), set).await?;
-        Ok(object::uid(&node).to_owned())
+        objects.update(&ObjectRef::node(&self.name), set).await
+    }
+
+    /// What is to be told of the node whose status was `before`: type, reason and message of Events, in upstream's words.
+    pub fn news(&self, before: &Value, health: &Health) -> Vec<(&'static str, &'static str, String)> {
+        let (name, boot) = (&self.name, &self.info["bootID"]);
+        let mut all = Vec::new();
+        if before["nodeInfo"]["bootID"].as_str().is_some_and(|known| !known.is_empty() && boot != known) {
+            let id = boot.as_str().unwrap_or_default();
+            all.push(("Warning", "Rebooted", format!("Node {name} has been rebooted, boot id: {id}")));
+        }
+        let conditions = before["conditions"].as_array().into_iter().flatten();
+        let known = conditions.into_iter().find(|one| one["type"] == "Ready").map(|one| &one["status"]);
+        let (now, reason) =
+            if health.unready.is_empty() { ("True", "NodeReady") } else { ("False", "NodeNotReady") };
+        if known.is_none_or(|known| known != now) {
+            all.push(("Normal", reason, format!("Node {name} status is now: {reason}")));
+        }
+        all
     }
 
     /// Says how the node is.
@@ -236,7 +259,16 @@ fn conditions(before: &Value, health: &Health, now: SystemTime) -> Vec<Value> {
         "" => condition("Ready", true, "KubeletReady", "kubelet is posting ready status"),
         why => condition("Ready", false, "KubeletNotReady", why),
     };
-    let own: Vec<Value> = short.into_iter().chain([ready]).collect();
+    let limits = match health.lacking.iter().copied().collect::<Vec<_>>().join(", ").as_str() {
+        "" => condition(UNENFORCED, false, "ControllersPresent", "limits of containers are enforced"),
+        lacking => {
+            let why = format!(
+                "limits of containers are not enforced: this host lacks cgroup v2 controllers: {lacking}"
+            );
+            condition(UNENFORCED, true, "ControllersMissing", &why)
+        }
+    };
+    let own: Vec<Value> = [limits].into_iter().chain(short).chain([ready]).collect();
     let others = before.iter().filter(|old| !own.iter().any(|one| one["type"] == old["type"]));
     others.copied().cloned().chain(own.iter().cloned()).collect()
 }
@@ -295,7 +327,8 @@ mod tests {
         assert_eq!(since("MemoryPressure"), ("True", "1970-01-01T00:00:40Z"));
         assert_eq!(since("Ready"), ("True", "1970-01-01T00:00:00Z"));
         assert_eq!(since("KernelDeadlock"), ("False", ""));
-        assert_eq!(after.len(), 5);
+        assert_eq!(since("LimitsNotEnforced"), ("False", "1970-01-01T00:00:00Z"));
+        assert_eq!(after.len(), 6);
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl<O: Objects> Scheduler<O> {
 
     fn notify(&self, pod: &PodRef, warning: bool, reason: &'static str, message: String) {
         if let Some(notices) = &self.notices {
-            notices.tell(pod, Notice { container: None, warning, reason: reason.into(), message });
+            notices.tell(pod, Notice { part: None, warning, reason: reason.into(), message });
         }
     }
 }

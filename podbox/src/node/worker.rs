@@ -26,14 +26,14 @@ use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
 use crate::api::images::Images;
 use crate::api::trigger::Trigger;
-use crate::clock;
 use crate::pod::change;
 use crate::pod::memory::{Memory, Moment};
-use crate::pod::notice;
+use crate::pod::notice::{self, Notice};
 use crate::pod::observed::{Observed, Termination, Verdict};
-use crate::pod::plan::{Plan, PodStep, plan};
+use crate::pod::plan::{Plan, PodStep, is_main_turn, plan};
 use crate::pod::restart::Pace;
 use crate::sandbox::runtime::Runtime;
+use crate::{clock, limits};
 use report::Report;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -88,6 +88,8 @@ pub struct Worker<R, I> {
     seen: Observed,
     /// What was told of it in notices.
     told: Observed,
+    /// What is told of main containers' images once their turn has come.
+    held: (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
     /// When to look at its volumes.
     refresh: Refresh,
     images: BTreeMap<String, Arc<Image>>,
@@ -128,6 +130,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             pod,
             versions,
             told: seen.clone(),
+            held: mpsc::channel(limits::NOTICES_HELD),
             seen,
             images: BTreeMap::new(),
             address: None,
@@ -277,8 +280,14 @@ impl<R: Runtime, I: Images> Worker<R, I> {
 
     /// Says what happened since the last time.
     fn tell(&mut self) {
-        let Some(notices) = self.node.notices.get().filter(|_| self.told != self.seen) else { return };
+        let Some(notices) = self.node.notices.get() else { return };
         let (pod, shape) = (&self.pod.pod, &self.pod.shape);
+        if is_main_turn(shape, &self.seen) {
+            std::iter::from_fn(|| self.held.1.try_recv().ok()).for_each(|notice| notices.tell(pod, notice));
+        }
+        if self.told == self.seen {
+            return;
+        }
         for notice in notice::notices(pod, shape, &self.told, &self.seen, |name| self.pod.image(name).0) {
             notices.tell(pod, notice);
         }

@@ -133,7 +133,8 @@ mod tests {
         let given = std::mem::replace(&mut pod.main[0].share, wanted.clone());
         assert_eq!(plan(&pod, &seen, now).steps, [PodStep::Resize { container: "web".into() }]);
         seen.container_mut("web").resizing(wanted.clone());
-        let refusal = crate::pod::resize::Refusal { infeasible: true, message: "too much".into() };
+        let (kind, message) = (crate::pod::resize::RefusalKind::Infeasible, "too much".into());
+        let refusal = crate::pod::resize::Refusal { kind, message };
         seen.container_mut("web").resized(0, wanted, Err(refusal), now);
         follow(&pod, &mut seen);
         assert_ne!(seen.container("web").resize, Resize::None);

@@ -306,7 +306,7 @@ impl Container {
             State::Ended(end) => ContainerState::Ended(Ended { replaced: self.replaced, ..end.recall(now) }),
         };
         let image = match &self.image {
-            Some(image) => ImageState::Ready { id: image.id.clone() },
+            Some(image) => ImageState::Ready { id: image.status_id().to_owned() },
             None => ImageState::Absent,
         };
         ContainerSeen {

@@ -3,8 +3,9 @@
 //! It is derived from what is known rather than said at each step, so that nothing is told that did not come true.
 
 use super::observed::{ContainerSeen, ContainerState, Ended, HookState, ImageState, Observed, SandboxState};
+use super::plan::is_main_turn;
 use super::probe::Outcome;
-use super::resize::{Refusal, Resize, Share};
+use super::resize::{Refusal, RefusalKind, Resize, Share};
 use super::shape::{ContainerShape, Shape};
 use crate::api::identity::PodRef;
 use crate::api::probe::ProbeType;
@@ -14,8 +15,8 @@ use std::borrow::Cow;
 /// Something that people want to know of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Notice {
-    /// Which container it is about; none where it is about the pod.
-    pub container: Option<String>,
+    /// Which part of the pod's spec it is about, as `containers{web}`; none where it is about the pod.
+    pub part: Option<String>,
     /// Whether something is wrong.
     pub warning: bool,
     /// Upstream's reason: Started, BackOff.
@@ -25,11 +26,11 @@ pub struct Notice {
 }
 
 fn normal(reason: &'static str, message: String) -> Notice {
-    Notice { container: None, warning: false, reason: reason.into(), message }
+    Notice { part: None, warning: false, reason: reason.into(), message }
 }
 
 fn warning(reason: &'static str, message: String) -> Notice {
-    Notice { container: None, warning: true, reason: reason.into(), message }
+    Notice { part: None, warning: true, reason: reason.into(), message }
 }
 
 /// An image is on this node, and the pod may have it.
@@ -38,8 +39,8 @@ pub fn present(image: &str) -> Notice {
     normal("Pulled", format!("Container image {image:?} {WHY}"))
 }
 
-/// What came of a probe, where that is worth an Event.
-pub fn probed(container: &str, probe: ProbeType, outcome: &Outcome) -> Option<Notice> {
+/// What came of a probe of this part of a pod, where that is worth an Event.
+pub fn probed(part: String, probe: ProbeType, outcome: &Outcome) -> Option<Notice> {
     let notice = match outcome {
         Outcome::Success | Outcome::Starved => return None,
         Outcome::Warning(why) => warning("ProbeWarning", format!("{probe} probe warning: {why}")),
@@ -48,7 +49,7 @@ pub fn probed(container: &str, probe: ProbeType, outcome: &Outcome) -> Option<No
             warning("Unhealthy", format!("{probe} probe errored and resulted in {state} state: {why}"))
         }
     };
-    Some(Notice { container: Some(container.to_owned()), ..notice })
+    Some(Notice { part: Some(part), ..notice })
 }
 
 /// Why a container is ended whose probe failed; `follows`: it will run again.
@@ -95,18 +96,24 @@ pub fn notices<'a>(
         // Upstream does not call that a warning.
         let warning = verdict.reason != "DeadlineExceeded";
         let (reason, message) = (verdict.reason.clone(), verdict.message.clone());
-        all.push(Notice { container: None, warning, reason: reason.into(), message });
+        all.push(Notice { part: None, warning, reason: reason.into(), message });
     }
+    let (turn_before, turn) = (is_main_turn(shape, before), is_main_turn(shape, after));
     for (name, seen) in &after.containers {
         let past = before.container(name);
         let mut own = Vec::new();
-        of_image(&past.image, &seen.image, image(name), &mut own);
+        let is_main = shape.main.iter().any(|main| main.name == *name);
+        match (turn_before || !is_main, turn || !is_main) {
+            (true, true) => of_image(&past.image, &seen.image, image(name), &mut own),
+            (false, true) => of_image(&ImageState::Absent, &seen.image, image(name), &mut own),
+            (_, false) => {}
+        }
         let follows =
             |ended: &Ended| after.termination.is_none() && shape.restarts(name, ended.exited.status.code());
         of_hooks(past, seen, &mut own);
         of_resize(name, past, seen, &mut own);
         of_run(pod, name, image(name), past, seen, follows, &mut own);
-        all.extend(own.into_iter().map(|notice| Notice { container: Some(name.clone()), ..notice }));
+        all.extend(own.into_iter().map(|notice| Notice { part: Some(shape.part(name)), ..notice }));
     }
     all
 }
@@ -143,9 +150,12 @@ fn of_resize(name: &str, before: &ContainerSeen, after: &ContainerSeen, all: &mu
         (Resize::None, Some(share)) if before.resize == Resize::Asked(share.clone()) => {
             all.push(normal("ResizeCompleted", format!("Pod resize completed: {}", of(share))));
         }
-        (Resize::Failed { refusal: Refusal { infeasible, message }, .. }, _) => {
-            let (reason, what) =
-                if *infeasible { ("ResizeInfeasible", "infeasible") } else { ("ResizeError", "error") };
+        (Resize::Failed { refusal: Refusal { kind, message }, .. }, _) => {
+            let (reason, what) = match kind {
+                RefusalKind::Infeasible => ("ResizeInfeasible", "infeasible"),
+                RefusalKind::Deferred => ("ResizeDeferred", "deferred"),
+                RefusalKind::Error => ("ResizeError", "error"),
+            };
             all.push(warning(reason, format!("Pod resize {what}: {message}")));
         }
         (Resize::None, _) => {}
@@ -287,6 +297,29 @@ mod tests {
     }
 
     #[test]
+    fn an_image_that_cannot_be_had_is_told_when_its_containers_turn_has_come() {
+        let shape = Shape::new(vec![ContainerShape::new("web", RestartPolicy::Never)], Duration::ZERO);
+        let shape = Shape { init: vec![ContainerShape::new("init", RestartPolicy::Never)], ..shape };
+        let pod = PodRef { namespace: "default".into(), name: "p".into(), uid: "u".into() };
+        let mut seen = Observed::default();
+        let mut told = Vec::new();
+        let fail = |seen: &mut Observed| {
+            let (reason, message) = ("InvalidImageName".to_owned(), "no name".to_owned());
+            seen.container_mut("web").image = ImageState::Failed { reason, message, at: clock::instant() };
+        };
+        let through = |seen: &mut Observed| {
+            let exited = Exited { status: ExitStatus::Code(0), at: clock::wall() };
+            seen.container_mut("init").exited(exited, false, String::new(), clock::instant());
+        };
+        for change in [&fail as &dyn Fn(&mut Observed), &through, &|_| {}] {
+            let before = seen.clone();
+            change(&mut seen);
+            told.push(notices(&pod, &shape, &before, &seen, |_| "web:1").len());
+        }
+        assert_eq!(told, [0, 1, 0]);
+    }
+
+    #[test]
     fn hooks_that_fail_are_told_without_what_they_said() {
         let failed = |hook: Hook| {
             move |seen: &mut Observed| {
@@ -311,8 +344,9 @@ mod tests {
     #[test]
     fn probes_are_told_in_the_kubelets_words() {
         let said = |outcome: Outcome| {
-            let notice = probed("web", ProbeType::Readiness, &outcome)?;
-            assert!(notice.warning && notice.container.as_deref() == Some("web"));
+            let part = "containers{web}".to_owned();
+            let notice = probed(part.clone(), ProbeType::Readiness, &outcome)?;
+            assert!(notice.warning && notice.part == Some(part));
             Some(format!("{} {}", notice.reason, notice.message))
         };
         let why = || "no".to_owned();

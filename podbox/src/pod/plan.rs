@@ -193,6 +193,20 @@ pub fn initialized(pod: &Shape, seen: &Observed) -> bool {
     pod.init.iter().all(through) && pod.main.iter().any(|main| seen.container(&main.name).has_run())
 }
 
+/// Whether the main containers' turn has come. Before, they are not waited for: what is found out about their images early
+/// is told then.
+pub fn is_main_turn(pod: &Shape, seen: &Observed) -> bool {
+    initialized(pod, seen) || pod.init.iter().all(|init| is_through(init, seen))
+}
+
+/// Whether an init container lets those after it begin.
+fn is_through(init: &ContainerShape, seen: &Observed) -> bool {
+    match init.sidecar {
+        true => seen.container(&init.name).is_started(),
+        false => final_code(init, seen) == Some(0),
+    }
+}
+
 fn go_on(pod: &Shape, seen: &Observed, now: Instant, plan: &mut Plan) {
     for shape in pod.containers() {
         ensure_image(shape, seen.container(&shape.name), now, plan);
@@ -246,18 +260,10 @@ fn run_containers(pod: &Shape, seen: &Observed, now: Instant, plan: &mut Plan) {
     }
     let initialized = initialized(pod, seen);
     for init in &pod.init {
-        let container = seen.container(&init.name);
-        let through = match init.sidecar {
-            true => {
-                run(init, seen, now, plan);
-                container.is_started()
-            }
-            false if final_code(init, seen) == Some(0) => true,
-            false => {
-                run(init, seen, now, plan);
-                false
-            }
-        };
+        let through = is_through(init, seen);
+        if init.sidecar || !through {
+            run(init, seen, now, plan);
+        }
         if !through && !initialized {
             return;
         }

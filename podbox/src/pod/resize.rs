@@ -3,7 +3,7 @@
 //! ```text
 //!   another share is asked for ──▶ Asked ──▶ given
 //!                                    ├──▶ Failed, infeasible: until something else is asked for
-//!                                    └──▶ Failed: tried again
+//!                                    └──▶ Failed, deferred or with an error: tried again
 //! ```
 //!
 //! Pure. What can be written into a cgroup is the engine's to say.
@@ -52,10 +52,21 @@ pub enum Resize {
 /// Why a container cannot have a share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// This node can never give it.
-    pub infeasible: bool,
+    /// Whether it ever can.
+    pub kind: RefusalKind,
     /// In words.
     pub message: String,
+}
+
+/// What may become of a share that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// This node can never give it.
+    Infeasible,
+    /// Other pods have what it takes: it is given once they leave.
+    Deferred,
+    /// Giving it failed; it may go well later.
+    Error,
 }
 
 /// What to do about a container whose share is another one than it asks for.
@@ -105,7 +116,11 @@ pub fn due(
     match state {
         _ if changed.is_empty() => None,
         Resize::Asked(_) => None,
-        Resize::Failed { wanted: failed, refusal, .. } if failed == wanted && refusal.infeasible => None,
+        Resize::Failed { wanted: failed, refusal, .. }
+            if failed == wanted && refusal.kind == RefusalKind::Infeasible =>
+        {
+            None
+        }
         Resize::Failed { wanted: failed, at, .. } if failed == wanted && now < *at + AGAIN => {
             Some(Due::At(*at + AGAIN))
         }
@@ -132,6 +147,19 @@ pub fn exceeds(pod: &Pod, cpu_milli: u64, memory_bytes: u64) -> Option<String> {
     })
 }
 
+/// Why a pod is too large for what others have left of this node (`taken` of thousandths of processors, and of bytes), if it is.
+pub fn lacks(pod: &Pod, taken: (u64, u64), cpu_milli: u64, memory_bytes: u64) -> Option<String> {
+    let (cpu, memory) = resources::requested(pod);
+    let all = [("cpu", cpu, taken.0, cpu_milli), ("memory", memory, taken.1, memory_bytes)];
+    all.into_iter().find_map(|(name, asked, used, has)| {
+        (asked > has.saturating_sub(used)).then(|| {
+            format!(
+                "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {has}"
+            )
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,7 +176,8 @@ mod tests {
         let now = clock::instant();
         let (small, large) = (share("1", "1Gi"), share("2", "1Gi"));
         let failed = |infeasible| {
-            let refusal = Refusal { infeasible, message: String::new() };
+            let kind = if infeasible { RefusalKind::Infeasible } else { RefusalKind::Deferred };
+            let refusal = Refusal { kind, message: String::new() };
             Resize::Failed { wanted: large.clone(), refusal, at: now }
         };
         let check = |wanted: &Share, state: &Resize, restarts: &[&str], now, expected| {
@@ -175,5 +204,8 @@ mod tests {
         assert_eq!(exceeds(&pod, 2500, 1 << 30), None);
         let why = "Node didn't have enough capacity: cpu, requested: 2500, capacity: 2000";
         assert_eq!(exceeds(&pod, 2000, 1 << 30).as_deref(), Some(why));
+        assert_eq!(lacks(&pod, (500, 0), 3000, 1 << 30), None);
+        let why = "Node didn't have enough resource: cpu, requested: 2500, used: 501, capacity: 3000";
+        assert_eq!(lacks(&pod, (501, 0), 3000, 1 << 30).as_deref(), Some(why));
     }
 }

@@ -5,6 +5,7 @@
 //! pod; where systemd-resolved listens there, the servers behind it are the ones to ask. `ClusterFirst` is the same
 //! where the node knows of no cluster DNS, and in the host's network.
 
+use crate::api::identity::PodRef;
 use k8s_openapi::api::core::v1::{PodDNSConfig, PodSpec};
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -56,6 +57,42 @@ impl Resolver {
 
     /// A pod's, by its policy and what it adds.
     pub fn of_pod(spec: &PodSpec, namespace: &str, host: &Resolver, cluster: &ClusterDns) -> Resolver {
+        let mut own = Resolver::whole(spec, namespace, host, cluster);
+        own.fit();
+        own
+    }
+
+    /// What a pod does not get of what it asks for, by the kubelet's reasons and in its words. That there is no cluster DNS
+    /// is told only to who asks for it by name: every pod that says nothing has `ClusterFirst`.
+    pub fn left_out(
+        spec: &PodSpec,
+        PodRef { namespace, name, uid }: &PodRef,
+        host: &Resolver,
+        cluster: &ClusterDns,
+    ) -> Vec<(&'static str, String)> {
+        let mut all = Vec::new();
+        if spec.dns_policy.as_deref() == Some("ClusterFirstWithHostNet") && cluster.servers.is_empty() {
+            let pod = format!("{name}_{namespace}({uid})");
+            let why = "kubelet does not have ClusterDNS IP configured and cannot create Pod using \"ClusterFirst\" policy. \
+                       Falling back to \"Default\" policy.";
+            all.push(("MissingClusterDNS", format!("pod: {pod:?}. {why}")));
+        }
+        let whole = Resolver::whole(spec, namespace, host, cluster);
+        let mut own = whole.clone();
+        own.fit();
+        if own.servers != whole.servers {
+            let servers: Vec<String> = own.servers.iter().map(ToString::to_string).collect();
+            let what = "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: ";
+            all.push(("DNSConfigForming", format!("{what}{}", servers.join(" "))));
+        }
+        if own.searches != whole.searches {
+            let what = "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: ";
+            all.push(("DNSConfigForming", format!("{what}{}", own.searches.join(" "))));
+        }
+        all
+    }
+
+    fn whole(spec: &PodSpec, namespace: &str, host: &Resolver, cluster: &ClusterDns) -> Resolver {
         let host_network = spec.host_network == Some(true);
         let mut own = match spec.dns_policy.as_deref().unwrap_or("ClusterFirst") {
             "None" => Resolver::default(),
@@ -70,7 +107,6 @@ impl Resolver {
         if let Some(config) = &spec.dns_config {
             own.add(config);
         }
-        own.fit();
         own
     }
 
@@ -234,5 +270,15 @@ mod tests {
         let spec: PodSpec = serde_yaml::from_str(&spec).unwrap();
         let own = Resolver::of_pod(&spec, "n", &Resolver::default(), &ClusterDns::default());
         assert_eq!((own.servers.len(), own.searches.len()), (3, 32));
+        let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
+        let left_out = |spec| Resolver::left_out(spec, &pod, &Resolver::default(), &ClusterDns::default());
+        let told = left_out(&spec);
+        let servers = "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: \
+                       192.0.2.1 192.0.2.2 192.0.2.3";
+        assert_eq!(told[0], ("DNSConfigForming", servers.to_owned()));
+        assert!(told[1].1.ends_with(" d30.example d31.example"), "{told:?}");
+        let named = serde_yaml::from_str("{containers: [], dnsPolicy: ClusterFirstWithHostNet}").unwrap();
+        assert_eq!(left_out(&named)[0].0, "MissingClusterDNS");
+        assert_eq!(left_out(&serde_yaml::from_str("{containers: []}").unwrap()), []);
     }
 }

@@ -95,6 +95,17 @@ impl Shape {
         self.containers().find(|container| container.name == name)
     }
 
+    /// Where a container is in its pod's spec, as Events name it.
+    pub fn part(&self, name: &str) -> String {
+        let among = |all: &[ContainerShape]| all.iter().any(|container| container.name == name);
+        let list = match () {
+            () if among(&self.main) => "containers",
+            () if among(&self.init) => "initContainers",
+            () => "ephemeralContainers",
+        };
+        format!("{list}{{{name}}}")
+    }
+
     /// Whether a container runs again that ended with this exit code.
     pub fn restarts(&self, name: &str, code: i32) -> bool {
         self.container(name).is_some_and(|container| container.restart.restarts(code))

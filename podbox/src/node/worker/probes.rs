@@ -60,7 +60,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
                 false => seen.order(end, &why),
             }
         }
-        let notice = notice::probed(&run.name, probe, outcome).filter(|_| counts);
+        let notice = notice::probed(self.pod.shape.part(&run.name), probe, outcome).filter(|_| counts);
         if let (Some(notice), Some(notices)) = (notice, self.node.notices.get()) {
             notices.tell(&run.pod, notice);
         }

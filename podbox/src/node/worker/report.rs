@@ -85,7 +85,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let seen = self.seen.container_mut(container);
         match result {
             Ok(image) => {
-                seen.had(image.id.clone());
+                seen.had(image.status_id().to_owned());
                 self.images.insert(container.to_owned(), Arc::new(image));
             }
             Err(PullFailure { reason, message }) => {

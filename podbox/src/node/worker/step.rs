@@ -7,7 +7,7 @@ use crate::clock;
 use crate::node::record::PodRecord;
 use crate::node::{Node, hook, pull, resize, words};
 use crate::pod::observed::{Hook, SandboxState, Termination};
-use crate::pod::plan::PodStep;
+use crate::pod::plan::{PodStep, is_main_turn};
 use crate::pod::resize::Resize;
 use crate::sandbox::runtime::Runtime;
 use std::sync::Arc;
@@ -50,8 +50,17 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     fn ensure_image(&mut self, container: String, now: Instant) {
         let asked = self.pod.image(&container).0.to_owned();
         self.seen.container_mut(&container).pulling(&asked, now);
+        let held = self.held.0.clone();
+        let is_main = self.pod.shape.main.iter().any(|main| main.name == container);
+        let held = (is_main && !is_main_turn(&self.pod.shape, &self.seen)).then_some(held);
         self.spawn(move |node, pod| async move {
-            let result = pull::image(&node, &pod, &container).await;
+            let say = |notice| match (&held, node.notices.get()) {
+                // One that finds no room is one of very many.
+                (Some(held), _) => drop(held.try_send(notice)),
+                (None, Some(notices)) => notices.tell(&pod.pod, notice),
+                (None, None) => {}
+            };
+            let result = pull::image(&node, &pod, &container, &say).await;
             Report::Image { container, asked, result }
         });
     }

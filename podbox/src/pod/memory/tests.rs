@@ -23,7 +23,7 @@ fn pod() -> PodRef {
 
 fn image(id: &str) -> Option<Image> {
     let (reference, layers) = (id.to_owned(), Vec::new());
-    Some(Image { id: id.into(), reference, layers, config: Default::default() })
+    Some(Image { id: id.into(), digest: None, reference, layers, config: Default::default() })
 }
 
 fn moment() -> Moment {

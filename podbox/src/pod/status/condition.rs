@@ -3,7 +3,7 @@
 
 use crate::pod::observed::{Observed, SandboxState};
 use crate::pod::plan::begins_anew;
-use crate::pod::resize::Resize;
+use crate::pod::resize::{Refusal, RefusalKind, Resize};
 use crate::pod::restart::Action;
 use crate::pod::shape::{ContainerShape, Shape};
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition};
@@ -70,10 +70,11 @@ fn resizing(seen: &Observed) -> Vec<(&'static str, Word)> {
         let (type_, word) = match &container.resize {
             Resize::None => continue,
             Resize::Asked(_) => (in_progress, yes("", "")),
-            Resize::Failed { refusal, .. } if refusal.infeasible => {
-                (pending, yes("Infeasible", &refusal.message))
-            }
-            Resize::Failed { refusal, .. } => (in_progress, yes("Error", &refusal.message)),
+            Resize::Failed { refusal: Refusal { kind, message }, .. } => match kind {
+                RefusalKind::Infeasible => (pending, yes("Infeasible", message)),
+                RefusalKind::Deferred => (pending, yes("Deferred", message)),
+                RefusalKind::Error => (in_progress, yes("Error", message)),
+            },
         };
         if !found.iter().any(|(known, _)| *known == type_) {
             found.push((type_, word));

@@ -4,7 +4,7 @@ use super::{Facts, time};
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::pod::observed::{ContainerSeen, ContainerState, Ended, HookState, ImageState, Observed};
 use crate::pod::observed::{SandboxState, StartFailure};
-use crate::pod::plan::{PULL_FAILURE_TOLD, initialized, outcome};
+use crate::pod::plan::{PULL_FAILURE_TOLD, initialized, is_main_turn, outcome};
 use crate::pod::shape::{ContainerShape, Shape};
 use crate::sandbox::runtime::ExitStatus;
 use k8s_openapi::api::core::v1 as core;
@@ -98,6 +98,10 @@ impl Words<'_> {
         let ImageState::Failed { reason, message, at } = &self.seen.image else {
             return waits(self.not_started(), None);
         };
+        let is_main = self.pod.main.iter().any(|main| main.name == self.name);
+        if is_main && !is_main_turn(self.pod, self.observed) {
+            return waits(self.not_started(), None);
+        }
         let told = self.now >= *at + PULL_FAILURE_TOLD;
         if told && reason == "ErrImagePull" {
             let image = self.facts.images.iter().find(|(container, _)| container == self.name);
