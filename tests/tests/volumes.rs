@@ -259,8 +259,13 @@ fn claims(node: &Node, dir: &Path) {
     let uid = node.kubectl(&["get", "pod", "claims", "-o", "jsonpath={.metadata.uid}"]);
     let owner =
         json!([{"apiVersion": "v1", "kind": "Pod", "name": "claims", "uid": uid, "controller": true}]);
-    for (name, path, owners) in [("data", dir.join("disk"), json!([])), ("claims-e", dir.join("own"), owner)]
-    {
+    let (disk, own) = (dir.join("disk"), dir.join("own"));
+    // Whatever disk of this node: there is only this one.
+    let here = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [
+        {"key": "kubernetes.io/hostname", "operator": "Exists"}]}]}});
+    let local = json!({"local": {"path": disk}, "nodeAffinity": here});
+    let named = json!({"hostPath": {"path": own, "type": "DirectoryOrCreate"}});
+    for (name, place, owners) in [("data", local, json!([])), ("claims-e", named, owner)] {
         let spec = json!({
             "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}},
             "volumeName": format!("pv-{name}"), "storageClassName": "",
@@ -276,22 +281,24 @@ fn claims(node: &Node, dir: &Path) {
             });
         }
         let uid = node.kubectl(&["get", "pvc", name, "-o", "jsonpath={.metadata.uid}"]);
-        let volume = json!({
+        let mut volume = json!({
             "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("pv-{name}")},
             "spec": {
                 "capacity": {"storage": "1Mi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "",
-                "hostPath": {"path": path, "type": "DirectoryOrCreate"},
                 "claimRef": {"namespace": "default", "name": name, "uid": uid},
             },
         });
+        let spec = volume["spec"].as_object_mut().expect("it is an object");
+        spec.extend(place.as_object().cloned().expect("it is an object"));
         apply(node, &volume.to_string());
         let bound = r#"{"status":{"phase":"Bound"}}"#;
         node.kubectl(&["patch", "pvc", name, "--subresource=status", "--type=merge", "-p", bound]);
     }
     ready(node, "claims");
+    // A path of the host's that is only named is nobody's to give away.
     assert_eq!(
         sh(node, "claims", "echo kept >/v/x; echo own >/e/x; stat -c '%a %g' /v /e"),
-        "2775 3000\n2775 3000"
+        "2775 3000\n755 0"
     );
     node.kubectl(&["delete", "pod", "claims", "--grace-period=1"]);
     assert_eq!(fs::read_to_string(dir.join("disk/x")).expect("it outlives the pod"), "kept\n");

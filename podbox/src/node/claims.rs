@@ -58,11 +58,11 @@ fn path(store: &Store, name: &str, claim: &str) -> Result<Place, String> {
     }
     if let Some(host) = &spec.host_path {
         let kind = host_kind(host.type_.as_deref().unwrap_or_default());
-        return Ok(Place { path: (&host.path).into(), kind });
+        return Ok(Place { path: (&host.path).into(), kind, owned: false });
     }
     match &spec.local {
         // It must be there: making it would hide that a disk is not mounted.
-        Some(local) => Ok(Place { path: (&local.path).into(), kind: HostKind::Directory }),
+        Some(local) => Ok(Place { path: (&local.path).into(), kind: HostKind::Directory, owned: true }),
         None => Err(format!("no volume plugin matched for PV {name}: podbox has hostPath and local")),
     }
 }

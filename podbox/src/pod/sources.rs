@@ -67,6 +67,8 @@ pub struct Place {
     pub path: PathBuf,
     /// What has to be there.
     pub kind: HostKind,
+    /// Whether it is given to the pod's fsGroup: a directory of the host's that is only named is not.
+    pub owned: bool,
 }
 
 /// A token; not to be shown.

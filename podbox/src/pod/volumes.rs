@@ -41,8 +41,8 @@ pub fn host_volumes(volumes: &[Volume], context: &Context<'_>) -> Result<Vec<Hos
         } else if let Some(claim) = claim_of(volume, context) {
             let place =
                 context.scope.claim(&claim).map_err(|why| unclaimed(volume, &claim, context, &why))?;
-            let Place { path, kind } = place.clone();
-            all.push(HostVolume { name, path, kind, owned: true });
+            let Place { path, kind, owned } = place.clone();
+            all.push(HostVolume { name, path, kind, owned });
         }
     }
     Ok(all)

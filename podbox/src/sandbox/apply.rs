@@ -155,7 +155,9 @@ impl Hands<'_> {
     ) -> Result<(), StepError> {
         match step {
             Step::MakeDirectory { path, mode } => make_directory(path, *mode)?,
-            Step::MountTmpfs { target, size, mode, exec } => mount_tmpfs(target, *size, *mode, *exec)?,
+            Step::MountTmpfs { target, size, mode, exec, swap } => {
+                mount_tmpfs(target, *size, *mode, (*exec, *swap))?;
+            }
             Step::WriteFile { path, bytes, mode } => write_file(path, bytes, *mode)?,
             Step::FillVolume { path, files, memory, group } => {
                 files::replace(path, files, *memory, *group, clock::wall()).map(drop)?;
@@ -245,13 +247,18 @@ fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
-fn mount_tmpfs(target: &Path, size: Option<u64>, mode: u32, exec: bool) -> io::Result<()> {
+fn mount_tmpfs(target: &Path, size: Option<u64>, mode: u32, (exec, swap): (bool, bool)) -> io::Result<()> {
     make_directory(target, 0o700)?;
     let size = size.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
     let options = format!("mode={mode:o}{size}");
     let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     flags.set(MsFlags::MS_NOEXEC, !exec);
-    let mounted = mount(Some("podbox"), target, Some("tmpfs"), flags, Some(options.as_str()));
+    let mounted = |options: &str| mount(Some("podbox"), target, Some("tmpfs"), flags, Some(options));
+    let mounted = match swap {
+        true => mounted(&options),
+        // A kernel that does not know the word has no other.
+        false => mounted(&format!("{options},noswap")).or_else(|_| mounted(&options)),
+    };
     mounted.map_err(|errno| {
         let _ = fs::remove_dir(target);
         errno.into()

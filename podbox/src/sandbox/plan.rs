@@ -119,7 +119,13 @@ pub fn sandbox(spec: &SandboxSpec, facts: &Facts) -> Result<Vec<Step>, PlanError
             settings: enforced(&spec.resources, facts),
             delegate: facts.controllers.iter().cloned().collect(),
         },
-        Step::MountTmpfs { target: run.join("shm"), size: Some(SHM_BYTES), mode: 0o1777, exec: false },
+        Step::MountTmpfs {
+            target: run.join("shm"),
+            size: Some(SHM_BYTES),
+            mode: 0o1777,
+            exec: false,
+            swap: true,
+        },
         // Containers may write into them: on disk, where what they have is counted, not in the node's memory.
         file(state.join("hosts"), &spec.hosts),
         file(state.join("resolv.conf"), &spec.resolv_conf),

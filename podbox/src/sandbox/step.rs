@@ -38,6 +38,8 @@ pub enum Step {
         mode: u32,
         /// Programs in it may be executed.
         exec: bool,
+        /// It may be written to swap; if not, it stays in memory where the kernel knows how (6.4 and later).
+        swap: bool,
     },
     /// Writes a file, and makes the directories above it.
     WriteFile {

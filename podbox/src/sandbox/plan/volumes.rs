@@ -25,7 +25,10 @@ pub(super) fn volumes<'a>(spec: &'a SandboxSpec, facts: &Facts) -> Result<Vec<Vo
         let (base, mode) = (if dir.memory { &run } else { &state }, 0o777);
         let path = directory(base, &dir.name);
         let made = match dir.memory {
-            true => Step::MountTmpfs { target: path.clone(), size: dir.size_limit, mode, exec: true },
+            true => {
+                let (target, size) = (path.clone(), dir.size_limit);
+                Step::MountTmpfs { target, size, mode, exec: true, swap: true }
+            }
             false => Step::MakeDirectory { path: path.clone(), mode },
         };
         let steps = std::iter::once(made).chain(own(&path)).collect();
@@ -35,7 +38,8 @@ pub(super) fn volumes<'a>(spec: &'a SandboxSpec, facts: &Facts) -> Result<Vec<Vo
         check_name("volume", &volume.name)?;
         let (path, mode) = (directory(&run, &volume.name), 0o777);
         let made = match volume.memory {
-            true => Step::MountTmpfs { target: path.clone(), size: None, mode, exec: true },
+            // What is only to be in memory is not to reach a disk by way of swap.
+            true => Step::MountTmpfs { target: path.clone(), size: None, mode, exec: true, swap: false },
             false => Step::MakeDirectory { path: path.clone(), mode },
         };
         let steps = vec![made, fill(volume, spec, path.clone())?];
