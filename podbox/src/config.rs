@@ -70,6 +70,8 @@ pub struct Duties {
     pub reserved_memory: u64,
     /// Bytes of the disk that are.
     pub reserved_disk: u64,
+    /// Requests of memory are kept for who made them: the kubelet's MemoryQoS.
+    pub memory_qos: bool,
 }
 
 /// The kubelet's hard thresholds.
@@ -87,6 +89,7 @@ impl Default for Duties {
             reserved_cpu_milli: 0,
             reserved_memory: 0,
             reserved_disk: 0,
+            memory_qos: false,
         }
     }
 }

@@ -37,13 +37,13 @@ pub struct DutyArgs {
     #[arg(long, env = "PODBOX_EVICTION_PRESSURE_TRANSITION_PERIOD", value_name = "TIME", default_value = "5m", value_parser = time, hide_env = true)]
     eviction_pressure_transition_period: Duration,
     /// How full the disk may be, in percent, until unused images are removed
-    #[arg(long, value_name = "PERCENT", default_value_t = 85, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, env = "PODBOX_IMAGE_GC_HIGH_THRESHOLD", value_name = "PERCENT", default_value_t = 85, value_parser = clap::value_parser!(u8).range(0..=100), hide_env = true)]
     image_gc_high_threshold: u8,
     /// How full it may be after that
-    #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, env = "PODBOX_IMAGE_GC_LOW_THRESHOLD", value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100), hide_env = true)]
     image_gc_low_threshold: u8,
     /// How long an image stays that nobody uses
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = time)]
+    #[arg(long, env = "PODBOX_MINIMUM_IMAGE_TTL_DURATION", value_name = "TIME", default_value = "2m", value_parser = time, hide_env = true)]
     minimum_image_ttl_duration: Duration,
     /// What is kept for the host's own programs, of cpu, memory and ephemeral-storage
     #[arg(
@@ -54,6 +54,9 @@ pub struct DutyArgs {
         hide_env = true
     )]
     system_reserved: String,
+    /// Keep for containers what they request of memory, and slow them down before they reach their limit
+    #[arg(long, env = "PODBOX_MEMORY_QOS", hide_env = true)]
+    memory_qos: bool,
 }
 
 impl DutyArgs {
@@ -95,6 +98,7 @@ impl DutyArgs {
             reserved_cpu_milli,
             reserved_memory,
             reserved_disk,
+            memory_qos: self.memory_qos,
         })
     }
 }

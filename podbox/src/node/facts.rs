@@ -34,6 +34,7 @@ pub fn of_host(config: &Config) -> NodeFacts {
         log_dir: config.log_dir.clone(),
         cpu_milli,
         memory_bytes,
+        memory_qos: config.duties.memory_qos,
         allocatable: capacity::allocatable(cpu_milli, memory_bytes, config),
         seccomp_default: match config.seccomp_default {
             SeccompDefault::RuntimeDefault => Seccomp::RuntimeDefault,

@@ -7,7 +7,6 @@ use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::quantity::Quantity;
 use crate::pod::resize::{self, Refusal, RefusalKind};
-use crate::pod::resources;
 use crate::sandbox::runtime::Runtime;
 use k8s_openapi::api::core::v1::ContainerStatus;
 
@@ -26,7 +25,7 @@ pub(super) async fn container<R: Runtime, I>(
     if let Some(why) = resize::exceeds(manifest, cpu, memory) {
         return refused(RefusalKind::Infeasible, why);
     }
-    let own = resources::of_container(container);
+    let own = facts.container_resources(container);
     let limits = node.runtime.unenforced(&own);
     if let Some(limit) = limits.iter().find(|limit| matches!(limit.setting, "cpu.max" | "memory.max")) {
         let (setting, controller) = (limit.setting, limit.controller);
@@ -38,7 +37,7 @@ pub(super) async fn container<R: Runtime, I>(
     if let Some(why) = resize::lacks(manifest, taken(node, &pod.pod), cpu, memory) {
         return refused(RefusalKind::Deferred, why);
     }
-    let resized = node.runtime.resize(run, &own, &resources::of_pod(manifest)).await;
+    let resized = node.runtime.resize(run, &own, &facts.pod_resources(manifest)).await;
     resized.or_else(|error| refused(RefusalKind::Error, chain(&error)))
 }
 

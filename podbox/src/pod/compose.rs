@@ -9,7 +9,9 @@ use super::{admit, environ, mounts, resources, security, volumes};
 use crate::api::ephemeral;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::{Image, ImageConfig};
-use crate::sandbox::spec::{ContainerSpec, FileVolume, Network, PidNamespace, SandboxSpec, Seccomp, Sysctl};
+use crate::sandbox::spec::{
+    ContainerSpec, FileVolume, Network, PidNamespace, Resources, SandboxSpec, Seccomp, Sysctl,
+};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use std::borrow::Cow;
@@ -41,6 +43,28 @@ pub struct NodeFacts {
     pub allocatable: Amounts,
     /// The seccomp profile of containers that ask for none.
     pub seccomp_default: Seccomp,
+    /// What containers have requested of memory is kept for them, and they are slowed down before their limit.
+    pub memory_qos: bool,
+}
+
+impl NodeFacts {
+    /// A container's cgroup settings here.
+    pub fn container_resources(&self, container: &Container) -> Resources {
+        let mut own = resources::of_container(container);
+        if self.memory_qos {
+            resources::protect_container(&mut own, container, self.allocatable.memory);
+        }
+        own
+    }
+
+    /// A pod's.
+    pub fn pod_resources(&self, pod: &Pod) -> Resources {
+        let mut own = resources::of_pod(pod);
+        if self.memory_qos {
+            resources::protect_pod(&mut own, pod);
+        }
+        own
+    }
 }
 
 /// Amounts of a node's resources.
@@ -165,7 +189,7 @@ pub fn sandbox(
     let volumes = spec.volumes.as_deref().unwrap_or_default();
     let aliases = naming::aliases(spec).map_err(|why| failure("CreateContainerError", why))?;
     let resolver = Resolver::of_pod(spec, context.scope.namespace, &facts.resolver, &facts.cluster_dns);
-    let resources = resources::of_pod(pod);
+    let resources = facts.pod_resources(pod);
     let memory = resources.memory_max.unwrap_or(u64::MAX).min(facts.allocatable.memory);
     let file_volumes = volumes::file_volumes(volumes, &context).into_iter();
     Ok(SandboxSpec {
@@ -265,7 +289,7 @@ pub fn container(
         cwd: own_dir.or(image_dir).unwrap_or("/").to_owned(),
         user: security::user(&context, spec, container, &image.config)?,
         mounts: mounts::of_container(spec, container, &own)?,
-        resources: resources::of_container(container),
+        resources: facts.container_resources(container),
         security: security::of_container(spec, container, &facts.seccomp_default),
         pid,
         oom_score_adj: resources::oom_score_adj(pod, container, facts.memory_bytes),

@@ -48,8 +48,8 @@ fn overhead(pod: &Pod, name: &str) -> Option<Quantity> {
     listed(pod.spec.as_ref()?.overhead.as_ref(), name)
 }
 
-/// A container's cgroup settings. memory.high is left alone: the kubelet sets it only under a feature that
-/// is off, because a throttled container is slow without a word.
+/// A container's cgroup settings. memory.high and memory.min are left alone unless the node is told so
+/// ([`protect_container`]): a throttled container is slow without a word.
 pub fn of_container(container: &Container) -> Resources {
     let memory = limit(container, "memory").map(bytes).filter(|bytes| *bytes > 0);
     let quota = limit(container, "cpu").map(millis).filter(|millis| *millis > 0);
@@ -58,6 +58,7 @@ pub fn of_container(container: &Container) -> Resources {
         cpu_weight: Some(cpu_weight(request(container, "cpu").map_or(0, millis))),
         memory_max: memory,
         memory_high: None,
+        memory_min: None,
         oom_group: true,
         pids_max: Some(PIDS_MAX),
     }
@@ -83,10 +84,38 @@ pub fn of_pod(pod: &Pod) -> Resources {
         cpu_weight: Some(cpu_weight(requested.saturating_add(overhead(pod, "cpu").map_or(0, millis)))),
         memory_max: limited("memory", bytes),
         memory_high: None,
+        memory_min: None,
         // The container is the unit that dies, not the pod.
         oom_group: false,
         pids_max: None,
     }
+}
+
+/// Of what a container may use beyond its request, the share that it gets at full speed: the kubelet's factor, in tenths.
+const THROTTLING_TENTHS: u64 = 9;
+/// memory.high is a multiple of it.
+const PAGE: u64 = 4096;
+
+/// Keeps for a container what it has requested, and slows it down before it is killed for its limit, or for all that pods
+/// may have (`allocatable` bytes): the kubelet's MemoryQoS.
+pub fn protect_container(own: &mut Resources, container: &Container, allocatable: u64) {
+    let requested = request(container, "memory").map_or(0, bytes);
+    let limit = own.memory_max.unwrap_or(0);
+    own.memory_min = Some(requested);
+    // Whoever has requested all that it may have, or nothing at all, is not slowed down.
+    if requested != limit {
+        let most = if limit == 0 { allocatable } else { limit };
+        let more = u128::from(most.saturating_sub(requested)) * u128::from(THROTTLING_TENTHS) / 10;
+        let high = requested.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)) / PAGE * PAGE;
+        own.memory_high = Some(high).filter(|high| *high > requested);
+    }
+}
+
+/// Keeps for a pod what it has requested: all of it, for its containers get theirs out of that.
+pub fn protect_pod(own: &mut Resources, pod: &Pod) {
+    let whole = pod_request(pod, "memory").map(bytes);
+    let sum = || total(pod, |container| Some(request(container, "memory").map_or(0, bytes)));
+    own.memory_min = whole.or_else(sum);
 }
 
 /// Thousandths of a processor, and bytes, that a pod asks for.
@@ -271,6 +300,33 @@ mod tests {
         assert_eq!((second.cpu_max, second.cpu_weight, second.memory_max), (None, Some(174), None));
         // One container without a limit, and the pod has none.
         assert_eq!((of_pod(&pod).cpu_max, of_pod(&pod).memory_max), (None, None));
+    }
+
+    #[test]
+    fn what_was_requested_is_kept_and_more_is_slowed_down_before_its_end() {
+        let pod = pod(&[
+            "{requests: {memory: 64Mi}, limits: {memory: 128Mi}}",
+            "{limits: {memory: 32Mi}}",
+            "{requests: {memory: 16Mi}}",
+            "{}",
+        ]);
+        let told = pod.spec.as_ref().unwrap().containers.iter().map(|container| {
+            let mut own = of_container(container);
+            protect_container(&mut own, container, 1 << 30);
+            (own.memory_min, own.memory_high)
+        });
+        // 64 MiB and nine tenths of 64; 16 MiB and nine tenths of what is left of 1 GiB: down to whole pages.
+        let high = |bytes: u64| Some(bytes / PAGE * PAGE);
+        let expected = [
+            (Some(64 << 20), high((64 << 20) + (64 << 20) * 9 / 10)),
+            (Some(32 << 20), None),
+            (Some(16 << 20), high((16 << 20) + (1008 << 20) * 9 / 10)),
+            (Some(0), None),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        let mut whole = of_pod(&pod);
+        protect_pod(&mut whole, &pod);
+        assert_eq!((whole.memory_min, whole.memory_high), (Some(112 << 20), None));
     }
 
     #[test]

@@ -255,6 +255,7 @@ mod tests {
             memory_bytes: 1 << 30,
             allocatable: Default::default(),
             seccomp_default: Seccomp::RuntimeDefault,
+            memory_qos: false,
         }
     }
 

@@ -182,6 +182,9 @@ pub struct Resources {
     pub memory_max: Option<u64>,
     /// memory.high in bytes.
     pub memory_high: Option<u64>,
+    /// memory.min in bytes: what is not taken from it as long as it is used.
+    #[serde(default)]
+    pub memory_min: Option<u64>,
     /// memory.oom.group: an OOM kill takes every process of the cgroup.
     pub oom_group: bool,
     /// pids.max.

@@ -15,6 +15,7 @@ fn limits_hold_or_are_named() {
         engine.create_sandbox(&pod).await.unwrap();
         let mut spec = host.script(&pod, "app", "exec sleep 1000");
         spec.resources = Resources {
+            memory_min: None,
             cpu_max: Some(CpuMax { quota_us: 50_000, period_us: 100_000 }),
             cpu_weight: Some(50),
             memory_max: Some(16 << 20),

@@ -3,6 +3,7 @@
 
 use super::{EngineError, Options, Tracked, lock};
 use crate::api::attribution::Attribution;
+use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef, QosClass};
 use crate::sandbox::apply::{Hands, StepError};
 use crate::sandbox::cgroup::{self, CgroupError};
@@ -70,7 +71,7 @@ impl Shared {
             let applied = self.hands().apply(&steps);
             applied.map_err(|source| EngineError::Create { pod: pod.clone(), source })
         });
-        built.map(drop).inspect_err(|error| {
+        built.map(|_| self.protect(spec)).inspect_err(|error| {
             // What could not be taken back is still in the record: the next sweep tries again.
             let clean = !matches!(error, EngineError::Create { source, .. } if !source.left.is_empty());
             if clean && record::remove(pod, &self.facts).is_ok() {
@@ -107,7 +108,30 @@ impl Shared {
         }
         record::remove(pod, &self.facts)?;
         lock(&self.sandboxes).remove(pod);
+        self.protect(&spec);
         Ok(())
+    }
+
+    /// Keeps for all pods what they have requested of memory, of which each gets its own: the groups that they lie in hand on
+    /// only what they have themselves. Nothing where `changed`, a pod that came or went, has nothing to be kept. Without it,
+    /// pods run as they would on a node that is not told to: a failure is told, and harms none.
+    fn protect(&self, changed: &SandboxSpec) {
+        if changed.resources.memory_min.is_none() || !self.facts.controllers.contains("memory") {
+            return;
+        }
+        let sandboxes = lock(&self.sandboxes);
+        let kept = |class: Option<QosClass>| {
+            let those = sandboxes.values().filter(|spec| class.is_none_or(|class| spec.qos == class));
+            those.filter_map(|spec| spec.resources.memory_min).fold(0, u64::saturating_add)
+        };
+        let slice = self.facts.slice();
+        let classes = [QosClass::Guaranteed, QosClass::Burstable];
+        let groups = classes.map(|class| (slice.join(class.cgroup()), kept(Some(class))));
+        for (group, bytes) in [(slice.clone(), kept(None))].iter().chain(&groups) {
+            if let Err(error) = cgroup::set(group, [&plan::kept(*bytes)]) {
+                tracing::warn!("memory that pods have requested is not kept for them: {}", chain(&error));
+            }
+        }
     }
 
     /// Takes all of a container away, and forgets it only then; gives back what could not be done.
@@ -163,17 +187,21 @@ impl Shared {
         container: &ContainerRef,
         qos: QosClass,
         own: &Resources,
-        pod: &Resources,
+        whole: &Resources,
     ) -> Result<(), CgroupError> {
         let outer = self.facts.pod_cgroup(&container.pod, qos);
         let inner = self.facts.container_cgroup(container, qos);
         if let Some(limit) = own.memory_max {
             cgroup::check_usage(&inner, limit)?;
         }
-        let (own, pod) = (plan::enforced(own, &self.facts), plan::enforced(pod, &self.facts));
+        let (own, pod) = (plan::enforced(own, &self.facts), plan::enforced(whole, &self.facts));
         cgroup::set(&outer, pod.iter().filter(|setting| cgroup::grows(&outer, setting)))?;
         cgroup::set(&inner, &own)?;
-        cgroup::set(&outer, &pod)
+        cgroup::set(&outer, &pod)?;
+        if let Some(spec) = lock(&self.sandboxes).get_mut(&container.pod) {
+            Arc::make_mut(spec).resources = whole.clone();
+        }
+        Ok(())
     }
 
     pub(super) fn take_away(&self, container: &ContainerRef, qos: QosClass) -> Result<(), EngineError> {

@@ -17,6 +17,7 @@ fn settings(resources: &Resources) -> Vec<(&'static str, Setting)> {
     add("cpu", "cpu.weight", text(resources.cpu_weight), false);
     add("memory", "memory.max", text(resources.memory_max), false);
     add("memory", "memory.high", text(resources.memory_high), false);
+    add("memory", "memory.min", text(resources.memory_min), false);
     // As the kubelet has it: a memory limit is one of memory, not of memory and then swap.
     add("memory", "memory.swap.max", resources.memory_max.map(|_| "0".into()), true);
     add("memory", "memory.oom.group", resources.oom_group.then(|| "1".into()), false);
@@ -36,4 +37,9 @@ pub fn unenforced(resources: &Resources, facts: &Facts) -> Vec<Unenforced> {
     all.filter(|(controller, setting)| !facts.controllers.contains(*controller) && !setting.optional)
         .map(|(controller, setting)| Unenforced { setting: setting.file, controller })
         .collect()
+}
+
+/// The memory that a group of pods is not to lose.
+pub fn kept(bytes: u64) -> Setting {
+    Setting { file: "memory.min", value: bytes.to_string(), optional: false }
 }
