@@ -119,6 +119,72 @@ fn a_command_has_its_streams_and_its_exit_code() {
     );
 }
 
+/// A stream of bytes of which no two stretches are alike, without end.
+fn block(number: u64, block: &mut [u8]) {
+    for (at, word) in block.chunks_exact_mut(8).enumerate() {
+        word.copy_from_slice(&(number << 32 | at as u64).to_le_bytes());
+    }
+}
+
+#[test]
+fn twenty_commands_at_once_do_not_harm_the_one_with_a_gigabyte() {
+    /// What is written at once, and how often: 1 GB there, and back again.
+    const BLOCK: usize = 1 << 20;
+    const BLOCKS: u64 = 954;
+    let test = "twenty_commands_at_once_do_not_harm_the_one_with_a_gigabyte";
+    let Some(node) = node_with(test, "box", "args: [signals]") else { return };
+    let cat = |args: &[&str]| {
+        let mut command = kubectl(&node, &[&["exec", "-i", "box", "--"], args].concat());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.spawn().expect("kubectl starts")
+    };
+    let mut others: Vec<Child> =
+        (0..19).map(|_| cat(&["sh", "-c", "read a; echo $a; read b; echo $b"])).collect();
+    let say = |others: &mut [Child], what: &str| {
+        for (number, other) in others.iter_mut().enumerate() {
+            let pipe = other.stdin.as_mut().expect("it is piped");
+            writeln!(pipe, "{what} {number}").expect("it is read");
+        }
+    };
+    let hear = |others: &mut [Child], what: &str| {
+        for (number, other) in others.iter_mut().enumerate() {
+            let mut line = vec![0; format!("{what} {number}\n").len()];
+            other.stdout.as_mut().expect("it is piped").read_exact(&mut line).expect("it answers");
+            assert_eq!(text(&line), format!("{what} {number}\n"));
+        }
+    };
+    // All of them are there before the large one begins,
+    say(&mut others, "before");
+    hear(&mut others, "before");
+    let mut large = cat(&["cat"]);
+    let mut stdin = large.stdin.take().expect("it is piped");
+    let writing = thread::spawn(move || {
+        let mut own = vec![0; BLOCK];
+        for number in 0..BLOCKS {
+            block(number, &mut own);
+            stdin.write_all(&own).expect("it is read");
+        }
+    });
+    let mut stdout = large.stdout.take().expect("it is piped");
+    let (mut own, mut got) = (vec![0; BLOCK], vec![0; BLOCK]);
+    for number in 0..BLOCKS {
+        stdout.read_exact(&mut got).expect("what was written comes back");
+        block(number, &mut own);
+        assert!(own == got, "block {number} is another one");
+        if number == BLOCKS / 2 {
+            // and answer while it is under way.
+            say(&mut others, "meanwhile");
+            hear(&mut others, "meanwhile");
+        }
+    }
+    assert_eq!(stdout.read(&mut got).expect("it ends"), 0);
+    writing.join().expect("all was written");
+    assert!(large.wait().expect("it is our child").success());
+    for mut other in others {
+        assert!(other.wait().expect("it is our child").success());
+    }
+}
+
 #[test]
 fn files_are_copied_both_ways() {
     let Some(node) = node_with("files_are_copied_both_ways", "box", "args: [signals]") else { return };
