@@ -261,3 +261,106 @@ fn a_daemon_that_is_killed_flips_no_ready_condition_and_goes_on_probing() {
     let pod = probed.wait("p", "is not ready any more", |pod| !ready(pod));
     assert_eq!((&status(&pod, "c")["started"], restarts(&pod, "c")), (&json!(true), 0));
 }
+
+#[test]
+fn servers_that_do_not_behave_fail_their_probes_in_time_and_are_told_of_as_upstream_does() {
+    let test = "servers_that_do_not_behave_fail_their_probes_in_time_and_are_told_of_as_upstream_does";
+    let Some(probed) = Probed::start(test) else { return };
+    let http = json!({"httpGet": {"port": 8080, "path": "/"}});
+    let tls = json!({"httpGet": {"port": 8080, "scheme": "HTTPS"}});
+    let grpc = json!({"grpc": {"port": 8080}});
+    let get = "Readiness probe failed: Get \"http://IP:8080/\":";
+    let late = "context deadline exceeded (Client.Timeout";
+    let table = [
+        ("silent", "bad 8080 silent", &http, format!("{get} {late} exceeded while awaiting headers)")),
+        ("drip", "bad 8080 drip", &http, format!("Readiness probe errored and resulted in failure state: {late} or context cancellation while reading body)")),
+        ("garbage", "bad 8080 garbage", &http, format!("{get} net/http: HTTP/1.x transport connection broken: malformed HTTP response \"SSH-2.0-sorry\"")),
+        ("headers", "bad 8080 headers", &http, format!("{get} net/http: server response headers exceeded 65536 bytes; aborted")),
+        ("loop", "bad 8080 loop", &http, "Readiness probe failed: Get \"/loop\": stopped after 10 redirects".to_owned()),
+        ("plain", "http 8080", &tls, "Readiness probe failed: Get \"https://IP:8080/\": http: server gave HTTP response to HTTPS client".to_owned()),
+        ("sick", "grpc 8080 2", &grpc, "Readiness probe failed: service unhealthy (responded with \"NOT_SERVING\")".to_owned()),
+        ("nobody", "sleep 1000000", &grpc, "Readiness probe failed: timeout: failed to connect service \"IP:8080\" within 1s: context deadline exceeded".to_owned()),
+        ("noport", "sleep 1000000", &json!({"httpGet": {"port": "web"}}), "Readiness probe errored and resulted in unknown state: strconv.Atoi: parsing \"web\": invalid syntax".to_owned()),
+        ("nowhere", "sleep 1000000", &json!({"exec": {"command": ["/no/such"]}}), "Readiness probe errored and resulted in unknown state: rpc error: code = Unknown desc =".to_owned()),
+        // These are well.
+        ("endless", "bad 8080 endless", &http, String::new()),
+        ("elsewhere", "bad 8080 elsewhere", &http, "ProbeWarning".to_owned()),
+        ("well", "grpc 8080 1", &grpc, String::new()),
+    ];
+    for (name, job, handler, _) in &table {
+        let fields = json!({"readinessProbe": probe((*handler).clone())});
+        probed.create(name, json!({"containers": [container("c", job, fields)]}));
+    }
+    for (name, _, _, told) in &table {
+        let well = ["endless", "elsewhere", "well"].contains(name);
+        if well {
+            probed.wait(name, "is ready", ready);
+        }
+        if !told.is_empty() {
+            probed.told(name, &[told]);
+        }
+        assert_eq!((ready(&probed.pod(name)), restarts(&probed.pod(name), "c")), (well, 0), "{name}");
+    }
+    probed.told("elsewhere", &["Readiness probe warning: Probe terminated redirects, Response body: more"]);
+}
+
+#[test]
+fn commands_end_with_all_they_started_and_a_frozen_container_fails_in_time() {
+    let test = "commands_end_with_all_they_started_and_a_frozen_container_fails_in_time";
+    let Some(probed) = Probed::start(test) else { return };
+    let exec = |script: &str| probe(json!({"exec": {"command": ["/bin/busybox", "sh", "-c", script]}}));
+    // It ignores what it can, and waits for ever.
+    let stuck = exec("trap '' TERM INT HUP; sleep 1000001 & sleep 1000001");
+    probed.create(
+        "stuck",
+        json!({"containers": [container("c", "sleep 1000000", json!({"readinessProbe": stuck}))]}),
+    );
+    let forks = exec("sleep 1000002 & sleep 1000002 & exit 0");
+    probed.create(
+        "forks",
+        json!({"containers": [container("c", "sleep 1000000", json!({"readinessProbe": forks}))]}),
+    );
+    let frozen = exec("true");
+    probed.create(
+        "frozen",
+        json!({"containers": [container("c", "sleep 1000000", json!({"readinessProbe": frozen}))]}),
+    );
+    probed.wait("forks", "is ready", ready);
+    probed.wait("frozen", "is ready", ready);
+    let told = "command timed out: \"/bin/busybox sh -c trap '' TERM INT HUP; sleep 1000001 & sleep 1000001\" timed out after 1s";
+    probed.told("stuck", &[&format!("Readiness probe failed: {told}")]);
+
+    let cgroups = |pod: &str| -> Vec<PathBuf> {
+        let uid = probed.pod(pod)["metadata"]["uid"].as_str().expect("it has one").to_owned();
+        let mut found = vec![probed.node.host.cgroup.clone()];
+        let mut own = Vec::new();
+        while let Some(dir) = found.pop() {
+            let below = fs::read_dir(&dir).into_iter().flatten().flatten();
+            found.extend(below.map(|entry| entry.path()).filter(|path| path.is_dir()));
+            if dir.to_string_lossy().contains(&uid) {
+                own.push(dir);
+            }
+        }
+        own
+    };
+    // Between two probes there is nothing of either; never is there more than of one.
+    for pod in ["stuck", "forks"] {
+        let leaf =
+            |dir: &PathBuf| dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("exec-"));
+        wait_until("nothing of a probe is left", limit(), || !cgroups(pod).iter().any(leaf));
+        assert!(cgroups(pod).iter().filter(|dir| leaf(dir)).count() <= 1, "{pod}");
+    }
+
+    let container =
+        cgroups("frozen").into_iter().find(|dir| dir.ends_with("c-0")).expect("the container's cgroup");
+    fs::write(container.join("cgroup.freeze"), "1").expect("a cgroup can be frozen");
+    let pod = probed.wait("frozen", "is not ready any more", |pod| !ready(pod));
+    assert_eq!(restarts(&pod, "c"), 0);
+    probed.told(
+        "frozen",
+        &["Readiness probe failed: command timed out: \"/bin/busybox sh -c true\" timed out after 1s"],
+    );
+    probed.wait("forks", "is ready beside it", ready);
+    fs::write(container.join("cgroup.freeze"), "0").expect("a cgroup can be thawed");
+    probed.wait("frozen", "is ready again", ready);
+}

@@ -8,6 +8,7 @@ mod net;
 mod options;
 mod processes;
 mod report;
+mod servers;
 mod signals;
 
 use std::process::ExitCode;
@@ -19,6 +20,9 @@ const USAGE: &str = "\
 usage: testjobs JOB [OPTION…]
   http PORT [--after MS] [--delay MS]           serve; / greets, /delay/MS waits, /status/CODE answers CODE
   tcp PORT [--after MS]                         accept connections and echo what they send
+  grpc PORT STATUS [--after MS]                 serve gRPC's health protocol: 1 is well, 2 is not
+  bad PORT HOW [--after MS]                     serve as no server should: silent, drip, garbage, headers, endless, loop,
+                                                elsewhere
   fetch URL [--retry-until MS] [--every MS] [--count N]
                                                 get URL over HTTP and print the body
   eat MIB [--step MIB] [--every MS] [--hold MS] [--child]
@@ -50,12 +54,14 @@ fn run(options: &Options) -> Done {
     match options.job() {
         "signals" => {}
         // A server has done all it had to.
-        "http" | "tcp" => signals::end_when_asked(Some(0))?,
+        "http" | "tcp" | "grpc" | "bad" => signals::end_when_asked(Some(0))?,
         _ => signals::end_when_asked(None)?,
     }
     match options.job() {
         "http" => net::http(options),
         "tcp" => net::tcp(options),
+        "grpc" => servers::grpc(options),
+        "bad" => servers::bad(options),
         "fetch" => net::fetch(options),
         "eat" => memory::eat(options),
         "zombies" => processes::zombies(options),

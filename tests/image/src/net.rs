@@ -11,7 +11,8 @@ use crate::options::Options;
 /// How long the client waits for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
-fn listen(options: &Options) -> Result<TcpListener, String> {
+/// Listens on the port that is the job's first argument, after a while if it is to be so.
+pub fn listen(options: &Options) -> Result<TcpListener, String> {
     thread::sleep(options.duration("after", 0)?);
     let port: u16 = options.number(0)?;
     let listener =
