@@ -1,6 +1,7 @@
 //! Where a node keeps what, and its addresses. Rank 0: plain data, one default for each field.
 
 use crate::api::pressure::{self, Threshold};
+use crate::api::probe::TcpProbe;
 use ipnet::Ipv4Net;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ pub struct Config {
     pub allowed_unsafe_sysctls: Vec<String>,
     /// The seccomp profile of containers that ask for none.
     pub seccomp_default: SeccompDefault,
+    /// How pods' `tcpSocket` probes are answered that don't say it themselves.
+    pub probe_tcp: TcpProbe,
     /// How it looks after itself.
     pub duties: Duties,
 }
@@ -122,6 +125,7 @@ impl Default for Config {
             cluster_domain: "cluster.local".to_owned(),
             allowed_unsafe_sysctls: Vec::new(),
             seccomp_default: SeccompDefault::default(),
+            probe_tcp: TcpProbe::default(),
             duties: Duties::default(),
         }
     }

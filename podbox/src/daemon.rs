@@ -8,6 +8,7 @@ use crate::api::attribution::{Attribution, Untraced};
 use crate::api::error::chain;
 use crate::api::event::KernelEvent;
 use crate::api::identity::PodRef;
+use crate::api::timeline::Timelines;
 use crate::config::Config;
 use crate::image::{ImageError, NodeImages, Progress, Store};
 use crate::net::dataplane::{self, Dataplane, DataplaneError};
@@ -15,6 +16,7 @@ use crate::net::lease::{LeaseError, Leases};
 use crate::node::agent::Agent;
 use crate::node::checkpoint::{CheckpointError, Checkpoints};
 use crate::node::lock::{self, HostLock, LockError};
+use crate::node::witness::KernelWitness;
 use crate::node::{Node, events, facts};
 use crate::sandbox::engine::{self, Engine, EngineError, Options};
 use crate::server::admin::{self, Admin};
@@ -172,10 +174,15 @@ impl Daemon {
             tasks.spawn(follow(Arc::clone(&node), tracer.subscribe()));
             gap = read(tracer);
         }
+        let timelines = tracer.clone().map(|tracer| tracer as Arc<dyn Timelines>);
+        // It is the first: the node was made without.
+        let _ = node.probing.witness.set(Arc::new(KernelWitness::new(node.runtime.clone(), timelines)));
         let exposition = Arc::new(exposition);
+        let probed = Arc::clone(&node);
         let admin = Admin {
             tracer: tracer.clone(),
             exposition: Arc::clone(&exposition),
+            probes: Box::new(move || probed.probing.history.rows()),
             capabilities: serde_json::to_string(&capabilities).expect("a report has only string keys"),
         };
         tasks.spawn(http::serve(socket_listener, Arc::new(admin)));

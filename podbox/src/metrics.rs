@@ -69,6 +69,7 @@ table! {
     RECONCILES_WAITING = Gauge "podbox_reconciles_waiting" [] "Objects that wait to be reconciled.";
     PROBER_PROBES = Counter "prober_probe_total" ["probe_type", "result", "container", "pod", "namespace", "pod_uid"] "Probes of a container by result: successful, failed or unknown.";
     PROBER_PROBE_DURATION_SECONDS = Histogram "prober_probe_duration_seconds" ["probe_type", "container", "pod", "namespace"] "Time that a container took to answer a probe.";
+    PROBE_PHASE_SECONDS = Histogram "podbox_probe_phase_seconds" ["probe_type", "phase"] "Time of one part of a probe: connect, accept_queue, application, transfer; failed ones too.";
     REQUESTS = Counter "apiserver_request_total" ["verb", "group", "version", "resource", "subresource", "scope", "code"] "Requests to the API that were answered.";
     REQUEST_SECONDS = Histogram "apiserver_request_duration_seconds" ["verb", "group", "version", "resource", "subresource", "scope"] "From a request's headers to the beginning of its answer; without requests that last.";
     REQUESTS_IN_FLIGHT = Gauge "apiserver_current_inflight_requests" ["request_kind"] "Requests to the API that are being answered, without those that last.";
@@ -136,7 +137,8 @@ mod tests {
         let queries = text_below("../dashboards", "README.md");
         let words = queries.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
         let mut asked = 0;
-        for word in words.filter(|word| word.starts_with("podbox_")) {
+        let ours = |word: &&str| word.starts_with("podbox_") || word.starts_with("prober_");
+        for word in words.filter(ours) {
             let exists = |row: &Metric| match row.kind {
                 Kind::Histogram => {
                     ["_bucket", "_sum", "_count"].iter().any(|end| word == format!("{}{end}", row.name))

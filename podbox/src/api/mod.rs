@@ -26,6 +26,7 @@ pub mod patch;
 pub mod pressure;
 pub mod print;
 pub mod probe;
+pub mod probed;
 pub mod proto;
 pub mod quantity;
 #[cfg(test)]

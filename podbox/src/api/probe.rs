@@ -5,11 +5,13 @@
 //! podbox.io/probe-period: 500ms                        every probe of the pod, whatever its periodSeconds
 //! podbox.io/probe-period: 500ms, web=2s, web/liveness=30s    the last word that fits a probe counts
 //! podbox.io/probe-period-until-ready: 50ms             startup and readiness, until they succeed
+//! podbox.io/probe-tcp: socket-state                    tcpSocket by the kernel's word, without a connection
 //! ```
 //!
 //! What is probed beyond the probe's own period until it succeeds can only bring success forward: failures count when
 //! the period says so. So thresholds keep their meaning.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
@@ -18,13 +20,40 @@ pub const PERIOD: &str = "podbox.io/probe-period";
 /// The period of startup and readiness probes until they succeed.
 pub const PERIOD_UNTIL_READY: &str = "podbox.io/probe-period-until-ready";
 
+/// How `tcpSocket` probes of a pod are answered.
+pub const TCP: &str = "podbox.io/probe-tcp";
+
+/// How a `tcpSocket` probe is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TcpProbe {
+    /// By a connection, as upstream.
+    #[default]
+    Connect,
+    /// As a success without one, where the kernel says that a socket of the pod listens there and has room in its accept
+    /// queue. That is all it says: no packet is sent, so filters on its way are not seen. Where it doesn't say so, by a
+    /// connection.
+    SocketState,
+}
+
+impl TcpProbe {
+    /// Reads the word of an annotation or an option.
+    pub fn parse(word: &str) -> Option<TcpProbe> {
+        match word {
+            "connect" => Some(TcpProbe::Connect),
+            "socket-state" => Some(TcpProbe::SocketState),
+            _ => None,
+        }
+    }
+}
+
 /// The shortest period: what is shorter would keep a processor busy with little else.
 const SHORTEST: Duration = Duration::from_millis(10);
 /// The longest period.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Which probe of a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ProbeType {
     /// `startupProbe`.
     Startup,

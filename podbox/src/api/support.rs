@@ -2,7 +2,7 @@
 //! a field is honoured or named, never silently dropped.
 
 use super::ephemeral;
-use super::probe::{self, Periods};
+use super::probe::{self, Periods, TcpProbe};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 use serde_json::Value;
 use std::fmt;
@@ -42,6 +42,12 @@ pub fn unsupported(pod: &Pod, tokens: Tokens) -> Vec<Unsupported> {
         let unread = periods && Periods::parse(text).is_err();
         let why = "it is no list of [CONTAINER[/PROBE]=]DURATION, like `500ms, web=2s, web/liveness=30s`";
         found.add(unread, format!("metadata.annotations[{key}]"), why);
+        let unread = key == probe::TCP && TcpProbe::parse(text).is_none();
+        found.add(
+            unread,
+            format!("metadata.annotations[{key}]"),
+            "it is neither `connect` nor `socket-state`",
+        );
     }
     found.all
 }

@@ -11,6 +11,7 @@
 use super::identity::ContainerRef;
 use super::timeline::{Answer, Phase};
 use std::fmt;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -22,8 +23,9 @@ pub trait Witness: Send + Sync {
 
 /// Watches one attempt.
 pub trait Watching: Send {
-    /// It uses this socket, which is not connected yet, for an answer like this. A redirection needs another one.
-    fn socket(&mut self, socket: BorrowedFd<'_>, answer: Answer);
+    /// It uses this socket, which is not connected to the server yet, for an answer like this. A redirection needs another
+    /// one.
+    fn socket(&mut self, socket: BorrowedFd<'_>, server: SocketAddr, answer: Answer);
 
     /// It is over; `whole`: it came to its own end, which a timeout is not.
     fn end(self: Box<Self>, whole: bool) -> Account;
@@ -53,7 +55,7 @@ impl Witness for Unwitnessed {
 }
 
 impl Watching for Unwitnessed {
-    fn socket(&mut self, _socket: BorrowedFd<'_>, _answer: Answer) {}
+    fn socket(&mut self, _socket: BorrowedFd<'_>, _server: SocketAddr, _answer: Answer) {}
 
     fn end(self: Box<Self>, _whole: bool) -> Account {
         Account::default()

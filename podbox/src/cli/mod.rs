@@ -9,11 +9,13 @@ mod live;
 pub mod load;
 mod node;
 mod notify;
+mod probes;
 mod run;
 mod stop;
 mod summary;
 mod table;
 
+use crate::api::probe::TcpProbe;
 use crate::config::{Config, SeccompDefault};
 use clap::{Args, Parser, Subcommand};
 use ipnet::Ipv4Net;
@@ -92,6 +94,15 @@ struct NodeArgs {
     #[arg(long, global = true, env = "PODBOX_SECCOMP_DEFAULT", value_name = "PROFILE", hide_env = true)]
     #[arg(value_parser = seccomp_default)]
     seccomp_default: Option<SeccompDefault>,
+    /// How tcpSocket probes are answered: connect, or socket-state (the kernel's word that the port is listened on, with
+    /// room in its accept queue; no packet is sent, so packet filters are not seen) [default: connect]
+    #[arg(long, global = true, env = "PODBOX_PROBE_TCP", value_name = "HOW", hide_env = true)]
+    #[arg(value_parser = probe_tcp)]
+    probe_tcp: Option<TcpProbe>,
+}
+
+fn probe_tcp(word: &str) -> Result<TcpProbe, String> {
+    TcpProbe::parse(word).ok_or_else(|| "it should be connect or socket-state".to_owned())
 }
 
 fn seccomp_default(word: &str) -> Result<SeccompDefault, String> {
@@ -130,6 +141,8 @@ enum Command {
         /// Its root
         empty: PathBuf,
     },
+    /// Show what came of probes of late, how long they took, and which timeout would have done
+    Probes(probes::ProbesArgs),
     /// Run the pods of manifests on this node, in the foreground
     Run(run::RunArgs),
     /// End every pod on this host, while no podbox runs, and take all but images, logs and the API's objects away
@@ -155,6 +168,7 @@ impl NodeArgs {
             cluster_domain: self.cluster_domain.unwrap_or(default.cluster_domain),
             allowed_unsafe_sysctls: self.allowed_unsafe_sysctls,
             seccomp_default: self.seccomp_default.unwrap_or(default.seccomp_default),
+            probe_tcp: self.probe_tcp.unwrap_or(default.probe_tcp),
             duties: default.duties,
         }
     }
@@ -190,6 +204,7 @@ pub fn main() -> ExitCode {
         Command::Image(args) => image::run(args, &config),
         Command::Kubeconfig(args) => kubeconfig::run(&args, &config),
         Command::Node(args) => args.duties().and_then(|duties| node::run(Config { duties, ..config })),
+        Command::Probes(args) => probes::run(args, &config),
         Command::Run(args) => run::run(args, config),
         Command::Stop(args) => stop::run(&args, config),
         Command::Events(args) => events::run(args, &config),

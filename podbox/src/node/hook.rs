@@ -95,15 +95,20 @@ async fn request(get: &HTTPGetAction, container: &Container, host: &str) -> Resu
         path: get.path.clone().unwrap_or_default(),
         headers: headers.map(|header| (header.name.clone(), header.value.clone())).collect(),
     };
-    let manner =
-        Manner { agent: "kube-lifecycle/1.36", deadline: None, body: 0, falls_back: true, sockets: &|_| {} };
+    let manner = Manner {
+        agent: "kube-lifecycle/1.36",
+        deadline: None,
+        body: 0,
+        falls_back: true,
+        sockets: &|_, _| {},
+    };
     http::get(&request, &manner).await.map(drop).map_err(|failure| failure.why)
 }
 
 async fn connect(socket: &TCPSocketAction, container: &Container, host: &str) -> Result<(), String> {
     let own = socket.host.as_deref().filter(|host| !host.is_empty());
     let until = clock::instant() + limits::HOOK_CONNECT;
-    let dialled = http::dial(own.unwrap_or(host), port(&socket.port, container)?, until, &|_| {});
+    let dialled = http::dial(own.unwrap_or(host), port(&socket.port, container)?, until, &|_, _| {});
     dialled.await.map(|_: TcpStream| ())
 }
 

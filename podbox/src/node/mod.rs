@@ -31,6 +31,7 @@ pub mod stats;
 pub mod streams;
 mod teller;
 pub mod view;
+pub mod witness;
 mod words;
 pub mod worker;
 

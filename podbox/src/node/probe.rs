@@ -7,11 +7,14 @@
 
 mod exec;
 mod grpc;
+mod history;
 mod http;
 mod lag;
 mod tally;
+mod tcp;
 mod triggers;
 
+pub use history::History;
 pub use tally::Tally;
 pub use triggers::Triggers;
 
@@ -23,9 +26,10 @@ use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::probe::ProbeType;
 use crate::api::timeline::Answer;
 use crate::api::trigger::{Cause, Trigger};
-use crate::api::witness::{Unwitnessed, Witness};
+use crate::api::witness::{Account, Unwitnessed, Witness};
 use crate::clock;
 use crate::limits;
+use crate::metrics;
 use crate::pod::probe::{self, Outcome, ProbeSpec};
 use crate::sandbox::runtime::Runtime;
 use k8s_openapi::api::core::v1::Probe;
@@ -34,6 +38,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+/// The kernel tells that a socket listens a moment before a connection can find it: so long a triggered probe waits
+/// until it is run again, whose server isn't there yet.
+const TOO_EARLY: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(4)];
+/// How Go says that nobody listens.
+const REFUSED: &str = "connect: connection refused";
+
 /// What the node's probes share.
 #[derive(Debug, Default)]
 pub struct Probing {
@@ -41,6 +51,8 @@ pub struct Probing {
     pub triggers: Triggers,
     /// How probes went.
     pub tally: Tally,
+    /// How the last ones went, one by one.
+    pub history: History,
     /// Who sees them from the kernel's side; nobody where that is not said.
     pub witness: OnceLock<Arc<dyn Witness>>,
 }
@@ -63,6 +75,7 @@ impl Probing {
     pub fn forget(&self, pod: &PodRef) {
         self.triggers.forget(pod);
         self.tally.forget(pod);
+        self.history.forget(pod);
     }
 }
 
@@ -85,46 +98,58 @@ pub struct Asked {
 
 /// Runs one. Tried again, like the kubelet does, where it could not be run at all.
 pub async fn run<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Asked) -> Outcome {
-    let begun = clock::instant();
-    let mut outcome = once(node, pod, asked).await;
+    let (at, begun) = (clock::wall(), clock::instant());
+    let (mut outcome, mut account) = once(node, pod, asked).await;
+    let mut pauses = TOO_EARLY.iter();
     for _ in 1..limits::PROBE_TRIES {
-        if !matches!(outcome, Outcome::Errored(..)) {
-            break;
+        match &outcome {
+            Outcome::Errored(..) => {}
+            Outcome::Failure(why) if !asked.counts && why.contains(REFUSED) => match pauses.next() {
+                Some(pause) => tokio::time::sleep(*pause).await,
+                None => break,
+            },
+            _ => break,
         }
-        outcome = once(node, pod, asked).await;
+        (outcome, account) = once(node, pod, asked).await;
     }
     let took = clock::instant().saturating_duration_since(begun);
     // Nobody's failure, if it was only to bring success forward.
     if asked.counts || !matches!(outcome, Outcome::Failure(_)) {
         node.probing.tally.count(&asked.run, asked.probe, &outcome, took);
     }
+    for (phase, took) in &account.phases {
+        let labels = [("probe_type", asked.probe.word()), ("phase", phase.name())];
+        ::metrics::histogram!(metrics::PROBE_PHASE_SECONDS, &labels).record(*took);
+    }
+    node.probing.history.record(asked, &outcome, &account, (at, took));
     outcome
 }
 
-async fn once<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Asked) -> Outcome {
+async fn once<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Asked) -> (Outcome, Account) {
     let witness = node.probing.witness.get().map_or(&Unwitnessed as &dyn Witness, |witness| &**witness);
     let watching = Mutex::new(witness.begin(&asked.run, asked.cgroup));
     let answer = answer(pod, asked);
-    let sockets = |socket: BorrowedFd<'_>| {
-        watching.lock().unwrap_or_else(PoisonError::into_inner).socket(socket, answer)
+    let sockets = |socket: BorrowedFd<'_>, server| {
+        watching.lock().unwrap_or_else(PoisonError::into_inner).socket(socket, server, answer)
     };
     let timeout = asked.spec.timeout;
     let attempt = Attempt { begun: clock::instant(), timeout, sockets: &sockets };
     let (outcome, lag) = lag::beside(timeout, ask(node, pod, asked, &attempt)).await;
     let late = clock::instant() >= attempt.deadline();
     let account = watching.into_inner().unwrap_or_else(PoisonError::into_inner).end(!late);
-    match outcome {
+    let outcome = match outcome {
         Outcome::Failure(_) if late && lag::is_starvation(lag, timeout) => {
             let (run, lag, probe) = (&asked.run, lag.as_millis(), asked.probe.name());
             tracing::warn!(%run, "a {probe} probe is run again: podbox was kept from running for {lag} ms of it");
             Outcome::Starved
         }
-        Outcome::Failure(why) => Outcome::Failure(match account.remark {
+        Outcome::Failure(why) => Outcome::Failure(match &account.remark {
             Some(remark) => format!("{why}; {remark}"),
             None => why,
         }),
         outcome => outcome,
-    }
+    };
+    (outcome, account)
 }
 
 /// What is to come back on its connection, if there is one.
@@ -175,11 +200,7 @@ async fn ask<R: Runtime, I>(
             Err(why) => unknown(why),
         },
         Probe { tcp_socket: Some(socket), .. } => match probe::port(&socket.port, container) {
-            Ok(port) => {
-                let host = own(&socket.host).unwrap_or(host);
-                let dialled = super::http::dial(&host, port, attempt.deadline(), attempt.sockets).await;
-                dialled.map_or_else(Outcome::Failure, |_stream| Outcome::Success)
-            }
+            Ok(port) => tcp::connect(node, pod, asked, (own(&socket.host), port), attempt).await,
             Err(why) => unknown(why),
         },
         Probe { grpc: Some(grpc), .. } => match u16::try_from(grpc.port) {

@@ -128,7 +128,11 @@ impl Probes {
         for probe in ProbeType::ALL {
             let concerned = specs.get(probe).is_some_and(|spec| cause.concerns(spec.port));
             if let Some(prober) = self.get_mut(probe).filter(|_| concerned) {
-                any |= prober.trigger(now);
+                any |= match cause {
+                    Cause::Listening { .. } => prober.listening(now),
+                    Cause::Gone { .. } => prober.trigger(now),
+                    Cause::Exited | Cause::OomKilled => prober.ended(now),
+                };
             }
         }
         any

@@ -39,6 +39,7 @@ use shared::{Shared, prepare_cgroups};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -368,6 +369,10 @@ impl Runtime for Engine {
         exec::run(self.clone(), target, spec)
             .await
             .map_err(|source| EngineError::Exec { name: container.name.clone(), source })
+    }
+
+    async fn listens(&self, pod: &PodRef, server: SocketAddrV4) -> Result<bool, EngineError> {
+        Ok(self.backlog(pod, server).await?.has_room())
     }
 
     async fn measure(&self) -> Result<BTreeMap<PodRef, PodReading>, EngineError> {

@@ -7,6 +7,7 @@ use crate::api::stats::Sample;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddrV4;
 use std::time::{Duration, SystemTime};
 
 /// How a process ended.
@@ -181,6 +182,13 @@ pub trait Runtime: Send + Sync + 'static {
         container: &ContainerRef,
         spec: &ExecSpec,
     ) -> impl Future<Output = Result<ExecResult, Self::Error>> + Send;
+    /// Whether a socket of a pod listens there and has room in its accept queue. The kernel's own look-up says so; no
+    /// connection is made, and no packet sent.
+    fn listens(
+        &self,
+        pod: &PodRef,
+        server: SocketAddrV4,
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
     /// What the pods of which something runs use now.
     fn measure(&self) -> impl Future<Output = Result<BTreeMap<PodRef, PodReading>, Self::Error>> + Send;
     /// Every container the keeper holds, also those of an earlier daemon.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/events` | kernel events as JSON lines, until the client leaves |
 //! | `/capabilities` | which kernel signals are live, by which backend, and why |
+//! | `/probes` | the last results of each probe |
 //! | `/metrics` | the same text as on the metrics port |
 //!
 //! A gap is told in the stream as `{"missed": N}`, never hidden.
@@ -12,6 +13,7 @@ use super::SOCKET;
 use super::exposition::Exposition;
 use super::http::{Body, Handler, full, text, with_type};
 use crate::api::event::KernelEvent;
+use crate::api::probed::Row;
 use crate::trace::Tracer;
 use crate::{limits, metrics};
 use bytes::Bytes;
@@ -32,12 +34,13 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc;
 
 /// What the socket answers from.
-#[derive(Debug)]
 pub struct Admin {
     /// Where kernel events come from; none where no BPF program could be loaded.
     pub tracer: Option<Arc<Tracer>>,
     /// Metrics.
     pub exposition: Arc<Exposition>,
+    /// What came of probes of late.
+    pub probes: Box<dyn Fn() -> Vec<Row> + Send + Sync>,
     /// The capability report, rendered once: it does not change while the daemon runs.
     pub capabilities: String,
 }
@@ -66,6 +69,7 @@ impl Handler for Admin {
                 None => text(StatusCode::SERVICE_UNAVAILABLE, "this host lets podbox load no BPF programs\n"),
             },
             "/capabilities" => with_type(StatusCode::OK, "application/json", full(self.capabilities.clone())),
+            "/probes" => with_type(StatusCode::OK, "application/json", full(line(&(self.probes)()))),
             "/metrics" => text(StatusCode::OK, self.exposition.render()),
             path => text(StatusCode::NOT_FOUND, format!("{path} is not served here\n")),
         }

@@ -8,8 +8,8 @@ use std::time::Instant;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout_at;
 
-/// Hears of sockets before they connect.
-pub type Sockets<'a> = dyn Fn(BorrowedFd<'_>) + Send + Sync + 'a;
+/// Hears of sockets, and where to, before they connect.
+pub type Sockets<'a> = dyn Fn(BorrowedFd<'_>, SocketAddr) + Send + Sync + 'a;
 
 /// `HOST:PORT`, an IPv6 address in brackets.
 pub fn authority(host: &str, port: u16) -> String {
@@ -44,7 +44,7 @@ pub async fn dial(host: &str, port: u16, until: Instant, sockets: &Sockets<'_>) 
 
 async fn connect(address: SocketAddr, sockets: &Sockets<'_>) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    sockets(socket.as_fd());
+    sockets(socket.as_fd(), address);
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)

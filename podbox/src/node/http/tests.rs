@@ -16,7 +16,7 @@ fn asked(secure: bool, port: u16, headers: &[(&str, &str)], path: &str) -> Reque
 
 /// As hooks ask.
 fn manner() -> Manner<'static> {
-    Manner { agent: "agent", deadline: None, body: 0, falls_back: true, sockets: &|_| {} }
+    Manner { agent: "agent", deadline: None, body: 0, falls_back: true, sockets: &|_, _| {} }
 }
 
 async fn status(request: &Request) -> Result<StatusCode, String> {

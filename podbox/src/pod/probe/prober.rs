@@ -19,6 +19,10 @@ use std::time::{Duration, Instant};
 
 /// Between the beginnings of two probes of which the second one was triggered.
 pub const SPACING: Duration = Duration::from_millis(50);
+/// The same for a server that begins to listen: it is about to be ready.
+const LISTENING_SPACING: Duration = Duration::from_millis(5);
+/// The same for processes that end: whoever waits for something in a script has them all the time.
+const ENDED_SPACING: Duration = Duration::from_millis(500);
 /// The same where the last one succeeded.
 pub const SETTLED_SPACING: Duration = Duration::from_secs(1);
 /// Until a probe is run again that says nothing of the container, since the prober itself was kept from running.
@@ -139,12 +143,26 @@ impl Prober {
 
     /// Something happened: it may be worth running it now. Whether it is due earlier for that.
     pub fn trigger(&mut self, now: Instant) -> bool {
+        self.hasten(SPACING, now)
+    }
+
+    /// The same for a server that begins to listen.
+    pub fn listening(&mut self, now: Instant) -> bool {
+        self.hasten(LISTENING_SPACING, now)
+    }
+
+    /// The same for a process that ended.
+    pub fn ended(&mut self, now: Instant) -> bool {
+        self.hasten(ENDED_SPACING, now)
+    }
+
+    fn hasten(&mut self, spacing: Duration, now: Instant) -> bool {
         if self.over {
             return false;
         }
         // Where nothing is to be brought forward, there is no hurry.
         let settled = self.succeeded() && self.streak.0 != Standing::Failure;
-        let spacing = if settled { SETTLED_SPACING } else { SPACING };
+        let spacing = if settled { SETTLED_SPACING } else { spacing };
         let spaced = self.begun.map_or(now, |begun| begun + spacing);
         self.forward(now.max(spaced))
     }

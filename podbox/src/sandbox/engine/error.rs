@@ -3,6 +3,7 @@
 use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::sandbox::apply::{ApplyError, StepError};
+use crate::sandbox::backlog::BacklogError;
 use crate::sandbox::cgroup::CgroupError;
 use crate::sandbox::client::ClientError;
 use crate::sandbox::device::DeviceError;
@@ -126,6 +127,15 @@ pub enum EngineError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// The kernel did not say what listens in a pod.
+    #[error("cannot tell what listens in pod {pod}")]
+    Backlog {
+        /// The pod.
+        pod: PodRef,
+        /// Why.
+        #[source]
+        source: BacklogError,
     },
     /// No such sandbox.
     #[error("pod {0} has no sandbox")]

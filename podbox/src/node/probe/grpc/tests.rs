@@ -58,7 +58,7 @@ async fn probed<F: Future<Output = ()> + Send + 'static>(
         }
     });
     let timeout = Duration::from_millis(ms);
-    let attempt = Attempt { begun: clock::instant(), timeout, sockets: &|_| {} };
+    let attempt = Attempt { begun: clock::instant(), timeout, sockets: &|_, _| {} };
     let outcome = check("127.0.0.1", port, service, &attempt).await;
     server.abort();
     match outcome {
