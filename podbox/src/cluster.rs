@@ -125,6 +125,7 @@ impl Cluster {
         let controller = Local::new(Arc::clone(&api), "podbox");
         entrance::publish(&controller, SERVICE.into(), for_pods).await.map_err(ClusterError::First)?;
         tasks.spawn(terminating::run(store.clone(), controller.clone()));
+        tasks.spawn(age(store.clone()));
         tasks.spawn(quotas::run(store.clone(), controller.clone()));
         let catalog = Catalog::new(&api.kinds());
         tasks.spawn(manager::run(store.clone(), Local::new(Arc::clone(&api), CONTROLLERS), catalog));
@@ -150,6 +151,15 @@ impl Cluster {
         self.tasks.shutdown().await;
         self.store.close().await;
         let _ = fs::remove_file(&self.socket);
+    }
+}
+
+/// Lets the store forget what is old.
+async fn age(store: Store) {
+    let mut ticks = tokio::time::interval(limits::HISTORY_AGE);
+    loop {
+        ticks.tick().await;
+        store.age();
     }
 }
 

@@ -142,6 +142,12 @@ pub const STORE_BATCH_BYTES: usize = 8 << 20;
 pub const STORE_CACHE_BYTES: usize = 4 << 20;
 /// Changes of one collection that watchers can still ask for.
 pub const HISTORY_CHANGES: usize = 16_384;
+/// How long a pod that was evicted counts as going although it is not deleted: so does the eviction, if it fails after it was
+/// counted.
+pub const DISRUPTED: Duration = Duration::from_secs(120);
+/// Between two times at which what is old is forgotten: what was before the first is, at the second. Upstream's etcd is
+/// compacted as often.
+pub const HISTORY_AGE: Duration = Duration::from_secs(300);
 /// Bytes of objects that are only kept because they changed or went, per collection.
 pub const HISTORY_BYTES: usize = 12 << 20;
 /// The same over all collections.

@@ -42,7 +42,7 @@ use disk::Disk;
 use state::State;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::{mpsc, watch as watch_channel};
 
 /// What a write expects to find.
@@ -85,12 +85,18 @@ struct Shared {
     state: RwLock<State>,
     /// Wakes watchers, by collection.
     wakes: Mutex<BTreeMap<Arc<str>, watch_channel::Sender<()>>>,
+    /// Why the last attempt to write failed, until one succeeds.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Shared {
     /// A poisoned lock only says that a reader panicked; the writer changes the state whole.
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes at each change of a collection.
@@ -161,7 +167,11 @@ impl Store {
     pub fn open(dir: &Path) -> Result<Store, DiskError> {
         let (disk, state) = Disk::open(dir)?;
         let names: Vec<Arc<str>> = state.names().cloned().collect();
-        let shared = Arc::new(Shared { state: RwLock::new(state), wakes: Mutex::default() });
+        let shared = Arc::new(Shared {
+            state: RwLock::new(state),
+            wakes: Mutex::default(),
+            trouble: Mutex::default(),
+        });
         shared.measure(&names);
         let (messages, queue) = mpsc::channel(limits::STORE_QUEUE);
         let (living, alive) = watch_channel::channel(());
@@ -221,6 +231,19 @@ impl Store {
         let page = self.list(collection, namespace, None, 0, None)?;
         let watch = self.watch(collection, namespace, page.revision)?;
         Ok((page, watch))
+    }
+
+    /// Forgets what was before the last time that this was called: whoever calls it says how long the past is shown.
+    pub fn age(&self) {
+        self.shared.state.write().unwrap_or_else(PoisonError::into_inner).age();
+    }
+
+    /// Why no write can be done: the writer has ended, or its last attempt failed.
+    pub fn trouble(&self) -> Option<String> {
+        if self.alive.has_changed().is_err() {
+            return Some("the store's writer has ended".to_owned());
+        }
+        self.shared.trouble().clone()
     }
 
     /// How many objects of a collection a namespace has.

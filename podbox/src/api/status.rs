@@ -15,6 +15,8 @@ pub struct ApiError {
     pub message: String,
     /// The `details` of the Status, or null.
     pub details: Value,
+    /// The `metadata` of the Status, or null: where a list goes on that cannot as it was.
+    pub metadata: Value,
 }
 
 impl fmt::Display for ApiError {
@@ -28,7 +30,7 @@ impl std::error::Error for ApiError {}
 impl ApiError {
     /// A failure without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { code, reason, message: message.into(), details: Value::Null }
+        ApiError { code, reason, message: message.into(), details: Value::Null, metadata: Value::Null }
     }
 
     /// 400.
@@ -114,6 +116,9 @@ impl ApiError {
             "message": self.message,
             "code": self.code,
         });
+        if !self.metadata.is_null() {
+            body["metadata"] = self.metadata.clone();
+        }
         if !self.reason.is_empty() {
             body["reason"] = self.reason.into();
         }

@@ -78,6 +78,15 @@ impl History {
         freed
     }
 
+    /// Lets all changes up to a revision go; tells how many bytes they held.
+    pub(super) fn forget_to(&mut self, revision: Revision) -> usize {
+        let mut freed = 0;
+        while self.changes.front().is_some_and(|change| change.entry.revision <= revision) {
+            freed += self.forget();
+        }
+        freed
+    }
+
     /// Bytes that it holds.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

@@ -1,7 +1,8 @@
 //! What there is: the objects of each collection, and what lately changed in it. Pure.
 //!
 //! **Invariant:** what is remembered of the past is bounded, per collection and over all of them; the collection
-//! that remembers most forgets first, so that a busy one never costs the quiet ones their history.
+//! that remembers most forgets first, so that a busy one never costs the quiet ones their history. What is old is forgotten
+//! however little it is.
 
 use super::history::{Change, Expired, Happened, History};
 pub use crate::api::key::Key;
@@ -72,13 +73,24 @@ pub(super) struct State {
     start: Revision,
     /// Bytes that all histories hold.
     remembered: usize,
+    /// The revision at the last look at what is old: that is what is old at the next.
+    aging: Revision,
+    /// Nothing is shown as it was before this revision.
+    oldest: Revision,
     collections: BTreeMap<Arc<str>, Collection>,
 }
 
 impl State {
     /// What was on disk.
     pub(super) fn new(revision: Revision, objects: impl IntoIterator<Item = (Arc<str>, Entry)>) -> State {
-        let mut state = State { revision, start: revision, remembered: 0, collections: BTreeMap::new() };
+        let mut state = State {
+            revision,
+            start: revision,
+            remembered: 0,
+            aging: revision,
+            oldest: revision,
+            collections: BTreeMap::new(),
+        };
         for (collection, entry) in objects {
             state.collection(&collection).put(Arc::new(entry));
         }
@@ -163,6 +175,19 @@ impl State {
             self.remembered = self.remembered - before + after;
             while self.remembered > limits::HISTORY_BYTES_ALL && self.forget() {}
         }
+    }
+
+    /// Forgets what was before the last time that this was called.
+    pub(super) fn age(&mut self) {
+        self.oldest = std::mem::replace(&mut self.aging, self.revision);
+        for history in self.collections.values_mut().map(|collection| &mut collection.history) {
+            self.remembered -= history.forget_to(self.oldest);
+        }
+    }
+
+    /// Nothing is shown as it was before this revision.
+    pub(super) fn oldest(&self) -> Revision {
+        self.oldest
     }
 
     /// Lets the history that holds most go by one change; tells whether there was any.

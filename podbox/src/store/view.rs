@@ -29,6 +29,9 @@ impl State {
         at: Option<Revision>,
     ) -> Result<Page, Expired> {
         let revision = at.unwrap_or(self.revision()).min(self.revision());
+        if revision < self.oldest() {
+            return Err(Expired { oldest: self.oldest() });
+        }
         let limit = if limit == 0 { usize::MAX } else { limit };
         let mut page = Page { revision, entries: Vec::new(), remaining: 0 };
         let Some(collection) = self.known(collection, revision)? else { return Ok(page) };

@@ -109,7 +109,10 @@ impl Writer {
         let done = self.disk.commit(staged.revision(), staged.changes());
         ::metrics::histogram!(table::STORE_COMMIT_SECONDS).record(clock::instant().duration_since(began));
         let error = match done {
-            Commit::Done => return Ok(self.shared.publish(staged.into_changes())),
+            Commit::Done => {
+                *self.shared.trouble() = None;
+                return Ok(self.shared.publish(staged.into_changes()));
+            }
             Commit::Refused(error) => error,
             Commit::Unknown(error) => {
                 self.doubt = Some(staged);
@@ -117,7 +120,9 @@ impl Writer {
             }
         };
         ::metrics::counter!(table::STORE_COMMIT_FAILURES).increment(1);
-        tracing::error!("writing to the store failed: {}", crate::api::error::chain(&error));
+        let why = crate::api::error::chain(&error);
+        tracing::error!("writing to the store failed: {why}");
+        *self.shared.trouble() = Some(why);
         Err(Arc::new(error))
     }
 

@@ -209,11 +209,11 @@ impl Api {
             (None, _) => None,
         };
         let namespace = call.namespace();
-        let after = token.map(|token| Key::raw(&token.start));
+        let after = token.as_ref().map(|token| Key::raw(&token.start));
         // What does not pass counts for nothing, so all of it is looked at until enough did.
         let want = if filter.is_empty() { options.limit } else { 0 };
         let page = self.store.list(&call.kind.collection(), namespace, after.as_ref(), want, at);
-        let page = page.map_err(|error| gone(options, error, at))?;
+        let page = page.map_err(|_| gone(token))?;
         let revision = page.revision;
         let (mut found, mut last) = (Vec::new(), None);
         let remaining = page.remaining;
@@ -234,7 +234,7 @@ impl Api {
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         if left > 0 {
             let start = last.as_ref().map(Key::as_str).unwrap_or_default().to_owned();
-            metadata["continue"] = write_token(revision, start).into();
+            metadata["continue"] = write_token(Some(revision), start).into();
             if filter.is_empty() {
                 metadata["remainingItemCount"] = left.into();
             }
@@ -243,18 +243,25 @@ impl Api {
     }
 }
 
-/// A page of a list that began too long ago can only be followed by a new list.
-fn gone(options: &ListOptions, error: Expired, at: Option<u64>) -> ApiError {
-    if options.token.is_empty() {
-        return expired(at.unwrap_or_default(), error);
-    }
+/// What there was at a revision is not known any more. A list that began then can go on with what there is now, by the token
+/// that this gives.
+fn gone(token: Option<Token>) -> ApiError {
+    let Some(token) = token else {
+        return ApiError::new(410, "Expired", "The resourceVersion for the provided list is too old.");
+    };
     let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
-                   list without the continue parameter.";
-    ApiError::new(410, "Expired", message)
+                   list without the continue parameter, or use the continue token in this response to retrieve the \
+                   remainder of the results. Continuing with the provided token results in an inconsistent list - \
+                   objects that were created, modified, or deleted between the time the first chunk was returned and \
+                   now may show up in the list.";
+    let next = write_token(None, token.start);
+    ApiError { metadata: json!({"continue": next}), ..ApiError::new(410, "Expired", message) }
 }
 
-fn write_token(revision: u64, start: String) -> String {
-    let token = Token { v: TOKEN.into(), rv: i64::try_from(revision).unwrap_or(-1), start };
+/// The token of a list at a revision, or at whichever is newest.
+fn write_token(revision: Option<u64>, start: String) -> String {
+    let rv = revision.and_then(|revision| i64::try_from(revision).ok()).unwrap_or(-1);
+    let token = Token { v: TOKEN.into(), rv, start };
     BASE64URL_NOPAD.encode(serde_json::to_string(&token).unwrap_or_default().as_bytes())
 }
 
