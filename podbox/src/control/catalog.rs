@@ -20,6 +20,8 @@ pub struct Row {
     pub collection: String,
     /// Whether they lie in namespaces.
     pub namespaced: bool,
+    /// Whether they say how many pods they want.
+    pub scaled: bool,
 }
 
 /// All of them.
@@ -48,6 +50,7 @@ impl Catalog {
                     kind: kind.kind.clone(),
                     collection,
                     namespaced: kind.namespaced(),
+                    scaled: kind.subresource("scale").is_some(),
                 }),
             };
             all.by_kind.insert((api_version, kind.kind.clone()), id);

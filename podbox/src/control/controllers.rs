@@ -51,6 +51,7 @@ impl Work {
             Work::CronJob(_) => "cronjob-controller",
             Work::Job(_) | Work::Held(_) => "job-controller",
             Work::Endpoints(_) => "endpoint-slice-controller",
+            Work::Budget(_) => "controllermanager",
             Work::Garbage(_) => "garbage-collector-controller",
         }
     }
@@ -169,6 +170,7 @@ impl Controllers {
             Work::Job(key) => gather::job(world, source, key, (attempt, now)),
             Work::Held(key) => gather::held(world, source, key),
             Work::Endpoints(key) => gather::endpoints(world, source, key),
+            Work::Budget(key) => gather::budget(world, source, key, now),
             Work::Garbage(place) => garbage::look(place, &world.graph, &world.catalog, source),
         }
     }

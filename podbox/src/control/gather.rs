@@ -3,9 +3,11 @@
 use super::action::{Actions, Attempt, Write};
 use super::cronjob::{self, Started};
 use super::deployment::{self, Set};
+use super::disruption;
 use super::endpoints;
 use super::job::{self, Job};
 use super::key::Key;
+use super::meta::{Labels, Owner};
 use super::pods::{Member, Phase};
 use super::replicas::{self, Observed};
 use super::sets::{self, Sets, selects};
@@ -15,6 +17,7 @@ use super::world::World;
 use crate::api::object;
 use crate::api::objects::{Seen, Target};
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::Value;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -31,6 +34,8 @@ pub const CRON_JOBS: &str = "batch/cronjobs";
 pub const JOBS: &str = "batch/jobs";
 /// Where Services are.
 pub const SERVICES: &str = "/services";
+/// Where PodDisruptionBudgets are.
+pub const BUDGETS: &str = "policy/poddisruptionbudgets";
 /// Where EndpointSlices are.
 pub const SLICES: &str = "discovery.k8s.io/endpointslices";
 /// Where Endpoints are.
@@ -203,4 +208,44 @@ pub fn endpoints(world: &World, source: &impl Source, key: &Key) -> Actions {
     let mut actions = endpoints::reconcile(&desired, &observed);
     actions.actions.extend(endpoints::mirror(None, &mirrored).into_iter().map(Into::into));
     actions
+}
+
+/// Reconciles the status of a PodDisruptionBudget.
+pub fn budget(world: &World, source: &impl Source, key: &Key, now: Timestamp) -> Actions {
+    let Some((at, object, revision)) = stored(world, source, BUDGETS, key) else { return Actions::none() };
+    let given = &object["spec"]["selector"];
+    let selector = sets::selector(given);
+    // Without one it is about no pods, with one that asks for nothing about all.
+    let about = |labels: &Labels| !given.is_null() && (selector.is_empty() || selects(&selector, labels));
+    let asks = |pod: &Member| {
+        let (_, pod, _) = stored(world, source, PODS, &pod.key)?;
+        asks(world, source, key.namespace(), controller(&pod)?)
+    };
+    let observed =
+        disruption::Observed { pods: world.pods.labelled(key.namespace(), about).collect(), asks: &asks };
+    disruption::reconcile(&disruption::Desired { at, object: &object, revision }, &observed, now)
+}
+
+/// Who controls an object.
+fn controller(object: &Value) -> Option<Owner> {
+    let owners = object["metadata"]["ownerReferences"].as_array()?;
+    let owner = owners.iter().find(|owner| owner["controller"] == true)?;
+    Owner::deserialize(owner).ok()
+}
+
+/// Who asks for the pods that an owner controls: its uid, and how many it wants. For ReplicaSets of a Deployment that is
+/// the Deployment.
+fn asks(world: &World, source: &impl Source, namespace: &str, owner: Owner) -> Option<(String, i32)> {
+    let row = world.catalog.row(world.catalog.find(&owner.api_version, &owner.kind)?);
+    let (_, object, _) = stored(world, source, &row.collection, &Key::new(namespace, &owner.name))?;
+    if object::uid(&object) != owner.uid {
+        return None;
+    }
+    let above =
+        controller(&object).filter(|above| row.collection == REPLICA_SETS && above.kind == "Deployment");
+    if let Some(above) = above {
+        return asks(world, source, namespace, above);
+    }
+    let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
+    row.scaled.then(|| (owner.uid, i32::try_from(replicas).unwrap_or(i32::MAX)))
 }

@@ -32,6 +32,8 @@ pub enum Work {
     Held(Key),
     /// The endpoints of a Service.
     Endpoints(Key),
+    /// The status of a PodDisruptionBudget.
+    Budget(Key),
     /// Any object, as the dependent of its owners and as the owner of its dependents.
     Garbage(Place),
 }

@@ -22,6 +22,7 @@ pub mod condition;
 pub mod controllers;
 pub mod cronjob;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod events;
 pub mod garbage;
@@ -50,4 +51,15 @@ mod tests;
 /// A number of a spec or a status; 0 where there is none.
 fn number(value: &Value) -> i32 {
     value.as_i64().and_then(|number| i32::try_from(number).ok()).unwrap_or(0)
+}
+
+/// A number, or a share of `replicas` in per cent.
+fn part(value: &Value, replicas: i32, up: bool) -> i32 {
+    if let Some(number) = value.as_i64() {
+        return i32::try_from(number).unwrap_or(i32::MAX);
+    }
+    let percent = value.as_str().and_then(|text| text.strip_suffix('%')?.parse::<i64>().ok()).unwrap_or(0);
+    let product = percent.saturating_mul(replicas.into());
+    let rounded = if up { product.saturating_add(99) / 100 } else { product / 100 };
+    i32::try_from(rounded).unwrap_or(i32::MAX)
 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   pod ──▶ who controls it; if nobody: those that select it       ReplicaSet ──▶ itself, its Deployment (or those that
-//!       └──▶ Services that select it                                               select it)
-//!   Deployment, Job, CronJob, Service ──▶ itself; a Job also its CronJob           EndpointSlice, Endpoints ──▶ its Service
+//!       └──▶ Services and budgets that select it                                   select it)
+//!   Deployment, Job, CronJob, Service, budget ──▶ itself; a Job also its CronJob   EndpointSlice, Endpoints ──▶ its Service
 //!   anything ──▶ its dependents and owners, as `graph` has it
 //! ```
 //!
@@ -41,6 +41,8 @@ pub struct World {
     pub jobs: Sets,
     /// Services.
     pub services: Sets,
+    /// PodDisruptionBudgets.
+    pub budgets: Sets,
     /// EndpointSlices of podbox's own, by their Services.
     pub slices: Marks,
     /// Owners and dependents.
@@ -57,6 +59,7 @@ enum Role {
     CronJob,
     Job,
     Service,
+    Budget,
     Slice,
     Legacy,
     Other,
@@ -71,6 +74,7 @@ fn role(collection: &str) -> Role {
         gather::CRON_JOBS => Role::CronJob,
         gather::JOBS => Role::Job,
         gather::SERVICES => Role::Service,
+        gather::BUDGETS => Role::Budget,
         gather::SLICES => Role::Slice,
         gather::LEGACY => Role::Legacy,
         _ => Role::Other,
@@ -89,6 +93,7 @@ impl World {
             cron_jobs: Sets::default(),
             jobs: Sets::default(),
             services: Sets::default(),
+            budgets: Sets::default(),
             slices: Marks::default(),
             graph: Graph::default(),
         }
@@ -101,6 +106,7 @@ impl World {
                 if let Some(now) = self.pods.get(key) {
                     let ended = now.phase == Phase::Ended;
                     self.wake_for_endpoints(key, before.as_deref(), Some(now), wake);
+                    self.wake_for_budgets(key, before.as_deref(), Some(now), wake);
                     self.wake_for_pod(key, before.as_deref().into_iter().chain([&**now]), ended, wake);
                 }
                 meta
@@ -133,6 +139,10 @@ impl World {
             }),
             Role::Service => self.services.note(key, bytes).map(|(meta, _)| {
                 wake(Work::Endpoints(key.clone()));
+                meta
+            }),
+            Role::Budget => self.budgets.note(key, bytes).map(|(meta, _)| {
+                wake(Work::Budget(key.clone()));
                 meta
             }),
             Role::Slice => {
@@ -177,6 +187,7 @@ impl World {
             Role::Pod => {
                 let before = self.pods.forget(key);
                 self.wake_for_endpoints(key, before.as_deref(), None, wake);
+                self.wake_for_budgets(key, before.as_deref(), None, wake);
                 self.wake_for_pod(key, before.as_deref(), true, wake);
             }
             Role::ReplicaSet => {
@@ -202,6 +213,7 @@ impl World {
                 self.services.forget(key);
                 wake(Work::Endpoints(key.clone()));
             }
+            Role::Budget => drop(self.budgets.forget(key)),
             Role::Slice => {
                 if let Some(service) = self.slices.note(key, None) {
                     wake(Work::Endpoints(service));
@@ -224,6 +236,7 @@ impl World {
             Role::CronJob => Box::new(self.cron_jobs.keys()),
             Role::Job => Box::new(self.jobs.keys()),
             Role::Service => Box::new(self.services.keys()),
+            Role::Budget => Box::new(self.budgets.keys()),
             Role::Slice => Box::new(self.slices.keys()),
             Role::Legacy | Role::Other => Box::new(self.graph.of_kind(kind).map(|place| &place.key)),
         };
@@ -276,6 +289,35 @@ impl World {
         for pod in [before, now].into_iter().flatten() {
             let selecting = self.services.selecting(key.namespace(), &pod.labels);
             selecting.for_each(|service| wake(Work::Endpoints(service.clone())));
+        }
+    }
+
+    /// Budgets are woken by what counts a pod as healthy or not, and by whose it is.
+    fn wake_for_budgets(
+        &self,
+        key: &Key,
+        before: Option<&Member>,
+        now: Option<&Arc<Member>>,
+        wake: &mut impl FnMut(Work),
+    ) {
+        let counted = |pod: &Member| {
+            (
+                pod.ready.is_some(),
+                pod.deleting,
+                Arc::clone(&pod.labels),
+                pod.controller.clone(),
+                Arc::clone(&pod.uid),
+            )
+        };
+        let now = now.map(|now| &**now);
+        if before.map(counted) == now.map(counted) {
+            return;
+        }
+        for pod in [before, now].into_iter().flatten() {
+            // One that asks for nothing is about all pods.
+            let all = self.budgets.of_namespace(key.namespace());
+            let about = all.filter(|(_, budget)| budget.selector.is_empty() || budget.selects(&pod.labels));
+            about.for_each(|(budget, _)| wake(Work::Budget(budget.clone())));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Numbers of pods: how many more and fewer than asked for there may be, and parts of them, rounded as upstream rounds.
 
 use super::{Rolling, Set, Workload};
-use serde_json::Value;
+use crate::control::part;
 
 /// How many pods more, and how many available ones fewer than asked for there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,17 +10,6 @@ pub struct Slack {
     pub surge: i32,
     /// Fewer.
     pub unavailable: i32,
-}
-
-/// A number, or a share of `replicas` in per cent.
-fn part(value: &Value, replicas: i32, up: bool) -> i32 {
-    if let Some(number) = value.as_i64() {
-        return i32::try_from(number).unwrap_or(i32::MAX);
-    }
-    let percent = value.as_str().and_then(|text| text.strip_suffix('%')?.parse::<i64>().ok()).unwrap_or(0);
-    let product = percent.saturating_mul(replicas.into());
-    let rounded = if up { product.saturating_add(99) / 100 } else { product / 100 };
-    i32::try_from(rounded).unwrap_or(i32::MAX)
 }
 
 impl Workload {
@@ -69,7 +58,7 @@ impl Rolling<'_> {
 mod tests {
     use super::*;
     use crate::api::objects::Target;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[track_caller]
     fn check(replicas: i32, surge: Value, unavailable: Value, expected: (i32, i32)) {

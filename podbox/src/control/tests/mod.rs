@@ -1,5 +1,6 @@
 //! Controllers against the real store and API, in one process and without a node.
 
+mod disruption;
 mod endpoints;
 mod garbage;
 mod simulated;

@@ -21,14 +21,14 @@ fn replica_set(name: &str, replicas: i32) -> Value {
     })
 }
 
-fn deployment(replicas: i32) -> Value {
+pub(super) fn deployment(replicas: i32) -> Value {
     let mut deployment = replica_set("web", replicas);
     deployment["kind"] = "Deployment".into();
     deployment
 }
 
 /// Every pod is bound, and runs at once, unless its image is `bad`.
-async fn serve(world: &World) {
+pub(super) async fn serve(world: &World) {
     let (store, objects) = (world.store.clone(), world.objects.clone());
     tokio::spawn(async move {
         let mut watch = store.watch(PODS, None, store.revision()).unwrap();
