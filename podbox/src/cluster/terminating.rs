@@ -7,8 +7,8 @@
 //!                                                                               └── no: released, and gone
 //! ```
 //!
-//! It knows no order among kinds: what waits for another (a pod for its containers) holds itself by its grace period or
-//! its finalizers.
+//! Pods go first, and the rest waits until the last of them is gone; beyond that there is no order among kinds: what waits for
+//! another holds itself by its finalizers.
 
 use super::pulse::Pulse;
 use crate::api::object;
@@ -110,5 +110,39 @@ mod tests {
         object::set(&mut map, "finalizers", Value::Null);
         world.objects.replace(&place("ConfigMap", "n", "m"), map).await.unwrap();
         world.until(NAMESPACES, &Key::new("", "n"), Value::is_null).await;
+    }
+
+    #[tokio::test]
+    async fn pods_go_before_what_they_use() {
+        let world = World::new().await;
+        tokio::spawn(run(world.store.clone(), world.objects.clone()));
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}});
+        world.objects.ensure(namespace).await.unwrap();
+        for mut object in [
+            json!({"kind": "ServiceAccount", "metadata": {"name": "default"}}),
+            json!({"kind": "ConfigMap", "metadata": {"name": "used"}}),
+            json!({"kind": "Pod", "metadata": {"name": "p", "finalizers": ["e.io/x"]},
+                   "spec": {"containers": [{"name": "c", "image": "i"}]}}),
+        ] {
+            object["apiVersion"] = "v1".into();
+            object["metadata"]["namespace"] = "n".into();
+            world.objects.ensure(object).await.unwrap();
+        }
+        let namespace = place("Namespace", "", "n");
+        let uid = object::uid(&world.objects.get(&namespace).unwrap()).to_owned();
+        world.objects.remove(&namespace, &uid).await.unwrap();
+        let told = |namespace: &Value| {
+            namespace["status"]["conditions"].to_string().contains("pods. has 1 resource instances")
+        };
+        world.until(NAMESPACES, &Key::new("", "n"), told).await;
+        let pod = world.objects.get(&place("Pod", "n", "p")).unwrap();
+        assert!(object::deleting(&pod));
+        let used = world.objects.get(&place("ConfigMap", "n", "used"));
+        assert!(used.is_ok_and(|map| !object::deleting(&map)), "what the pod uses waits for it");
+        let mut free = pod;
+        object::set(&mut free, "finalizers", Value::Null);
+        world.objects.replace(&place("Pod", "n", "p"), free).await.unwrap();
+        world.until(NAMESPACES, &Key::new("", "n"), Value::is_null).await;
+        assert!(world.objects.get(&place("ConfigMap", "n", "used")).is_err());
     }
 }

@@ -1,7 +1,11 @@
 //! The content of a namespace that is to go: deleted kind by kind, and what is left counted.
+//!
+//! **Invariant:** while a pod is left, nothing but pods is deleted: what it still uses on its way out (its configuration, the
+//! policies that confine it) goes after it.
 
 use super::delete::DeleteOptions;
 use super::local::Local;
+use crate::api::kinds::Kind;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
 use crate::api::status::ApiError;
@@ -11,6 +15,13 @@ use std::collections::BTreeMap;
 
 /// What keeps a namespace until its content is gone.
 const CONTENT: &str = "kubernetes";
+
+/// Pods, as what is left is counted.
+const PODS: &str = "pods.";
+
+fn is_pod(kind: &Kind) -> bool {
+    kind.group.is_empty() && kind.kind == "Pod"
+}
 
 /// What is left of a namespace's content.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,7 +37,12 @@ impl Local {
     pub async fn empty(&self, namespace: &str) -> Result<Left, ApiError> {
         let kinds = self.api().kinds();
         let mut left = Left::default();
-        for kind in kinds.iter().filter(|kind| kind.namespaced() && kind.stored() && kind.twin.is_none()) {
+        let all = kinds.iter().filter(|kind| kind.namespaced() && kind.stored() && kind.twin.is_none());
+        let (pods, others): (Vec<_>, Vec<_>) = all.partition(|kind| is_pod(kind));
+        for kind in pods.into_iter().chain(others) {
+            if !is_pod(kind) && left.objects.contains_key(PODS) {
+                return Ok(left);
+            }
             let call = self.about(kind, namespace, "");
             let list = || {
                 let page = self.api().store.list(&kind.collection(), Some(namespace), None, 0, None);
