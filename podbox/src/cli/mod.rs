@@ -221,8 +221,11 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// What is logged unless `PODBOX_LOG` says otherwise. rustls warns of what any client may send it as often as it likes.
+const LOGGED: &str = "warn,rustls=error";
+
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("PODBOX_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_env("PODBOX_LOG").unwrap_or_else(|_| EnvFilter::new(LOGGED));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| live::Above)
