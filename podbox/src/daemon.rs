@@ -124,6 +124,8 @@ pub struct Daemon {
     pub capabilities: CapabilityReport,
     /// What the kernel may not have recorded while no podbox ran, in words.
     pub gap: Option<String>,
+    /// What is measured.
+    pub exposition: Arc<Exposition>,
     tasks: JoinSet<()>,
     socket: PathBuf,
     _lock: HostLock,
@@ -187,8 +189,8 @@ impl Daemon {
         };
         tasks.spawn(http::serve(socket_listener, Arc::new(admin)));
         tasks.spawn(http::serve(metrics, Arc::clone(&exposition)));
-        tasks.spawn(exposition.upkeep(limits::METRICS_UPKEEP));
-        Ok(Daemon { node, agent, tracer, capabilities, gap, tasks, socket, _lock: lock })
+        tasks.spawn(Arc::clone(&exposition).upkeep(limits::METRICS_UPKEEP));
+        Ok(Daemon { node, agent, tracer, capabilities, gap, exposition, tasks, socket, _lock: lock })
     }
 
     /// The agent, for a caller that runs it elsewhere; another one without pods takes its place.

@@ -132,6 +132,10 @@ pub struct Kind {
     pub create_on_update: bool,
     /// Whether updates need a resourceVersion.
     pub needs_version: bool,
+    /// Whether a deletion shows the object that is gone, rather than only that it succeeded.
+    pub shows_deleted: bool,
+    /// Told to whoever asks anything about such objects, since the kind itself is on its way out.
+    pub deprecated: Option<Name>,
     /// Whether `metadata.generation` counts changes of what is not metadata or status.
     pub generation: bool,
     /// Set where nothing is stored: objects are made of what the node measures, when they are asked for.

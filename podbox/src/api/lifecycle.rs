@@ -186,6 +186,10 @@ fn pod_grace(pod: &Value, asked: Option<i64>) -> i64 {
     if grace < 0 { 1 } else { grace }
 }
 
+fn keeps_dependents(kind: &Kind) -> bool {
+    matches!((&*kind.group, &*kind.kind), ("batch", "Job") | ("", "ReplicationController"))
+}
+
 fn propagate(object: &mut Value, kind: &Kind, asked: Option<Propagation>) {
     let mut finalizers: Vec<String> = object::finalizers(object).into_iter().map(str::to_owned).collect();
     let before = finalizers.clone();
@@ -194,8 +198,8 @@ fn propagate(object: &mut Value, kind: &Kind, asked: Option<Propagation>) {
         Some(Propagation::Orphan) => Some(ORPHAN),
         Some(Propagation::Background) => None,
         None if before.iter().any(|name| name == FOREGROUND || name == ORPHAN) => return,
-        // Whoever deletes a Job the old way keeps its pods.
-        None if &*kind.group == "batch" && kind.kind == "Job" => Some(ORPHAN),
+        // Whoever deletes one of the oldest kinds without a word on its pods keeps them.
+        None if keeps_dependents(kind) => Some(ORPHAN),
         None => None,
     };
     finalizers.retain(|name| name != FOREGROUND && name != ORPHAN);
@@ -273,6 +277,11 @@ mod tests {
         assert_eq!(delete(&plain, &config_map, Deletion::default(), now), Deleted::Gone(None));
         let orphan = Deletion { propagation: Some(Propagation::Orphan), ..Deletion::default() };
         assert!(matches!(delete(&plain, &config_map, orphan, now), Deleted::Marked(_)));
-        assert!(matches!(delete(&plain, &kind("Job"), Deletion::default(), now), Deleted::Marked(_)));
+        for keeps in ["Job", "ReplicationController"] {
+            let Deleted::Marked(marked) = delete(&plain, &kind(keeps), Deletion::default(), now) else {
+                panic!("the pods of a {keeps} are to stay")
+            };
+            assert_eq!(object::finalizers(&marked), ["orphan"]);
+        }
     }
 }

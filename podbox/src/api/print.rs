@@ -86,6 +86,8 @@ pub fn printer(kind: &Kind) -> &'static Printer {
         "StorageClass" => &storage::CLASS,
         "CSIDriver" => &storage::DRIVER,
         "CSINode" => &storage::NODE,
+        "CSIStorageCapacity" => &storage::CAPACITY,
+        "VolumeAttributesClass" => &storage::ATTRIBUTES,
         "VolumeAttachment" => &storage::ATTACHMENT,
         "ServiceAccount" => &access::SERVICE_ACCOUNT,
         "NodeMetrics" if group == "metrics.k8s.io" => &usage::NODE,

@@ -17,6 +17,7 @@ pub mod class;
 pub mod cluster;
 pub mod config;
 pub mod cronjob;
+pub mod csi;
 pub mod daemonset;
 pub mod deployment;
 pub mod endpoints;

@@ -82,6 +82,7 @@ async fn serve(
     cluster.api.set_logs(Arc::new(NodeLogs::new(node.config.log_dir.clone(), move || node.views.watch())));
     cluster.api.set_streams(Arc::new(NodeStreams::new(daemon.node.runtime.clone())));
     let gauges = Gauges::new(daemon.node.config.clone());
+    cluster.api.set_metrics(Arc::clone(&daemon.exposition));
     cluster.api.set_stats(Arc::new(gauges.clone()));
     let (notices, told) = recorder::channel();
     // It is the first: the node was made without.

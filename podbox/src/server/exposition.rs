@@ -82,13 +82,16 @@ impl Exposition {
     }
 }
 
+/// Everything that is measured, as an answer to a scrape.
+pub fn answer(exposition: &Exposition) -> Response<Body> {
+    let media_type = "text/plain; version=0.0.4; charset=utf-8";
+    with_type(StatusCode::OK, media_type, full(exposition.render()))
+}
+
 impl Handler for Exposition {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         match (request.method(), request.uri().path()) {
-            (&Method::GET, "/metrics") => {
-                let media_type = "text/plain; version=0.0.4; charset=utf-8";
-                with_type(StatusCode::OK, media_type, full(self.render()))
-            }
+            (&Method::GET, "/metrics") => answer(self),
             (&Method::GET, "/healthz") => text(StatusCode::OK, "ok"),
             (&Method::GET, _) => {
                 text(StatusCode::NOT_FOUND, "not found; podbox serves /metrics and /healthz here\n")

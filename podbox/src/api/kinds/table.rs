@@ -55,6 +55,8 @@ where
         inert: None,
         create_on_update: false,
         needs_version: false,
+        shows_deleted: false,
+        deprecated: None,
         generation: false,
         measured: false,
         twin: None,
@@ -164,6 +166,22 @@ impl Kind {
         self.create_on_update = true;
         self
     }
+
+    fn versioned(mut self) -> Kind {
+        self.needs_version = true;
+        self
+    }
+
+    fn shown_deleted(mut self) -> Kind {
+        self.shows_deleted = true;
+        self
+    }
+
+    fn deprecated(mut self, since: &'static str, instead: &'static str) -> Kind {
+        let (version, kind) = (&self.version, &self.kind);
+        self.deprecated = Some(format!("{version} {kind} is deprecated in {since}+; use {instead}").into());
+        self
+    }
 }
 
 /// What the scale subresource of other kinds takes and gives. It is no resource of its own.
@@ -212,7 +230,10 @@ fn cores() -> Vec<Kind> {
     vec![
         row::<core::Binding>().verbs(CREATE),
         row::<core::ConfigMap>().short(&["cm"]),
-        row::<core::Endpoints>().short(&["ep"]).upsert(),
+        row::<core::Endpoints>()
+            .short(&["ep"])
+            .upsert()
+            .deprecated("v1.33", "discovery.k8s.io/v1 EndpointSlice"),
         row::<core::Event>().short(&["ev"]).fields(EVENT_FIELDS).upsert(),
         row::<core::LimitRange>().short(&["limits"]).upsert(),
         row::<core::Namespace>()
@@ -226,12 +247,13 @@ fn cores() -> Vec<Kind> {
             .fields(&["spec.unschedulable"])
             .sub("proxy", "NodeProxyOptions", ANY)
             .status(),
-        row::<core::PersistentVolume>().inert(NOT_BOUND).short(&["pv"]).status(),
-        row::<core::PersistentVolumeClaim>().inert(NOT_BOUND).short(&["pvc"]).status(),
+        row::<core::PersistentVolume>().inert(NOT_BOUND).short(&["pv"]).shown_deleted().status(),
+        row::<core::PersistentVolumeClaim>().inert(NOT_BOUND).short(&["pvc"]).shown_deleted().status(),
         row::<core::Pod>()
             .short(&["po"])
             .in_all()
             .counts()
+            .shown_deleted()
             .fields(POD_FIELDS)
             .sub("attach", "PodAttachOptions", CONNECT)
             .sub("binding", "Binding", CREATE)
@@ -243,7 +265,7 @@ fn cores() -> Vec<Kind> {
             .sub("proxy", "PodProxyOptions", ANY)
             .sub("resize", "Pod", READ_WRITE)
             .status(),
-        row::<core::PodTemplate>().counts(),
+        row::<core::PodTemplate>().counts().shown_deleted(),
         row::<core::ReplicationController>()
             .short(&["rc"])
             .in_all()
@@ -251,16 +273,18 @@ fn cores() -> Vec<Kind> {
             .fields(&["status.replicas"])
             .scale()
             .status(),
-        row::<core::ResourceQuota>().short(&["quota"]).upsert().status(),
+        row::<core::ResourceQuota>().short(&["quota"]).shown_deleted().status(),
         row::<core::Secret>().fields(&["type"]),
         row::<core::Service>()
             .inert(NOT_ANSWERED)
             .short(&["svc"])
             .in_all()
+            .upsert()
+            .shown_deleted()
             .fields(&["spec.clusterIP", "spec.type"])
             .sub("proxy", "ServiceProxyOptions", ANY)
             .status(),
-        row::<core::ServiceAccount>().short(&["sa"]).sub_of(
+        row::<core::ServiceAccount>().short(&["sa"]).shown_deleted().sub_of(
             "token",
             ("authentication.k8s.io", "v1", "TokenRequest"),
             CREATE,
@@ -283,7 +307,7 @@ fn workloads() -> Vec<Kind> {
         row::<apps::StatefulSet>().inert(NOT_MADE).short(&["sts"]).in_all().counts().scale().status(),
         row::<batch::CronJob>().short(&["cj"]).in_all().counts().status(),
         row::<batch::Job>().in_all().counts().fields(&["status.successful"]).status(),
-        row::<policy::PodDisruptionBudget>().short(&["pdb"]).counts().status(),
+        row::<policy::PodDisruptionBudget>().short(&["pdb"]).counts().versioned().status(),
         row::<autoscaling::HorizontalPodAutoscaler>().short(&["hpa"]).in_all().inert(NOT_SCALED).status(),
         row::<autoscaling_v1::HorizontalPodAutoscaler>()
             .short(&["hpa"])
@@ -296,10 +320,10 @@ fn workloads() -> Vec<Kind> {
 
 fn access() -> Vec<Kind> {
     vec![
-        row::<rbac::ClusterRole>(),
-        row::<rbac::ClusterRoleBinding>(),
-        row::<rbac::Role>(),
-        row::<rbac::RoleBinding>(),
+        row::<rbac::ClusterRole>().upsert(),
+        row::<rbac::ClusterRoleBinding>().upsert(),
+        row::<rbac::Role>().upsert(),
+        row::<rbac::RoleBinding>().upsert(),
         row::<authentication::SelfSubjectReview>().verbs(CREATE),
         row::<authentication::TokenReview>().verbs(CREATE),
         row::<authorization::LocalSubjectAccessReview>().verbs(CREATE),
@@ -311,7 +335,7 @@ fn access() -> Vec<Kind> {
 
 fn others() -> Vec<Kind> {
     vec![
-        row::<coordination::Lease>().upsert(),
+        row::<coordination::Lease>().upsert().versioned(),
         row::<discovery::EndpointSlice>().counts(),
         row::<events::Event>()
             .short(&["ev"])
@@ -336,16 +360,20 @@ fn others() -> Vec<Kind> {
             .counts()
             .inert("nothing acts on it: there is no ingress controller")
             .status(),
-        row::<networking::IngressClass>().counts(),
+        row::<networking::IngressClass>()
+            .counts()
+            .inert("nothing acts on it: there is no ingress controller"),
         row::<networking::NetworkPolicy>()
             .short(&["netpol"])
             .counts()
             .inert("nothing enforces it: pods reach each other as before"),
-        row::<node::RuntimeClass>(),
+        row::<node::RuntimeClass>().versioned(),
         row::<scheduling::PriorityClass>().short(&["pc"]).counts(),
-        row::<storage::CSIDriver>().inert(NOT_PROVIDED),
-        row::<storage::CSINode>().inert(NOT_PROVIDED),
-        row::<storage::StorageClass>().inert(NOT_PROVIDED).short(&["sc"]),
-        row::<storage::VolumeAttachment>().inert(NOT_PROVIDED).status(),
+        row::<storage::CSIDriver>().inert(NOT_PROVIDED).versioned().shown_deleted(),
+        row::<storage::CSINode>().inert(NOT_PROVIDED).versioned().shown_deleted(),
+        row::<storage::CSIStorageCapacity>().inert(NOT_PROVIDED).versioned(),
+        row::<storage::StorageClass>().inert(NOT_PROVIDED).short(&["sc"]).shown_deleted(),
+        row::<storage::VolumeAttachment>().inert(NOT_PROVIDED).versioned().shown_deleted().status(),
+        row::<storage::VolumeAttributesClass>().inert(NOT_PROVIDED).short(&["vac"]),
     ]
 }

@@ -173,6 +173,22 @@ pub(super) static NODE: Printer = Printer {
     },
 };
 
+pub(super) static CAPACITY: Printer = Printer {
+    columns: &[NAME, ("StorageClassName", "string", "", false), ("Capacity", "string", "", false)],
+    cells: |object, _| {
+        let [class, capacity] =
+            ["/storageClassName", "/capacity"].map(|pointer| cell::text(object, pointer, ""));
+        vec![object::name(object).into(), class, capacity]
+    },
+};
+
+pub(super) static ATTRIBUTES: Printer = Printer {
+    columns: &[NAME, ("DriverName", "string", "", false), AGE],
+    cells: |object, now| {
+        vec![object::name(object).into(), cell::text(object, "/driverName", ""), cell::age(object, now)]
+    },
+};
+
 pub(super) static ATTACHMENT: Printer = Printer {
     columns: &[
         NAME,

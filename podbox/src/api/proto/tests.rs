@@ -88,7 +88,8 @@ fn other_implementation(group: &str, version: &str, kind: &str) -> Option<Throug
         "policy" v1 policy: Eviction PodDisruptionBudget;
         "rbac.authorization.k8s.io" v1 rbac: ClusterRole ClusterRoleBinding Role RoleBinding;
         "scheduling.k8s.io" v1 scheduling: PriorityClass;
-        "storage.k8s.io" v1 storage: CSIDriver CSINode StorageClass VolumeAttachment;
+        "storage.k8s.io" v1 storage: CSIDriver CSINode CSIStorageCapacity StorageClass VolumeAttachment
+            VolumeAttributesClass;
     }
 }
 

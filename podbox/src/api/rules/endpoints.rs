@@ -42,10 +42,6 @@ impl Rules for Endpoints {
             }
         }
     }
-
-    fn warnings(&self) -> Vec<String> {
-        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
-    }
 }
 
 fn address(errors: &mut Errors, path: &Path, address: &EndpointAddress) {

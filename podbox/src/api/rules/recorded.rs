@@ -161,7 +161,8 @@ fn answer(line: &Line, world: &World) -> Answer {
     let write = old.map_or(Write::Create, Write::Update);
     let admitted = line.kind.rules.admit(body, write).unwrap();
     errors.0.extend(admitted.errors.0);
-    let warnings = warning.into_iter().chain(admitted.warnings).collect();
+    let deprecated = line.kind.deprecated.as_ref().map(ToString::to_string);
+    let warnings = deprecated.into_iter().chain(warning).chain(admitted.warnings).collect();
     Answer { name: new.name.unwrap_or_default(), object: admitted.object, errors, warnings }
 }
 

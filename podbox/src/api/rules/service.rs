@@ -96,6 +96,13 @@ impl Rules for Service {
             change::addresses(errors, &path.child("spec"), new, old);
         }
     }
+
+    fn warnings(&self) -> Vec<String> {
+        let given =
+            self.spec.as_ref().and_then(|spec| spec.external_ips.as_ref()).is_some_and(|ips| !ips.is_empty());
+        let why = "spec.externalIPs is deprecated and may no longer be implemented in some clusters";
+        given.then(|| why.to_owned()).into_iter().collect()
+    }
 }
 
 fn port_default(port: &mut ServicePort) {

@@ -85,13 +85,16 @@ pub fn response(
     let mut response = Response::new(full(bytes));
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    for warning in warnings {
-        // 299: persistent, without an agent. What a header cannot carry is left out.
-        let text: String = warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
-        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
-            response.headers_mut().append(WARNING, value);
-        }
+    warnings.iter().fold(response, |response, warning| warned(response, warning))
+}
+
+/// A response with one more `Warning`.
+pub fn warned(mut response: Response<Body>, warning: &str) -> Response<Body> {
+    // 299: persistent, without an agent. What a header cannot carry is left out.
+    let text: String = warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+    if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
+        response.headers_mut().append(WARNING, value);
     }
     response
 }

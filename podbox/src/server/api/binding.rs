@@ -38,7 +38,7 @@ impl Api {
             return Err(ApiError::internal(why));
         }
         if !options.dry_run {
-            self.bind(&pod, object::uid(&binding), node).await?;
+            self.bind_as(&pod, &binding, node).await?;
         }
         let status =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
@@ -47,7 +47,12 @@ impl Api {
 
     /// Gives the pod that a call is about to a node; only the one of this uid, if any is given.
     pub(super) async fn bind(&self, call: &Call, uid: &str, node: &str) -> Result<(), ApiError> {
-        let (kind, place) = (&call.kind, call.key());
+        self.bind_as(call, &json!({"metadata": {"uid": uid}}), node).await
+    }
+
+    /// The same; the pod gets what the binding says of it, too.
+    async fn bind_as(&self, call: &Call, binding: &Value, node: &str) -> Result<(), ApiError> {
+        let (kind, place, uid) = (&call.kind, call.key(), object::uid(binding));
         loop {
             let entry = self.find(call)?;
             let mut pod = read(&entry)?;
@@ -70,6 +75,7 @@ impl Api {
             }
             pod["spec"]["nodeName"] = node.into();
             scheduled(&mut pod);
+            hand_over(binding, &mut pod);
             let make = move |revision| stored(pod, revision);
             let expected = Expected::Revision(entry.revision);
             match self.store.put(&kind.collection(), &place, expected, make).await {
@@ -77,6 +83,15 @@ impl Api {
                 Err(WriteError::Conflict(_)) => {}
                 Err(error) => return Err(store_error(&error)),
             }
+        }
+    }
+}
+
+/// Who binds may say more of the pod, such as where the node is: its annotations and labels count over the pod's own.
+fn hand_over(binding: &Value, pod: &mut Value) {
+    for field in ["annotations", "labels"] {
+        for (name, value) in binding["metadata"][field].as_object().into_iter().flatten() {
+            pod["metadata"][field][name.as_str()] = value.clone();
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Update and patch: what a client wants made of an object, or of the part that a subresource is for.
 
 use super::query::WriteOptions;
+use super::write::names_version;
 use super::{Api, Call, request};
-use crate::api::decode::{self, FieldValidation, Target};
+use crate::api::decode::{self, Decoded, FieldValidation, Target};
 use crate::api::kinds::Kind;
 use crate::api::object;
 use crate::api::patch::Patch;
@@ -11,6 +12,7 @@ use crate::server::http::Body;
 use hyper::Response;
 use hyper::body::Incoming;
 use serde_json::Value;
+use std::sync::{Mutex, PoisonError};
 
 impl Api {
     /// Answers an update of an object, or of a part.
@@ -33,6 +35,7 @@ impl Api {
         }
         let change = |old: &Value| {
             is_the_one(&call.kind, &object, old)?;
+            names_version(&call.kind, &object)?;
             Ok(object.clone())
         };
         let written = self.update(call, part, options, &change).await?;
@@ -52,9 +55,15 @@ impl Api {
         let options = WriteOptions::read(&call.query, "PatchOptions", &call.head.agent, false)?;
         let bytes = request::read(body).await?;
         let patch = Patch::read(&call.head.content_type, &bytes)?;
-        let change = |old: &Value| patched(&patch, &call.kind, old, options.validation);
+        // Those of the last try are those of the patch that counts.
+        let warnings = Mutex::new(Vec::new());
+        let change = |old: &Value| {
+            let new = patched(&patch, &call.kind, old, options.validation)?;
+            *warnings.lock().unwrap_or_else(PoisonError::into_inner) = new.warnings;
+            names_version(&call.kind, &new.object).map(|()| new.object)
+        };
         let written = self.update(call, part, &options, &change).await?;
-        self.show(call, written, Vec::new())
+        self.show(call, written, warnings.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -64,10 +73,10 @@ pub(super) fn patched(
     kind: &Kind,
     old: &Value,
     validation: FieldValidation,
-) -> Result<Value, ApiError> {
+) -> Result<Decoded, ApiError> {
     let patched = patch.apply(whole(kind, old))?;
     let words = patched.clone();
-    Ok(decode::patched(patched, &Target::from(kind), validation, || patch.shown(&words))?.object)
+    decode::patched(patched, &Target::from(kind), validation, || patch.shown(&words))
 }
 
 /// An object with what its place tells.

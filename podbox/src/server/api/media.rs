@@ -40,6 +40,7 @@ impl Media {
     }
 }
 
+const FORMS: &str = "application/json, application/yaml";
 const AVAILABLE: &str = "application/json, application/yaml, application/json;stream=watch";
 
 /// The first of what `accept` names that podbox can write; `may` says which shapes the request can have.
@@ -51,9 +52,17 @@ pub fn negotiate(accept: &str, may: &[Shape]) -> Result<Media, ApiError> {
     // Stable: of equal weight, the first named.
     ranges.sort_by(|a, b| b.weight.total_cmp(&a.weight));
     let chosen = ranges.iter().filter(|range| range.weight > 0.0).find_map(|range| range.media(may));
-    chosen.ok_or_else(|| {
-        let message = format!("406: Not Acceptable\n\nAvailable representations: {AVAILABLE}");
-        ApiError { details: serde_json::json!({}), ..ApiError::new(406, "NotAcceptable", message) }
+    chosen.ok_or_else(|| match ranges.iter().any(|range| range.yaml().is_some()) {
+        // A form that can be written, in a shape that this has not.
+        true => ApiError::new(
+            406,
+            "NotAcceptable",
+            format!("only the following media types are accepted: {FORMS}"),
+        ),
+        false => {
+            let message = format!("406: Not Acceptable\n\nAvailable representations: {AVAILABLE}");
+            ApiError { details: serde_json::json!({}), ..ApiError::new(406, "NotAcceptable", message) }
+        }
     })
 }
 
@@ -77,12 +86,17 @@ impl<'a> Range<'a> {
         self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
     }
 
+    /// Whether it is YAML rather than JSON, if it is one of them.
+    fn yaml(&self) -> Option<bool> {
+        match self.kind {
+            "application/json" | "*/*" | "application/*" => Some(false),
+            "application/yaml" => Some(true),
+            _ => None,
+        }
+    }
+
     fn media(&self, may: &[Shape]) -> Option<Media> {
-        let yaml = match self.kind {
-            "application/json" | "*/*" | "application/*" => false,
-            "application/yaml" => true,
-            _ => return None,
-        };
+        let yaml = self.yaml()?;
         let shape = match (self.parameter("as"), self.parameter("g"), self.parameter("v")) {
             (None, ..) => Shape::Whole,
             (Some("Table"), Some("meta.k8s.io"), Some("v1" | "v1beta1")) => Shape::Table,

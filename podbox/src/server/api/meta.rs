@@ -1,13 +1,15 @@
-//! What the server says of itself: version, health, discovery.
+//! What the server says of itself: version, metrics, discovery. Its health is `health`'s.
 
 use super::answer;
 use super::media::{Media, Shape};
 use super::path::Info;
+use super::query::Query;
 use super::request::Head;
-use super::{Api, not_allowed, unknown};
+use super::{Api, health, not_allowed, unknown};
 use crate::api::discovery;
 use crate::api::status::ApiError;
 use crate::auth::token::discovery as openid;
+use crate::server::exposition;
 use crate::server::http::{self, Body};
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -19,19 +21,6 @@ const MINOR: &str = "36";
 /// 404 for what is not even a group.
 pub fn no_page() -> Response<Body> {
     http::text(StatusCode::NOT_FOUND, "404 page not found\n")
-}
-
-/// Whether a path is one by which is asked whether the server lives.
-pub fn is_check(path: &str) -> bool {
-    let first = path.trim_start_matches('/').split('/').next();
-    matches!(first, Some("healthz" | "livez" | "readyz"))
-}
-
-/// Who gets an answer here is served: the server listens once the store is open.
-fn health(check: &str, query: &str) -> Response<Body> {
-    let verbose = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "verbose");
-    let text = if verbose { format!("[+]ping ok\n{check} check passed\n") } else { "ok".to_owned() };
-    http::text(StatusCode::OK, text)
 }
 
 fn version() -> Value {
@@ -74,8 +63,13 @@ impl Api {
         };
         let parts: Vec<_> = head.path.split('/').filter(|part| !part.is_empty()).collect();
         match parts.as_slice() {
-            [check @ ("healthz" | "livez" | "readyz")] => Ok(health(check, &head.query)),
-            ["healthz" | "livez" | "readyz", "ping"] => Ok(http::text(StatusCode::OK, "ok")),
+            [place @ ("healthz" | "livez" | "readyz")] => {
+                Ok(health::all(place, &Query::parse(&head.query), &self.store))
+            }
+            ["healthz" | "livez" | "readyz", check] => {
+                Ok(health::one(check, &self.store).unwrap_or_else(no_page))
+            }
+            ["metrics"] => Ok(self.metrics.get().map_or_else(no_page, |metrics| exposition::answer(metrics))),
             ["version"] => plain(version()),
             ["api"] => plain(aggregated(true).unwrap_or_else(|| discovery::core(&self.address))),
             ["apis"] => plain(aggregated(false).unwrap_or_else(|| discovery::group_list(&kinds))),

@@ -21,6 +21,7 @@ pub mod expire;
 mod first;
 mod framed;
 mod gate;
+mod health;
 mod inflight;
 mod kubelet;
 mod listing;
@@ -53,13 +54,14 @@ mod hostile;
 mod tests;
 
 use crate::api::decode::{self, Format};
-use crate::api::kinds::{Kinds, Verb};
+use crate::api::kinds::{Kind, Kinds, Verb};
 use crate::api::logs::Logs;
 use crate::api::selector::Fields;
 use crate::api::stats::Stats;
 use crate::api::status::ApiError;
 use crate::api::streams::Streams;
 use crate::auth::token::Tokens;
+use crate::server::exposition::Exposition;
 use crate::server::http::{Body, Handler};
 use crate::store::Store;
 use crate::{clock, limits};
@@ -71,9 +73,11 @@ use delete::DeleteOptions;
 use documents::Documents;
 use gate::Gate;
 use hyper::body::{Body as _, Incoming};
+use hyper::header::{CACHE_CONTROL, HeaderValue};
 use hyper::{Method, Request, Response};
 use inflight::InFlight;
 use media::{Media, Shape, negotiate};
+use path::Info;
 use query::{ListOptions, Query, WriteOptions};
 use request::Head;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -99,6 +103,8 @@ pub struct Api {
     streams: OnceLock<Arc<dyn Streams>>,
     /// What this node and its pods use, once it runs.
     stats: OnceLock<Arc<dyn Stats>>,
+    /// What this process measures of itself, once it does.
+    metrics: OnceLock<Arc<Exposition>>,
     in_flight: InFlight,
     aside: Aside,
     telemetry: Telemetry,
@@ -116,7 +122,10 @@ impl Handler for Api {
         let fallback = media.as_ref().copied().unwrap_or(Media::JSON);
         let mut seen = Seen::new(&parts.method);
         let answer = self.route(&parts.method, head, media, body, &mut seen).await;
-        let answer = answer.unwrap_or_else(|error| answer::failure(&error, fallback));
+        let mut answer = answer.unwrap_or_else(|error| answer::failure(&error, fallback));
+        // Whatever is answered is for who asked.
+        let private = HeaderValue::from_static("no-cache, private");
+        answer.headers_mut().entry(CACHE_CONTROL).or_insert(private);
         self.telemetry.answered(seen, answer, clock::instant() - began)
     }
 }
@@ -130,6 +139,12 @@ fn not_allowed() -> ApiError {
 fn unknown() -> ApiError {
     let details = serde_json::json!({});
     ApiError { details, ..ApiError::new(404, "NotFound", "the server could not find the requested resource") }
+}
+
+/// Whether a request is answered by something that is made for it alone, rather than by an object.
+fn is_answer(kind: &Kind, info: &Info) -> bool {
+    let binds = kind.group.is_empty() && kind.kind == "Binding";
+    kind.is_review() || binds || ["binding", "eviction", "token"].contains(&&*info.subresource)
 }
 
 impl Api {
@@ -146,6 +161,7 @@ impl Api {
             turns: Turns::default(),
             streams: OnceLock::new(),
             stats: OnceLock::new(),
+            metrics: OnceLock::new(),
             in_flight: InFlight::default(),
             aside: Aside::default(),
             telemetry: Telemetry::default(),
@@ -165,6 +181,11 @@ impl Api {
     /// Gives it what this node measures. Only the first time counts.
     pub fn set_stats(&self, stats: Arc<dyn Stats>) {
         let _ = self.stats.set(stats);
+    }
+
+    /// Gives it what this process measures of itself. Only the first time counts.
+    pub fn set_metrics(&self, metrics: Arc<Exposition>) {
+        let _ = self.metrics.set(metrics);
     }
 
     /// The kinds there are now.
@@ -188,8 +209,11 @@ impl Api {
         self.authorize(&user, &info, &head.path)?;
         if !info.is_resource {
             // Whoever asks whether the server lives is always told.
-            let place =
-                if meta::is_check(&head.path) { None } else { Some(self.in_flight.enter(info.verb, &user)?) };
+            let place = if health::is_check(&head.path) {
+                None
+            } else {
+                Some(self.in_flight.enter(info.verb, &user)?)
+            };
             let answer = async { self.meta(method, &head, &info, media) };
             let answer = match head.path.starts_with("/openapi/") {
                 true => self.aside.run(answer).await?,
@@ -210,14 +234,21 @@ impl Api {
         // What is passed on, or becomes another protocol, is not written in any of our forms.
         let passed = ["attach", "exec", "portforward", "proxy"].contains(&&*info.subresource);
         let media = if passed { media.unwrap_or(Media::JSON) } else { media? };
+        // What is answered and kept nowhere has no columns.
+        let media = if is_answer(kind, &info) { negotiate(&head.accept, &[])? } else { media };
         seen.about(kind, &info);
         let place = if seen.lasts() { None } else { Some(self.in_flight.enter(info.verb, &user)?) };
         let _room = if passed { None } else { self.in_flight.room(&body.size_hint(), &user)? };
         let heavy = !passed && self.is_heavy(kind, &info, &body.size_hint());
         let call = Call { kind: Arc::clone(kind), info, query, media, user, head };
         let answer = match heavy {
-            true => self.aside.run(self.resource(call, body)).await?,
-            false => self.resource(call, body).await?,
+            true => self.aside.run(self.resource(call, body)).await,
+            false => self.resource(call, body).await,
+        };
+        let answer = match &kind.deprecated {
+            // Told whatever comes of the request.
+            Some(why) => answer::warned(answer.unwrap_or_else(|error| answer::failure(&error, media)), why),
+            None => answer?,
         };
         Ok(inflight::placed(answer, place))
     }
@@ -287,7 +318,7 @@ impl Api {
                 allowed(Verb::Delete)?;
                 let options = self.delete_options(&call, body).await?;
                 let removed = self.delete(&call, &options).await?;
-                match (removed.plain, &removed.object) {
+                match (removed.plain && !call.kind.shows_deleted, &removed.object) {
                     (true, Rendered::Value(object)) => {
                         answer::plain(200, &Api::success(&call.kind, object), Media::JSON, &removed.warnings)
                     }

@@ -61,7 +61,7 @@ impl Api {
         let bytes = request::read(body).await?;
         if !apply {
             let patch = Patch::read(&call.head.content_type, &bytes)?;
-            let change = |old: &Value| patched(&patch, &SCALE, old, options.validation);
+            let change = |old: &Value| Ok(patched(&patch, &SCALE, old, options.validation)?.object);
             return self.rescale(call, &options, Vec::new(), &change).await;
         }
         let target = Target::from(&*SCALE);

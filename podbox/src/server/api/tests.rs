@@ -4,7 +4,9 @@ mod access;
 mod bounds;
 mod compare;
 mod documents;
+mod edges;
 mod known;
+mod lives;
 mod memory;
 mod replay;
 mod sockets;
@@ -20,6 +22,7 @@ use crate::server::patience::Patience;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::SendRequest;
+use hyper::header::{HeaderMap, WARNING};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 
@@ -31,6 +34,8 @@ struct Client {
     stranger: SendRequest<Full<Bytes>>,
     _dir: tempfile::TempDir,
     api: Arc<Api>,
+    /// Those of the last answer.
+    headers: HeaderMap,
 }
 
 impl Client {
@@ -43,7 +48,7 @@ impl Client {
         let root = Arc::new(User::authenticated("admin", [MASTERS.to_owned()]));
         let sender = connect(&api, Peer::of(root, None)).await;
         let stranger = connect(&api, Peer::default()).await;
-        Client { sender, stranger, _dir: dir, api }
+        Client { sender, stranger, _dir: dir, api, headers: HeaderMap::new() }
     }
 
     /// A token of a service account.
@@ -80,9 +85,17 @@ impl Client {
         answer
     }
 
+    /// The texts of the last answer's warnings.
+    fn warnings(&self) -> Vec<String> {
+        let all = self.headers.get_all(WARNING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let quoted = all.filter_map(|value| value.strip_prefix("299 - ").map(str::to_owned));
+        quoted.map(|text| serde_json::from_str(&text).expect("a text in quotes")).collect()
+    }
+
     async fn send(&mut self, method: &str, path: &str, headers: &Value, body: Bytes) -> (u16, Bytes) {
         let response = begin(&mut self.sender, method, path, headers, body).await;
         let code = response.status().as_u16();
+        self.headers = response.headers().clone();
         (code, response.into_body().collect().await.unwrap().to_bytes())
     }
 }

@@ -10,7 +10,7 @@ use super::query::WriteOptions;
 use super::{Api, Call};
 use crate::api::apply;
 use crate::api::decode::Target;
-use crate::api::field::Errors;
+use crate::api::field::{Errors, Path, Reason};
 use crate::api::kinds::Kind;
 use crate::api::lifecycle;
 use crate::api::object;
@@ -81,6 +81,23 @@ fn append(into: &mut Vec<u8>, object: &Value, without: &[&str]) {
 pub fn read(entry: &Entry) -> Result<Value, ApiError> {
     serde_json::from_slice(&entry.bytes)
         .map_err(|error| ApiError::internal(format!("{} in the store is no JSON: {error}", entry.key)))
+}
+
+/// The version of an object that a write says it means; `0` is any.
+pub fn named_version(object: &Value) -> Option<&str> {
+    Some(object::text(object, "resourceVersion")).filter(|named| !matches!(*named, "" | "0"))
+}
+
+/// Refuses an update that means any version, of a kind whose updates have to name one.
+pub fn names_version(kind: &Kind, new: &Value) -> Result<(), ApiError> {
+    if !kind.needs_version || named_version(new).is_some() {
+        return Ok(());
+    }
+    let mut errors = Errors::default();
+    let metadata = Path::ROOT.child("metadata");
+    let why = "must be specified for an update";
+    errors.add_shown(Reason::Invalid, &metadata.child("resourceVersion"), "0x0", why);
+    Err(ApiError::invalid(&kind.group, &kind.plural, object::name(new), &errors))
 }
 
 /// Where an object is.
@@ -199,7 +216,7 @@ impl Api {
         let kind = &call.kind;
         readable(&object)?;
         call.place(&mut object)?;
-        if !object::text(&object, "resourceVersion").is_empty() {
+        if named_version(&object).is_some() {
             return Err(ApiError::internal("resourceVersion should not be set on objects to be created"));
         }
         if object::name(&object).is_empty() && !object::text(&object, "generateName").is_empty() {
@@ -263,11 +280,11 @@ impl Api {
             };
             let old = kind.from_stored(read(&entry)?);
             let new = change(&old)?;
-            let named = object::text(&new, "resourceVersion");
-            if !named.is_empty() && named != entry.revision.to_string() {
+            let named = named_version(&new);
+            if let Some(named) = named.filter(|named| *named != entry.revision.to_string()) {
                 return Err(self.conflict(call, named));
             }
-            let fixed = !named.is_empty() && named != object::text(&old, "resourceVersion");
+            let fixed = named.is_some_and(|named| named != object::text(&old, "resourceVersion"));
             let revised = self.revise(call, part, new, &old, options)?;
             let Some((new, warnings)) = revised else {
                 return Ok(Written { object: Rendered::Entry(entry), created: false, warnings: Vec::new() });

@@ -22,6 +22,8 @@ const PATCHES: &[&str] = &[
 struct Resource<'a> {
     /// The definition, if it has one.
     schema: Option<String>,
+    /// Whether a deletion answers with it, rather than with a Status.
+    shows_deleted: bool,
     group: &'a str,
     version: &'a str,
     kind: &'a str,
@@ -36,6 +38,7 @@ pub fn write(kinds: &[&Kind], dialect: Dialect) -> Map<String, Value> {
             if kind.namespaced() { format!("{base}/namespaces/{{namespace}}") } else { base.clone() };
         let resource = Resource {
             schema: Some(kind.schema.to_string()),
+            shows_deleted: kind.shows_deleted,
             group: &kind.group,
             version: &kind.version,
             kind: &kind.kind,
@@ -57,7 +60,7 @@ pub fn write(kinds: &[&Kind], dialect: Dialect) -> Map<String, Value> {
         for part in &kind.subresources {
             let (group, version) = part.of.as_ref().map_or((&kind.group, &kind.version), |of| (&of.0, &of.1));
             let schema = named(group, version, &part.kind).map(|definition| definition.name.to_string());
-            let resource = Resource { schema, group, version, kind: &part.kind };
+            let resource = Resource { schema, shows_deleted: true, group, version, kind: &part.kind };
             put(&mut paths, format!("{item}/{}", part.name), part.verbs, &resource, None, dialect);
         }
     }
@@ -95,6 +98,7 @@ fn put(
         let answer = match verb {
             Verb::List => list.map(str::to_owned),
             Verb::DeleteCollection => Some(format!("{META}Status")),
+            Verb::Delete if !resource.shows_deleted => Some(format!("{META}Status")),
             _ => resource.schema.clone(),
         };
         entry.insert(method.to_owned(), operation(*verb, action, resource, answer.as_deref(), dialect));

@@ -196,7 +196,11 @@ fn scheduler() -> Vec<Rule> {
         on(READ, "apps", "replicasets statefulsets"),
         on(READ, "policy", "poddisruptionbudgets"),
         on(READ, "core", "persistentvolumeclaims persistentvolumes"),
-        on(READ, "storage.k8s.io", "csidrivers csinodes storageclasses volumeattachments"),
+        on(
+            READ,
+            "storage.k8s.io",
+            "csidrivers csinodes csistoragecapacities storageclasses volumeattachments",
+        ),
     ]
 }
 

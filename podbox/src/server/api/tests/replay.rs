@@ -85,6 +85,14 @@ async fn replay(file: &str) -> Outcome {
         let target = target.as_str().unwrap().to_owned();
         let (user, headers) = (&line["user"], &line["request"]["headers"]);
         let (code, bytes) = client.send_as(user, method, &target, headers, bytes).await;
+        if let Some(theirs) = line.get("warnings").filter(|_| user.is_null()) {
+            let mut ours = client.warnings();
+            // What has no effect yet is podbox's own to say.
+            ours.retain(|told| !told.contains("is stored, but") && !told.contains(": not supported yet"));
+            for told in differences(&json!(ours), theirs) {
+                outcome.note(name, format!(".warnings{told}"));
+            }
+        }
         let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
         let mut response: Value = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
         memory.note(bare, &response);

@@ -16,7 +16,7 @@ impl Client {
     }
 
     /// The same, of what must succeed.
-    async fn done(&mut self, method: &str, path: &str, object: Value) -> Value {
+    pub(super) async fn done(&mut self, method: &str, path: &str, object: Value) -> Value {
         let (code, answer) = self.ask(method, path, object).await;
         assert!(code < 300, "{method} {path}: {code} {answer}");
         answer
@@ -25,21 +25,21 @@ impl Client {
 
 const SPACE: &str = "/api/v1/namespaces/kube-public";
 
-fn named(name: &str, rest: Value) -> Value {
+pub(super) fn named(name: &str, rest: Value) -> Value {
     let mut object = json!({"metadata": {"name": name}});
     object.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
     object
 }
 
 /// A pod that needs no account, which nothing gives it here.
-fn pod(name: &str, labels: Value) -> Value {
+pub(super) fn pod(name: &str, labels: Value) -> Value {
     json!({
         "metadata": {"name": name, "labels": labels},
         "spec": {"containers": [{"name": "c", "image": "i"}]},
     })
 }
 
-async fn accounts(client: &mut Client) {
+pub(super) async fn accounts(client: &mut Client) {
     client.done("POST", &format!("{SPACE}/serviceaccounts"), named("default", json!({}))).await;
 }
 
