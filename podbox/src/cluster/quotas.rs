@@ -42,3 +42,67 @@ pub async fn run(store: Store, objects: Local) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::world::World;
+    use super::*;
+    use crate::api::objects::Objects;
+    use crate::store::Key;
+    use serde_json::{Value, json};
+
+    fn pod(name: &str, spec: Value) -> Value {
+        let mut pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+            "spec": {"containers": [{"name": "c", "image": "i"}]},
+        });
+        pod["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        pod
+    }
+
+    #[tokio::test]
+    async fn a_quotas_status_counts_what_its_scopes_mean() {
+        let world = World::new().await;
+        tokio::spawn(run(world.store.clone(), world.objects.clone()));
+        let high = json!({"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]});
+        let quotas = [
+            ("all", json!({}), 3, None),
+            ("best-effort", json!({"scopes": ["BestEffort"]}), 2, None),
+            ("sized", json!({"scopes": ["NotBestEffort"]}), 1, Some("100m")),
+            ("ending", json!({"scopes": ["Terminating"]}), 1, Some("100m")),
+            ("lasting", json!({"scopes": ["NotTerminating"]}), 2, None),
+            ("high", json!({"scopeSelector": high}), 1, None),
+        ];
+        for (name, scopes, _, cpu) in &quotas {
+            let mut hard = json!({"pods": "10"});
+            if cpu.is_some() {
+                hard["requests.cpu"] = "1".into();
+            }
+            let mut quota = json!({
+                "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name, "namespace": "default"},
+                "spec": {"hard": hard},
+            });
+            quota["spec"].as_object_mut().unwrap().extend(scopes.as_object().unwrap().clone());
+            world.objects.ensure(quota).await.unwrap();
+        }
+        let resources = json!({"requests": {"cpu": "100m"}});
+        let sized = json!([{"name": "c", "image": "i", "resources": resources}]);
+        for object in [
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default"}}),
+            json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}, "value": 7}),
+            pod("plain", json!({})),
+            pod("sized", json!({"containers": sized, "activeDeadlineSeconds": 100})),
+            pod("high", json!({"priorityClassName": "high"})),
+        ] {
+            world.objects.ensure(object).await.unwrap();
+        }
+        for (name, _, pods, cpu) in quotas {
+            let counted = |quota: &Value| {
+                let used = &quota["status"]["used"];
+                used["pods"] == pods.to_string() && used.get("requests.cpu").and_then(Value::as_str) == cpu
+            };
+            let quota = world.until(QUOTAS, &Key::new("default", name), counted).await;
+            assert_eq!(quota["status"]["hard"], quota["spec"]["hard"]);
+        }
+    }
+}
