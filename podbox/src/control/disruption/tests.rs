@@ -28,6 +28,7 @@ fn pod(name: &str, controller: Option<&str>, ready: bool) -> Arc<Member> {
         deletion_cost: 0,
         restarts: (0, 0),
         address: None,
+        batch: None,
     })
 }
 
