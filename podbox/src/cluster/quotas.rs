@@ -66,12 +66,12 @@ mod tests {
         tokio::spawn(run(world.store.clone(), world.objects.clone()));
         let high = json!({"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]});
         let quotas = [
-            ("all", json!({}), 3, None),
-            ("best-effort", json!({"scopes": ["BestEffort"]}), 2, None),
-            ("sized", json!({"scopes": ["NotBestEffort"]}), 1, Some("100m")),
-            ("ending", json!({"scopes": ["Terminating"]}), 1, Some("100m")),
-            ("lasting", json!({"scopes": ["NotTerminating"]}), 2, None),
-            ("high", json!({"scopeSelector": high}), 1, None),
+            ("all", json!({}), "3", None),
+            ("best-effort", json!({"scopes": ["BestEffort"]}), "2", None),
+            ("sized", json!({"scopes": ["NotBestEffort"]}), "1", Some("100m")),
+            ("ending", json!({"scopes": ["Terminating"]}), "1", Some("100m")),
+            ("lasting", json!({"scopes": ["NotTerminating"]}), "2", None),
+            ("high", json!({"scopeSelector": high}), "1", None),
         ];
         for (name, scopes, _, cpu) in &quotas {
             let mut hard = json!({"pods": "10"});
@@ -99,7 +99,7 @@ mod tests {
         for (name, _, pods, cpu) in quotas {
             let counted = |quota: &Value| {
                 let used = &quota["status"]["used"];
-                used["pods"] == pods.to_string() && used.get("requests.cpu").and_then(Value::as_str) == cpu
+                used["pods"] == pods && used.get("requests.cpu").and_then(Value::as_str) == cpu
             };
             let quota = world.until(QUOTAS, &Key::new("default", name), counted).await;
             assert_eq!(quota["status"]["hard"], quota["spec"]["hard"]);

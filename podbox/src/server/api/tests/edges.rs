@@ -192,7 +192,6 @@ async fn health_is_told_check_by_check() {
     assert!(text.contains(
         "[+]etcd excluded: ok\nwarn: some health checks cannot be excluded: no matches for \"x\"\n"
     ));
-    drop(told);
     client.api.store.close().await;
     let mut told = async |path: &str| {
         let (code, text) = client.send("GET", path, &json!({}), Bytes::new()).await;
