@@ -157,3 +157,122 @@ async fn write<O: Objects>(objects: &O, pod: &PodRef, status: &PodStatus) -> boo
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::objects::{Token, TokenWanted};
+    use crate::api::status::ApiError;
+    use serde_json::json;
+    use std::sync::Mutex;
+
+    /// One pod, and how often it was written.
+    struct Api(Mutex<(Value, usize)>);
+
+    impl Api {
+        fn new() -> Arc<Api> {
+            Arc::new(Api(Mutex::new((json!({"metadata": {"uid": "u"}, "status": {}}), 0))))
+        }
+
+        fn phase(&self) -> String {
+            self.0.lock().unwrap().0["status"]["phase"].as_str().unwrap_or_default().to_owned()
+        }
+
+        fn writes(&self) -> usize {
+            self.0.lock().unwrap().1
+        }
+    }
+
+    impl Objects for Api {
+        async fn ensure(&self, _: Value) -> Result<(), ApiError> {
+            unreachable!("nothing is created")
+        }
+        async fn update(
+            &self,
+            _: &ObjectRef,
+            _: impl Fn(&mut Value) + Send + Sync,
+        ) -> Result<Value, ApiError> {
+            unreachable!("only statuses are written")
+        }
+        async fn update_status(
+            &self,
+            object: &ObjectRef,
+            change: impl Fn(&mut Value) + Send + Sync,
+        ) -> Result<Value, ApiError> {
+            tokio::task::yield_now().await;
+            let mut kept = self.0.lock().unwrap();
+            if object.name != "p" {
+                return Err(ApiError::not_found("", "pods", &object.name));
+            }
+            change(&mut kept.0);
+            kept.1 += 1;
+            Ok(kept.0.clone())
+        }
+        async fn bind(&self, _: &ObjectRef, _: &str, _: &str) -> Result<(), ApiError> {
+            unreachable!("nothing is bound")
+        }
+        async fn token(&self, _: &ObjectRef, _: &str, _: &str, _: &TokenWanted) -> Result<Token, ApiError> {
+            unreachable!("no token is asked for")
+        }
+        async fn remove(&self, _: &ObjectRef, _: &str) -> Result<(), ApiError> {
+            self.0.lock().unwrap().0 = Value::Null;
+            Ok(())
+        }
+    }
+
+    fn pod(name: &str) -> PodRef {
+        PodRef { namespace: "default".into(), name: name.into(), uid: "u".into() }
+    }
+
+    fn status(phase: &str) -> PodStatus {
+        PodStatus { phase: Some(phase.to_owned()), ..PodStatus::default() }
+    }
+
+    #[tokio::test]
+    async fn statuses_come_in_order_and_those_in_between_are_skipped() {
+        let api = Api::new();
+        let (mut teller, pod) = (Teller::new(Arc::clone(&api)), pod("p"));
+        for phase in ["Pending", "Running", "Succeeded"] {
+            teller.set(&pod, &status(phase));
+        }
+        assert!(teller.is_busy(&pod) && !teller.has(&pod, &status("Pending")), "nothing is told yet");
+        let written = teller.next().await.unwrap();
+        assert_eq!((&written.pod, &*written.status), (&pod, &status("Pending")));
+        assert!(teller.has(&pod, &status("Pending")));
+        teller.set(&pod, &status("Succeeded"));
+        assert_eq!(teller.latest(&pod), Some(&status("Succeeded")));
+        teller.next().await.unwrap();
+        assert_eq!((api.phase().as_str(), api.writes()), ("Succeeded", 2));
+        teller.set(&pod, &status("Succeeded"));
+        assert!(teller.next().await.is_none(), "what is told is not told again");
+    }
+
+    #[tokio::test]
+    async fn what_somebody_has_written_over_is_told_again() {
+        let api = Api::new();
+        let (mut teller, pod) = (Teller::new(Arc::clone(&api)), pod("p"));
+        teller.set(&pod, &status("Running"));
+        teller.look(&pod, &Value::Null);
+        assert!(teller.next().await.unwrap().changed, "it is to be looked at now that nothing is on its way");
+        let own = api.0.lock().unwrap().0.clone();
+        teller.look(&pod, &own);
+        assert!(!teller.is_busy(&pod), "that was its own word");
+        let theirs = json!({"metadata": {"uid": "u"}, "status": {"phase": "Failed"}});
+        api.0.lock().unwrap().0 = theirs.clone();
+        teller.look(&pod, &theirs);
+        assert!(!teller.next().await.unwrap().changed);
+        assert_eq!(api.phase(), "Running");
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_the_api_does_not_have_is_told_of_no_more() {
+        let (mut teller, gone) = (Teller::new(Api::new()), pod("gone"));
+        teller.set(&gone, &status("Failed"));
+        teller.next().await.unwrap();
+        assert!(teller.has(&gone, &status("Failed")));
+        teller.remove(ObjectRef::pod("default", "gone"), "u".into());
+        assert!(teller.next().await.is_none(), "a removal is nobody's status");
+        teller.retain(|_| false);
+        assert_eq!(teller.latest(&gone), None);
+    }
+}
