@@ -277,7 +277,7 @@ fn servers_that_do_not_behave_fail_their_probes_in_time_and_are_told_of_as_upstr
         ("garbage", "bad 8080 garbage", &http, format!("{get} net/http: HTTP/1.x transport connection broken: malformed HTTP response \"SSH-2.0-sorry\"")),
         ("headers", "bad 8080 headers", &http, format!("{get} net/http: server response headers exceeded 65536 bytes; aborted")),
         ("loop", "bad 8080 loop", &http, "Readiness probe failed: Get \"/loop\": stopped after 10 redirects".to_owned()),
-        ("plain", "http 8080", &tls, "Readiness probe failed: Get \"https://IP:8080/\": http: server gave HTTP response to HTTPS client".to_owned()),
+        ("plain", "bad 8080 loop", &tls, "Readiness probe failed: Get \"https://IP:8080/\": http: server gave HTTP response to HTTPS client".to_owned()),
         ("sick", "grpc 8080 2", &grpc, "Readiness probe failed: service unhealthy (responded with \"NOT_SERVING\")".to_owned()),
         ("nobody", "sleep 1000000", &grpc, "Readiness probe failed: timeout: failed to connect service \"IP:8080\" within 1s: context deadline exceeded".to_owned()),
         ("noport", "sleep 1000000", &json!({"httpGet": {"port": "web"}}), "Readiness probe errored and resulted in unknown state: strconv.Atoi: parsing \"web\": invalid syntax".to_owned()),
@@ -310,7 +310,9 @@ fn commands_end_with_all_they_started_and_a_frozen_container_fails_in_time() {
     let Some(probed) = Probed::start(test) else { return };
     let exec = |script: &str| probe(json!({"exec": {"command": ["/bin/busybox", "sh", "-c", script]}}));
     // It ignores what it can, and waits for ever.
-    let stuck = exec("trap '' TERM INT HUP; sleep 1000001 & sleep 1000001");
+    let mut stuck = exec("trap '' TERM INT HUP; sleep 1000001 & sleep 1000001");
+    // There is a while between the end of one and the next.
+    stuck["periodSeconds"] = json!(3);
     probed.create(
         "stuck",
         json!({"containers": [container("c", "sleep 1000000", json!({"readinessProbe": stuck}))]}),
