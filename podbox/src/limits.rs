@@ -284,6 +284,10 @@ pub const NOTICES_AT_ONCE: usize = 64;
 pub const RECORDED_PODS: usize = 512;
 /// Events that one pod may have written at once, as the kubelet has it.
 pub const EVENTS_AT_ONCE: u32 = 25;
+/// Different ones of a pod that are counted; from then on counts begin anew.
+pub const EVENTS_COUNTED: usize = 64;
+/// Characters of what a container says for itself that an Event of its probe tells.
+pub const PROBE_SAID: usize = 1024;
 /// After this long it may have one more.
 pub const EVENT_AGAIN: Duration = Duration::from_secs(300);
 /// How long an Event is kept after it last happened, as upstream has it.

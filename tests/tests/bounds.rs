@@ -24,10 +24,9 @@ fn an_end_is_told_though_another_container_holds_its_output_open() {
     let test = "an_end_is_told_though_another_container_holds_its_output_open";
     let Some(mut node) = Node::start(test) else { return };
     // In args, Kubernetes makes one dollar of two.
-    let ends =
-        "echo $$$$ > /v/pid; until [ -e /v/held ]; do sleep 0.05; done; echo last; printf unfinished; exit 7";
+    let ends = "echo $$$$ > /v/pid; until [ -e /v/held ]; do sleep 0.05; done; echo last; touch /v/last; printf unfinished; exit 7";
     let holds = "until [ -s /v/pid ]; do sleep 0.05; done; read pid < /v/pid; \
-                 exec 9>/proc/$pid/fd/1 && touch /v/held; while sleep 0.2; do echo foreign >&9; done; sleep 3600";
+                 exec 9>/proc/$pid/fd/1 && touch /v/held; until [ -e /v/last ]; do sleep 0.05; done; while sleep 0.2; do echo foreign >&9; done; sleep 3600";
     let mut pod = spec("Never", "");
     pod["shareProcessNamespace"] = true.into();
     pod["containers"] = json!([named("ends", ends), named("holds", holds)]);
@@ -69,7 +68,7 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn a_start_that_hangs_keeps_the_next_daemon_from_nothing() {
     let test = "a_start_that_hangs_keeps_the_next_daemon_from_nothing";
-    let Some(mut node) = Node::start(test) else { return };
+    let (Some(()), Some(mut node)) = (podbox_tests::needs::host(test), Node::start(test)) else { return };
     let steady = node.create("steady", spec("Always", STEADY));
     let mut pod = spec("Always", STEADY);
     pod["initContainers"] =

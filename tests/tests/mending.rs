@@ -13,6 +13,7 @@ const GHOST: &str = "podbox.local/ghost:1";
 
 /// A node that tries again every second; none, loudly, where the test cannot run.
 fn node(test: &str) -> Option<Node> {
+    needs::host(test)?;
     needs::program(test, "kubectl")?;
     let mut host = Host::new(test)?;
     host.set("PODBOX_RESTART_BACKOFF_MAX", "1");

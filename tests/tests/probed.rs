@@ -104,7 +104,7 @@ fn a_probe_says_where_its_time_went() {
     let mut slow = json!({"args": ["http", "8080"]});
     slow["readinessProbe"] =
         json!({"httpGet": {"port": 8080, "path": "/delay/300"}, "periodSeconds": 1, "timeoutSeconds": 60});
-    slow["livenessProbe"] = json!({"httpGet": {"port": 8080, "path": "/delay/600000"}, "periodSeconds": 1, "failureThreshold": 1000});
+    slow["livenessProbe"] = json!({"httpGet": {"port": 8080, "path": "/delay/600000"}, "initialDelaySeconds": 2, "periodSeconds": 1, "failureThreshold": 1000});
     create(&node, "slow", json!({}), &slow);
 
     let passed = result(&node, "slow", "readiness", "success");
@@ -152,7 +152,17 @@ fn a_port_may_be_probed_without_a_connection() {
             "spec": {"containers": [{"name": "c", "image": IMAGE}]}})
         .to_string(),
     );
-    let refused = node.client("kubectl").args(["create", "-f"]).arg(file).output().expect("kubectl starts");
-    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && words.contains("neither `connect` nor `socket-state`"), "{words}");
+    let told = node.client("kubectl").args(["create", "-f"]).arg(file).output().expect("kubectl starts");
+    let words = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(words.contains("neither `connect` nor `socket-state`"), "{words}");
+    // It waits for somebody to mend it.
+    wait_for("why it waits", limit(), || {
+        let text = node.kubectl(&["get", "pod", "wrong", "-o", "json"]);
+        let pod: Value = serde_json::from_str(&text).expect("kubectl prints JSON");
+        let mut all = pod["status"]["conditions"].as_array().cloned().unwrap_or_default().into_iter();
+        all.find(|condition| {
+            let message = condition["message"].as_str().unwrap_or_default();
+            condition["type"] == "PodScheduled" && message.contains("neither `connect` nor `socket-state`")
+        })
+    });
 }

@@ -146,7 +146,8 @@ fn a_container_is_given_more_and_less_while_it_runs() {
 
 #[test]
 fn a_share_that_others_have_is_given_once_they_leave() {
-    let Some(node) = Node::start("a_share_that_others_have_is_given_once_they_leave") else { return };
+    let test = "a_share_that_others_have_is_given_once_they_leave";
+    let (Some(()), Some(node)) = (needs::host(test), Node::start(test)) else { return };
     let all = node.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.allocatable.cpu}"]);
     let all: u64 = all.trim().parse::<u64>().expect("this node keeps no processors back") * 1000;
     // Requests alone: what a host without controllers can give, too.

@@ -43,7 +43,8 @@ fn waits(node: &Node, name: &str, message: &str) {
 
 #[test]
 fn pods_run_where_they_fit_and_wait_where_they_do_not() {
-    let Some(node) = Node::start("pods_run_where_they_fit_and_wait_where_they_do_not") else { return };
+    let test = "pods_run_where_they_fit_and_wait_where_they_do_not";
+    let (Some(()), Some(node)) = (podbox_tests::needs::host(test), Node::start(test)) else { return };
     let own = node.kubectl(&["get", "nodes", "-o", "name"]);
     let own = own.trim();
 
@@ -104,7 +105,8 @@ fn pods_run_where_they_fit_and_wait_where_they_do_not() {
 
 #[test]
 fn a_pod_that_no_node_takes_is_not_replaced_for_ever() {
-    let Some(node) = Node::start("a_pod_that_no_node_takes_is_not_replaced_for_ever") else { return };
+    let test = "a_pod_that_no_node_takes_is_not_replaced_for_ever";
+    let (Some(()), Some(node)) = (podbox_tests::needs::host(test), Node::start(test)) else { return };
     let container = manifest::job("job", "sleep 600000");
     let deployment = |name: &str, fields: &str| {
         format!(

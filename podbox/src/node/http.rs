@@ -24,6 +24,7 @@ use hyper::header::{ACCEPT, CONNECTION, HOST, HeaderName, HeaderValue, LOCATION,
 use hyper::{HeaderMap, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -202,16 +203,15 @@ fn escaped(path: &str) -> String {
 
 /// The first of a name replaces what is there by itself; an empty one of those takes it out.
 fn add(headers: &mut HeaderMap, own: &[(String, String)]) -> Result<(), String> {
-    let mut seen: Vec<HeaderName> = Vec::new();
+    let mut seen: HashSet<HeaderName> = HashSet::new();
     for (name, value) in own {
         let name = name.parse::<HeaderName>().map_err(|error| format!("header {name:?}: {error}"))?;
         let value = HeaderValue::from_str(value).map_err(|error| format!("header {name}: {error}"))?;
-        if !seen.contains(&name) {
+        if seen.insert(name.clone()) {
             headers.remove(&name);
-            seen.push(name.clone());
         }
         if !(value.is_empty() && [ACCEPT, USER_AGENT].contains(&name)) {
-            headers.append(name, value);
+            headers.try_append(name, value).map_err(|_| "there are too many headers".to_owned())?;
         }
     }
     Ok(())

@@ -40,7 +40,12 @@ use std::time::{Duration, Instant};
 
 /// The kernel tells that a socket listens a moment before a connection can find it: so long a triggered probe waits
 /// until it is run again, whose server isn't there yet.
-const TOO_EARLY: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(4)];
+const TOO_EARLY: [Duration; 4] = [
+    Duration::from_millis(1),
+    Duration::from_millis(4),
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+];
 /// How Go says that nobody listens.
 const REFUSED: &str = "connect: connection refused";
 
@@ -101,9 +106,10 @@ pub async fn run<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Aske
     let (at, begun) = (clock::wall(), clock::instant());
     let (mut outcome, mut account) = once(node, pod, asked).await;
     let mut pauses = TOO_EARLY.iter();
-    for _ in 1..limits::PROBE_TRIES {
+    let mut tries = 1;
+    loop {
         match &outcome {
-            Outcome::Errored(..) => {}
+            Outcome::Errored(..) if tries < limits::PROBE_TRIES => tries += 1,
             Outcome::Failure(why) if !asked.counts && why.contains(REFUSED) => match pauses.next() {
                 Some(pause) => tokio::time::sleep(*pause).await,
                 None => break,

@@ -133,6 +133,9 @@ impl<O: Objects> Recorder<O> {
         }
         told.left -= 1;
         let key = (notice.part.clone(), notice.reason.clone(), notice.message.clone());
+        if told.events.len() >= limits::EVENTS_COUNTED && !told.events.contains_key(&key) {
+            told.events.clear();
+        }
         let time = object::time(clock::wall());
         Some(match told.events.entry(key.clone()) {
             Entry::Occupied(mut known) => {

@@ -9,6 +9,7 @@ use super::resize::{Refusal, RefusalKind, Resize, Share};
 use super::shape::{ContainerShape, Shape};
 use crate::api::identity::PodRef;
 use crate::api::probe::ProbeType;
+use crate::limits;
 use serde_json::json;
 use std::borrow::Cow;
 
@@ -41,13 +42,15 @@ pub fn present(image: &str) -> Notice {
 
 /// What came of a probe of this part of a pod, where that is worth an Event.
 pub fn probed(part: String, probe: ProbeType, outcome: &Outcome) -> Option<Notice> {
+    let told = |why: &str| -> String { why.chars().take(limits::PROBE_SAID).collect() };
     let notice = match outcome {
         Outcome::Success | Outcome::Starved => return None,
-        Outcome::Warning(why) => warning("ProbeWarning", format!("{probe} probe warning: {why}")),
-        Outcome::Failure(why) => warning("Unhealthy", format!("{probe} probe failed: {why}")),
-        Outcome::Errored(state, why) => {
-            warning("Unhealthy", format!("{probe} probe errored and resulted in {state} state: {why}"))
-        }
+        Outcome::Warning(why) => warning("ProbeWarning", format!("{probe} probe warning: {}", told(why))),
+        Outcome::Failure(why) => warning("Unhealthy", format!("{probe} probe failed: {}", told(why))),
+        Outcome::Errored(state, why) => warning(
+            "Unhealthy",
+            format!("{probe} probe errored and resulted in {state} state: {}", told(why)),
+        ),
     };
     Some(Notice { part: Some(part), ..notice })
 }

@@ -35,9 +35,10 @@ pub fn verdict(look: &Look<'_>, now: Timestamp) -> Option<Verdict> {
     by_indexes(look).or_else(|| complete(look))
 }
 
-/// Until when it may be at work.
+/// Until when it may be at work. Its time begins anew once its status says that it is not suspended any more.
 pub fn deadline(job: &Job) -> Option<Timestamp> {
-    let seconds = job.spec.active_deadline_seconds.filter(|_| !job.is_suspended())?;
+    let stopped = job.is_suspended() || job.condition("Suspended").is_some();
+    let seconds = job.spec.active_deadline_seconds.filter(|_| !stopped)?;
     job.status.start_time.as_ref()?.0.checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 

@@ -221,8 +221,10 @@ fn a_deadline_ends_it_and_a_suspension_stops_the_clock() {
     assert_eq!(world.running().len(), 0);
     // It was not a failure.
     world.check("failed", Value::Null);
+    world.later(1000);
     world.job["spec"]["suspend"] = false.into();
     world.later(30);
+    assert_eq!((world.running().len(), world.conditions().len()), (1, 0));
     world.later(60);
     assert_eq!(world.conditions(), ["FailureTarget DeadlineExceeded"]);
     let names: Vec<String> = world.pods.keys().cloned().collect();

@@ -56,7 +56,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             let follows = shape.restarts_failures();
             let why = notice::failed_probe(shape, probe, follows);
             if let Outcome::Failure(failure) = outcome {
-                tracing::warn!(pod = %run.pod, container = run.name, "{why}: {failure}");
+                tracing::warn!(pod = %run.pod, container = run.name, "{why}: {failure:?}");
             }
             match follows && seen.is_not_backing_off(now) {
                 true => seen.replace(end, &why),

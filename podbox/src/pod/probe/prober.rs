@@ -151,9 +151,15 @@ impl Prober {
         self.hasten(LISTENING_SPACING, now)
     }
 
-    /// The same for a process that ended.
+    /// The same for a process that ended. Many containers have some that end all the time: where nothing is to be brought
+    /// forward, that is no reason.
     pub fn ended(&mut self, now: Instant) -> bool {
-        self.hasten(ENDED_SPACING, now)
+        !self.is_settled() && self.hasten(ENDED_SPACING, now)
+    }
+
+    /// It succeeds, and nothing was said against it.
+    fn is_settled(&self) -> bool {
+        self.succeeded() && self.streak.0 != Standing::Failure
     }
 
     fn hasten(&mut self, spacing: Duration, now: Instant) -> bool {
@@ -161,8 +167,7 @@ impl Prober {
             return false;
         }
         // Where nothing is to be brought forward, there is no hurry.
-        let settled = self.succeeded() && self.streak.0 != Standing::Failure;
-        let spacing = if settled { SETTLED_SPACING } else { spacing };
+        let spacing = if self.is_settled() { SETTLED_SPACING } else { spacing };
         let spaced = self.begun.map_or(now, |begun| begun + spacing);
         self.forward(now.max(spaced))
     }

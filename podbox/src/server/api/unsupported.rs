@@ -25,9 +25,11 @@ fn template(kind: &Kind) -> Option<(&'static str, &'static str)> {
 /// The warnings about an object.
 pub fn told(kind: &Kind, object: &Value) -> Vec<String> {
     let Some((at, prefix)) = template(kind) else { return Vec::new() };
-    let spec = object.pointer(at).map(|pod| &pod["spec"]);
-    let Some(spec) = spec else { return Vec::new() };
+    let Some(pod) = object.pointer(at).filter(|pod| !pod["spec"].is_null()) else { return Vec::new() };
+    let metadata = json!({"annotations": pod["metadata"]["annotations"]});
     // What is no pod is refused by its rules.
-    let Ok(pod) = Pod::deserialize(json!({"metadata": {}, "spec": spec})) else { return Vec::new() };
+    let Ok(pod) = Pod::deserialize(json!({"metadata": metadata, "spec": pod["spec"]})) else {
+        return Vec::new();
+    };
     support::unsupported(&pod, Tokens::ForApi).iter().map(|field| format!("{prefix}{field}")).collect()
 }
