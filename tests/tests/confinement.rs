@@ -7,25 +7,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podbox_tests::host::{IMAGE, answers};
 use podbox_tests::node::Node;
+use podbox_tests::pods::script;
 use podbox_tests::run::limit;
 use podbox_tests::wait::wait_for;
 use serde_json::{Value, json};
 
-/// A container that runs a script of busybox's shell, with whatever else it has.
-fn script(name: &str, text: &str, more: Value) -> Value {
-    let mut container = json!({
-        "name": name, "image": IMAGE, "imagePullPolicy": "IfNotPresent",
-        "command": ["/bin/busybox", "sh", "-c"], "args": [text],
-    });
-    let fields = container.as_object_mut().expect("it is an object");
-    fields.extend(more.as_object().cloned().unwrap_or_default());
-    container
-}
-
 /// What is done with a node here.
 trait Pods {
     fn create(&self, name: &str, spec: Value);
-    fn wait(&self, name: &str, what: &str, like: impl Fn(&Value) -> bool) -> Value;
     fn printed(&self, name: &str) -> Vec<String>;
 }
 
@@ -38,25 +27,11 @@ impl Pods for Node {
         self.kubectl(&["create", "-f", file.to_str().expect("a plain path")]);
     }
 
-    #[track_caller]
-    fn wait(&self, name: &str, what: &str, like: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait_for(&format!("pod {name} {what}"), limit(), || {
-                last = self.pod(name);
-                like(&last).then(|| last.clone())
-            })
-        }));
-        found.unwrap_or_else(|_| {
-            panic!("pod {name} never {what}: {:#}\n{}", last["status"], self.complained())
-        })
-    }
-
     /// What the pod's only container has printed by its end.
     #[track_caller]
     fn printed(&self, name: &str) -> Vec<String> {
         let over = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-        self.wait(name, "has ended", over);
+        self.wait_pod(name, "has ended", over);
         self.kubectl(&["logs", name]).lines().map(str::to_owned).collect()
     }
 }
@@ -136,14 +111,14 @@ fn what_a_node_does_not_allow_is_refused_in_the_kubelets_words() {
         "containers": [sleep()], "securityContext": {"sysctls": [{"name": "net.core.somaxconn", "value": "512"}]},
     });
     node.create("sysctl", spec);
-    let pod = node.wait("sysctl", "has failed", |pod| pod["status"]["phase"] == "Failed");
+    let pod = node.wait_pod("sysctl", "has failed", |pod| pod["status"]["phase"] == "Failed");
     assert_eq!(pod["status"]["reason"], "SysctlForbidden");
     let message = pod["status"]["message"].as_str().unwrap();
     assert!(message.ends_with("forbidden sysctl: \"net.core.somaxconn\" not allowlisted"), "{message}");
 
     node.create("root", json!({"containers": [sleep()], "securityContext": {"runAsNonRoot": true}}));
-    let pod =
-        node.wait("root", "says why it waits", |pod| waiting(pod)["reason"] == "CreateContainerConfigError");
+    let pod = node
+        .wait_pod("root", "says why it waits", |pod| waiting(pod)["reason"] == "CreateContainerConfigError");
     let message = waiting(&pod)["message"].as_str().unwrap();
     assert!(
         message.starts_with("container has runAsNonRoot and image will run as root (pod: \"root_default("),
@@ -179,7 +154,7 @@ fn a_pod_may_bring_its_own_seccomp_profile() {
         json!({"containers": [script("c", text, context)]})
     };
     node.create("own", with("team/no-mkdir.json"));
-    node.wait("own", "runs", running);
+    node.wait_pod("own", "runs", running);
     wait_for("its output", limit(), || {
         let log = node.kubectl(&["logs", "own"]);
         (log.lines().count() == 2).then(|| {
@@ -193,7 +168,8 @@ fn a_pod_may_bring_its_own_seccomp_profile() {
         ("bad", "bad.json", "unknown action \"SCMP_ACT_NO\""),
     ] {
         node.create(pod, with(profile));
-        let pod = node.wait(pod, "says why it waits", |pod| waiting(pod)["reason"] == "CreateContainerError");
+        let pod =
+            node.wait_pod(pod, "says why it waits", |pod| waiting(pod)["reason"] == "CreateContainerError");
         let message = waiting(&pod)["message"].as_str().unwrap();
         assert!(message.contains(why) && message.contains(profile), "{message}");
     }
@@ -215,7 +191,7 @@ fn containers_that_share_processes_have_a_first_one_that_reaps_and_can_do_nothin
         "containers": [script("one", "exec sleep 1234567", json!({})), script("two", "sleep 7654321", trace)],
     });
     node.create("shared", spec);
-    node.wait("shared", "runs", running);
+    node.wait_pod("shared", "runs", running);
     let uid = node.pod("shared")["metadata"]["uid"].as_str().unwrap().to_owned();
     let pids = node.host.cgroup.join(format!("podbox.slice/besteffort/pod{uid}/pids/cgroup.procs"));
     let pause = || fs::read_to_string(&pids).unwrap_or_default().trim().parse::<i32>().ok();
@@ -269,7 +245,7 @@ fn containers_that_share_processes_have_a_first_one_that_reaps_and_can_do_nothin
 
     // The host's administrator can end it. All containers end with it, and come back with a new one.
     kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
-    node.wait("shared", "runs again", |pod| {
+    node.wait_pod("shared", "runs again", |pod| {
         let statuses = pod["status"]["containerStatuses"].as_array().unwrap();
         statuses.iter().all(|status| status["restartCount"] == 1 && status["ready"] == true)
     });
@@ -323,7 +299,7 @@ fn ports_of_the_node_lead_to_one_pod_as_long_as_it_is_there() {
         {"containerPort": 80, "hostPort": 8082, "hostIP": "127.0.0.1"},
     ]);
     node.create("web", server(all));
-    node.wait("web", "runs", running);
+    node.wait_pod("web", "runs", running);
     // The loopback, and an address of the host's: the bridge's own.
     for (address, expected) in [
         ("127.0.0.1:8081", true),
@@ -346,7 +322,7 @@ fn ports_of_the_node_lead_to_one_pod_as_long_as_it_is_there() {
     let mut late = server(json!([{"containerPort": 80, "hostPort": 8081, "hostIP": "10.85.0.1"}]));
     late["nodeName"] = node.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]).into();
     node.create("late", late);
-    let late = node.wait("late", "has failed", |pod| pod["status"]["phase"] == "Failed");
+    let late = node.wait_pod("late", "has failed", |pod| pod["status"]["phase"] == "Failed");
     assert_eq!(late["status"]["reason"], "NodePorts");
     let message = late["status"]["message"].as_str().unwrap();
     assert!(message.contains("didn't have free ports for the requested pod ports"), "{message}");
@@ -414,7 +390,7 @@ fn limits_of_a_pod_as_a_whole_and_what_its_class_adds_are_its_cgroups() {
         "containers": [one, script("two", "sleep 3600", json!({}))], "runtimeClassName": "own",
         "resources": {"requests": {"cpu": "1", "memory": "48Mi"}, "limits": {"cpu": "2", "memory": "64Mi"}},
     }));
-    let pod = node.wait("whole", "runs", running);
+    let pod = node.wait_pod("whole", "runs", running);
     assert_eq!(pod["status"]["qosClass"], "Burstable");
     let group = node
         .host

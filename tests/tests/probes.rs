@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use podbox_tests::host::IMAGE;
 use podbox_tests::needs;
 use podbox_tests::node::Node;
+use podbox_tests::pods::{container as status, is_ready as ready};
 use podbox_tests::run::limit;
 use podbox_tests::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
@@ -45,8 +46,7 @@ impl Probed {
     }
 
     fn pod(&self, name: &str) -> Value {
-        let text = self.node.kubectl(&["get", "pod", name, "-o", "json"]);
-        serde_json::from_str(&text).expect("kubectl prints JSON")
+        self.node.pod(name)
     }
 
     #[track_caller]
@@ -91,17 +91,6 @@ fn probe(handler: Value) -> Value {
     let mut probe = json!({"periodSeconds": 1, "failureThreshold": 1});
     probe.as_object_mut().expect("it is one").extend(handler.as_object().cloned().unwrap_or_default());
     probe
-}
-
-fn status<'a>(pod: &'a Value, name: &str) -> &'a Value {
-    let all = ["initContainerStatuses", "containerStatuses"].map(|list| pod["status"][list].as_array());
-    let mut all = all.into_iter().flatten().flatten();
-    all.find(|status| status["name"] == name).unwrap_or(&Value::Null)
-}
-
-fn ready(pod: &Value) -> bool {
-    let mut all = pod["status"]["conditions"].as_array().into_iter().flatten();
-    all.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn restarts(pod: &Value, name: &str) -> u64 {

@@ -107,10 +107,11 @@ impl Row {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn row(results: &[(Verdict, u64)]) -> Row {
+    /// A row of a probe of the pod `web`.
+    pub(crate) fn row(probe: ProbeType, results: &[(Verdict, u64)]) -> Row {
         let result = |(verdict, took_us): &(Verdict, u64)| Probed {
             at: jiff::Timestamp::UNIX_EPOCH,
             attempt: 0,
@@ -126,7 +127,7 @@ mod tests {
             namespace: "shop".into(),
             pod: "web".into(),
             container: "app".into(),
-            probe: ProbeType::Liveness,
+            probe,
             timeout_ms: 1000,
             period_ms: 10_000,
             results: results.iter().map(result).collect(),
@@ -136,18 +137,23 @@ mod tests {
     #[test]
     fn percentiles_are_of_results_that_there_were() {
         let hundred: Vec<_> = (1..=100).rev().map(|took| (Verdict::Success, took)).collect();
-        let row_of_hundred = row(&hundred);
+        let row_of_hundred = row(ProbeType::Liveness, &hundred);
         let micros = |percent| row_of_hundred.percentile(percent).map(|time| time.as_micros());
         assert_eq!([50, 90, 99, 100].map(micros), [Some(50), Some(90), Some(99), Some(100)]);
-        assert_eq!(row(&[(Verdict::Success, 7)]).percentile(50), Some(Duration::from_micros(7)));
-        assert_eq!(row(&[(Verdict::Unknown, 7)]).percentile(50), None);
-        assert_eq!(row(&[]).percentile(99), None);
+        assert_eq!(
+            row(ProbeType::Liveness, &[(Verdict::Success, 7)]).percentile(50),
+            Some(Duration::from_micros(7))
+        );
+        assert_eq!(row(ProbeType::Liveness, &[(Verdict::Unknown, 7)]).percentile(50), None);
+        assert_eq!(row(ProbeType::Liveness, &[]).percentile(99), None);
     }
 
     #[test]
     fn the_timeout_that_would_have_done_is_the_longest_run() {
         use Verdict::{Failure, Success, Unknown};
-        let check = |results: &[(Verdict, u64)], expected| assert_eq!(row(results).enough(), expected);
+        let check = |results: &[(Verdict, u64)], expected| {
+            assert_eq!(row(ProbeType::Liveness, results).enough(), expected)
+        };
         check(&[], None);
         check(&[(Unknown, 5)], None);
         check(
@@ -160,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_is_printed_can_be_read_back() {
-        let mut printed = row(&[(Verdict::Success, 3), (Verdict::Failure, 1_000_000)]);
+        let mut printed = row(ProbeType::Liveness, &[(Verdict::Success, 3), (Verdict::Failure, 1_000_000)]);
         printed.results[1].phases_us = BTreeMap::from([(Phase::Connect, 40), (Phase::AcceptQueue, 999_960)]);
         printed.results[1].message = Some("refused".into());
         let text = serde_json::to_string(&printed).unwrap();

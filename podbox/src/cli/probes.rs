@@ -136,26 +136,7 @@ mod tests {
     use crate::api::probe::ProbeType;
 
     fn row(pod: &str, results: &[(Verdict, u64)]) -> Row {
-        let result = |(verdict, took_us): &(Verdict, u64)| Probed {
-            at: jiff::Timestamp::UNIX_EPOCH,
-            attempt: 0,
-            verdict: *verdict,
-            triggered: false,
-            took_us: *took_us,
-            phases_us: Default::default(),
-            throttled_us: None,
-            stalled_us: None,
-            message: None,
-        };
-        Row {
-            namespace: "shop".into(),
-            pod: pod.into(),
-            container: "app".into(),
-            probe: ProbeType::Readiness,
-            timeout_ms: 1000,
-            period_ms: 10_000,
-            results: results.iter().map(result).collect(),
-        }
+        Row { pod: pod.into(), ..crate::api::probed::tests::row(ProbeType::Readiness, results) }
     }
 
     #[test]

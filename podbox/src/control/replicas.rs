@@ -9,16 +9,15 @@
 //! One step is taken at a time, and the next is decided by the world that it leaves. **Invariant:** never more pods are created
 //! than are missing, nor more deleted than are too many, of the pods that are seen.
 
-use super::action::{Action, Actions, Attempt, Saying, Write};
+use super::action::{Actions, Attempt, Write};
 use super::claim::Claim;
 use super::condition;
 use super::meta::{Labels, written};
 use super::pods::Member;
 use super::rank;
 use super::status;
-use super::workload::Workload;
+use super::workload::{self, Workload};
 use crate::api::object;
-use crate::api::objects::Seen;
 use crate::limits;
 use jiff::Timestamp;
 use serde_json::json;
@@ -85,26 +84,12 @@ fn claims<'a>(desired: &Workload, observed: &Observed<'a>) -> (Vec<&'a Member>, 
 fn create(desired: &Workload, missing: usize) -> Actions {
     let mut pod = desired.pod();
     pod["metadata"]["generateName"] = format!("{}-", desired.at.name).into();
-    let one = || Action {
-        write: Write::Create(pod.clone()),
-        done: Some(Saying::normal("SuccessfulCreate", "Created pod: ")),
-        failed: Some(Saying::warning("FailedCreate", "Error creating: ")),
-    };
-    Actions::of((0..missing.min(limits::REPLICAS_AT_ONCE)).map(|_| one()))
+    Actions::of((0..missing.min(limits::REPLICAS_AT_ONCE)).map(|_| workload::create(pod.clone())))
 }
 
 fn delete(active: &[&Member], surplus: usize, doubles: &dyn Fn(&Member) -> usize, now: Timestamp) -> Actions {
     let count = surplus.min(limits::REPLICAS_AT_ONCE);
-    let one = |pod: &Member| Action {
-        write: Write::Delete {
-            at: pod.target(),
-            seen: Seen { uid: pod.uid.to_string(), revision: None },
-            propagation: None,
-        },
-        done: Some(Saying::normal("SuccessfulDelete", "Deleted pod: ")),
-        failed: Some(Saying::warning("FailedDelete", "Error deleting: ")),
-    };
-    Actions::of(rank::first(active, count, doubles, now).into_iter().map(one))
+    Actions::of(rank::first(active, count, doubles, now).into_iter().map(workload::delete))
 }
 
 /// The status, if it is not what it should be.

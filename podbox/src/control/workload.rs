@@ -1,11 +1,12 @@
 //! An object that asks for pods, or for objects that do: as it is stored, and whom it claims. Pure.
 
-use super::action::{Actions, Subject};
+use super::action::{Action, Actions, Saying, Subject, Write};
 use super::claim::Claimant;
 use super::meta::Owner;
+use super::pods::Member;
 use super::{number, sets};
 use crate::api::object;
-use crate::api::objects::Target;
+use crate::api::objects::{Seen, Target};
 use serde_json::{Value, json};
 
 /// Such an object.
@@ -69,5 +70,24 @@ impl Workload {
     pub fn about(&self, actions: Actions) -> Actions {
         let about = Subject { at: self.at.clone(), uid: self.uid().to_owned() };
         Actions { about: Some(about), ..actions }
+    }
+}
+
+/// A new pod, and what its owner says of it.
+pub fn create(pod: Value) -> Action {
+    Action {
+        write: Write::Create(pod),
+        done: Some(Saying::normal("SuccessfulCreate", "Created pod: ")),
+        failed: Some(Saying::warning("FailedCreate", "Error creating: ")),
+    }
+}
+
+/// The end of a pod, and what its owner says of it.
+pub fn delete(pod: &Member) -> Action {
+    let seen = Seen { uid: pod.uid.to_string(), revision: None };
+    Action {
+        write: Write::Delete { at: pod.target(), seen, propagation: None },
+        done: Some(Saying::normal("SuccessfulDelete", "Deleted pod: ")),
+        failed: Some(Saying::warning("FailedDelete", "Error deleting: ")),
     }
 }

@@ -4,7 +4,6 @@
 //! What it says twice, and addresses that are none, are told once or not at all.
 
 use super::super::action::{Edit, Write};
-use super::super::meta::Owner;
 use super::{KEEPER, LEGACY_KEEPER, MIRROR, SERVICE, Slice};
 use crate::api::object;
 use crate::api::objects::{Seen, Target};
@@ -131,21 +130,13 @@ fn annotations(endpoints: &Value) -> Value {
 }
 
 fn create(at: &Target, endpoints: &Value, wanted: Wanted) -> Write {
-    let owner = Owner::controller(&at.api_version, &at.kind, &at.name, object::uid(endpoints));
-    Write::Create(json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "generateName": format!("{}-", at.name),
-            "namespace": at.namespace,
-            "labels": labels(endpoints),
-            "annotations": annotations(endpoints),
-            "ownerReferences": [owner],
-        },
+    let metadata = json!({"labels": labels(endpoints), "annotations": annotations(endpoints)});
+    let body = json!({
         "addressType": wanted.family,
         "endpoints": wanted.endpoints,
         "ports": normal(&wanted.ports),
-    }))
+    });
+    super::slice(at, endpoints, metadata, body)
 }
 
 fn update(endpoints: &Value, slice: &Slice, wanted: Wanted) -> Option<Write> {

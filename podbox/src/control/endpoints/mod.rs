@@ -18,7 +18,8 @@ mod tests;
 pub use mirror::writes as mirror;
 pub use slices::Slice;
 
-use super::action::{Actions, Subject};
+use super::action::{Actions, Subject, Write};
+use super::meta::Owner;
 use super::pods::{Member, Phase};
 use super::sets;
 use crate::api::object;
@@ -128,6 +129,18 @@ fn named(pod: &Member, name: &str, protocol: &str) -> Option<i64> {
 /// The pod, as its endpoint names it.
 fn reference(pod: &Member) -> Value {
     json!({"kind": "Pod", "namespace": pod.key.namespace(), "name": pod.key.name(), "uid": *pod.uid})
+}
+
+/// A new slice that belongs to an object and is called after it; `body` is what it has besides its metadata.
+fn slice(at: &Target, of: &Value, mut metadata: Value, mut body: Value) -> Write {
+    metadata["generateName"] = format!("{}-", at.name).into();
+    metadata["namespace"] = at.namespace.as_str().into();
+    metadata["ownerReferences"] =
+        json!([Owner::controller(&at.api_version, &at.kind, &at.name, object::uid(of))]);
+    body["apiVersion"] = "discovery.k8s.io/v1".into();
+    body["kind"] = "EndpointSlice".into();
+    body["metadata"] = metadata;
+    Write::Create(body)
 }
 
 /// What is to be written so that a Service has the endpoints that it should.

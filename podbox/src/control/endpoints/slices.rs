@@ -4,7 +4,6 @@
 //! are made, and those that are empty go. A Service that nobody answers for has one empty slice.
 
 use super::super::action::{Edit, Write};
-use super::super::meta::Owner;
 use super::{Desired, Group, KEEPER, OWN, SERVICE, reference};
 use crate::api::object;
 use crate::api::objects::{Seen, Target};
@@ -130,21 +129,9 @@ fn marks(desired: &Desired) -> Value {
 }
 
 fn create(desired: &Desired, ports: &Value, endpoints: &[Value]) -> Write {
-    let at = &desired.at;
-    let owner = Owner::controller(&at.api_version, &at.kind, &at.name, object::uid(&desired.object));
-    Write::Create(json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "generateName": format!("{}-", at.name),
-            "namespace": at.namespace,
-            "labels": marks(desired),
-            "ownerReferences": [owner],
-        },
-        "addressType": "IPv4",
-        "endpoints": endpoints,
-        "ports": ports,
-    }))
+    let metadata = json!({"labels": marks(desired)});
+    let body = json!({"addressType": "IPv4", "endpoints": endpoints, "ports": ports});
+    super::slice(&desired.at, &desired.object, metadata, body)
 }
 
 fn update(desired: &Desired, slice: &Slice, endpoints: Vec<Value>) -> Option<Write> {

@@ -2,10 +2,9 @@
 
 use super::look::{Indexed, Look, index};
 use super::{INDEX, INDEX_FAILURES, INDEX_IGNORED, TRACKING, Verdict, is_tracked, release};
-use crate::api::objects::Seen;
-use crate::control::action::{Action, Attempt, Saying, Write};
+use crate::control::action::{Action, Attempt};
 use crate::control::pods::Member;
-use crate::control::rank;
+use crate::control::{rank, workload};
 use crate::limits;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -130,11 +129,7 @@ fn create(look: &Look<'_>, of: Option<(u32, Option<&Member>)>) -> Action {
             }
         }
     }
-    Action {
-        write: Write::Create(pod),
-        done: Some(Saying::normal("SuccessfulCreate", "Created pod: ")),
-        failed: Some(Saying::warning("FailedCreate", "Error creating: ")),
-    }
+    workload::create(pod)
 }
 
 /// Lets a pod, and its containers, know which index it is.
@@ -179,22 +174,13 @@ fn remove(look: &Look<'_>, surplus: usize, now: Timestamp) -> Vec<Action> {
     }
     let going = first.into_iter().chain(rest).take(surplus.min(limits::REPLICAS_AT_ONCE));
     going
-        .flat_map(|pod| [Some(release(pod)).filter(|_| is_tracked(pod)), Some(delete(pod))])
+        .flat_map(|pod| [Some(release(pod)).filter(|_| is_tracked(pod)), Some(workload::delete(pod))])
         .flatten()
         .collect()
-}
-
-fn delete(pod: &Member) -> Action {
-    let seen = Seen { uid: pod.uid.to_string(), revision: None };
-    Action {
-        write: Write::Delete { at: pod.target(), seen, propagation: None },
-        done: Some(Saying::normal("SuccessfulDelete", "Deleted pod: ")),
-        failed: Some(Saying::warning("FailedDelete", "Error deleting: ")),
-    }
 }
 
 /// Those still at work go, since the Job has come to its end. If that is a good one, they have not failed.
 pub fn end(look: &Look<'_>, verdict: &Verdict) -> Vec<Action> {
     let let_go = |pod: &Member| (verdict.success && is_tracked(pod)).then(|| release(pod));
-    look.active.iter().flat_map(|pod| [let_go(pod), Some(delete(pod))]).flatten().collect()
+    look.active.iter().flat_map(|pod| [let_go(pod), Some(workload::delete(pod))]).flatten().collect()
 }

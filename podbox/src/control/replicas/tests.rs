@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::objects::Target;
-use crate::control::action::{Edit, Failure};
+use crate::control::action::{Action, Edit, Failure};
 use crate::control::key::Key;
 use crate::control::pods::Phase;
 use proptest::prelude::*;
