@@ -237,6 +237,8 @@ fn log_to_stderr() {
 /// The async runtime of a command that needs one.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     use anyhow::Context;
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    crate::sandbox::bound_arenas(processors.min(4));
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

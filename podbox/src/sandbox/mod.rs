@@ -51,3 +51,5 @@ pub mod seccomp;
 mod sys;
 mod terminal;
 mod wire;
+
+pub use sys::bound_arenas;
