@@ -414,7 +414,11 @@ fn requests_are_passed_on_to_a_pods_server() {
     for path in ["front/proxy/delay/5", "front:web/proxy/delay/5", "http:front:80/proxy/delay/5"] {
         assert!(text(&get(path).stdout).contains("waited 5 ms"), "{path}");
     }
+    // The API is a service that speaks TLS.
+    let sealed = get("https:kubernetes:https/proxy/readyz");
+    assert_eq!(text(&sealed.stdout), "ok", "{}", text(&sealed.stderr));
     for (path, why) in [
+        ("https:front:web/proxy/", "error trying to reach service"),
         ("front:81/proxy/", "no service port \"81\" found for service \"front\""),
         ("back/proxy/", "services \"back\" not found"),
     ] {

@@ -10,11 +10,11 @@ mod redirect;
 mod sniff;
 #[cfg(test)]
 mod tests;
-mod tls;
 
 pub use dial::{Sockets, authority, dial};
 pub use sniff::{First, Sniff};
 
+use crate::auth::unverified;
 use crate::clock;
 use crate::limits;
 use bytes::Bytes;
@@ -151,18 +151,18 @@ async fn once(request: &Request, manner: &Manner<'_>) -> Result<Led, Failure> {
     if !request.secure {
         return exchange(stream, message, request, manner).await;
     }
-    let sealed = in_time(manner.deadline, tls::open(stream, &request.host)).await;
+    let sealed = in_time(manner.deadline, unverified::open(stream, &request.host)).await;
     match sealed.ok_or_else(|| failed(LATE.to_owned()))? {
         Ok(stream) => exchange(stream, message, request, manner).await,
-        Err(tls::OpenError::NoTls) if manner.falls_back => {
+        Err(unverified::OpenError::NoTls) if manner.falls_back => {
             let mut message = message;
             message.headers_mut().remove(hyper::header::AUTHORIZATION);
             exchange(connect().await?, message, request, manner).await
         }
-        Err(tls::OpenError::NoTls) => {
+        Err(unverified::OpenError::NoTls) => {
             Err(failed("http: server gave HTTP response to HTTPS client".to_owned()))
         }
-        Err(tls::OpenError::Failed(why)) => Err(failed(why)),
+        Err(unverified::OpenError::Failed(why)) => Err(failed(why)),
     }
 }
 

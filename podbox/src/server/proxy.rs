@@ -5,6 +5,7 @@
 
 use super::http::Body;
 use super::patience::Unhurried;
+use crate::auth::unverified::{self, OpenError};
 use crate::limits;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
@@ -16,6 +17,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Headers that are about one connection, not about what it carries.
@@ -36,6 +38,8 @@ const HOP_BY_HOP: [&str; 9] = [
 pub struct Target {
     /// The server.
     pub address: SocketAddr,
+    /// Whether it speaks TLS. Its certificate is not asked for: pods have none that podbox could know.
+    pub sealed: bool,
     /// What it is asked for: a path that begins with a slash, and the query.
     pub path: String,
     /// What the client's path has before that.
@@ -60,6 +64,27 @@ pub async fn pass(target: Target, asked: Asked, body: Incoming) -> Result<Respon
         Ok(connected) => connected.map_err(|error| format!("dial tcp {}: {error}", target.address))?,
         Err(_) => return Err(format!("dial tcp {}: i/o timeout", target.address)),
     };
+    if !target.sealed {
+        return exchange(stream, target, asked, body).await;
+    }
+    let host = target.address.ip().to_string();
+    match tokio::time::timeout(limits::PROXY_CONNECT, unverified::open(stream, &host)).await {
+        Ok(Ok(stream)) => exchange(stream, target, asked, body).await,
+        Ok(Err(OpenError::NoTls)) => Err("http: server gave HTTP response to HTTPS client".to_owned()),
+        Ok(Err(OpenError::Failed(why))) => Err(why),
+        Err(_) => Err("net/http: TLS handshake timeout".to_owned()),
+    }
+}
+
+async fn exchange<S>(
+    stream: S,
+    target: Target,
+    asked: Asked,
+    body: Incoming,
+) -> Result<Response<Body>, String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let failed = |error: hyper::Error| error.to_string();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     tokio::spawn(connection.with_upgrades());

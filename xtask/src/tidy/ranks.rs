@@ -45,6 +45,7 @@ const RANKS: &[(&str, Rank)] = &[
     ("auth::authority", 2),
     ("auth::file", 2),
     ("auth::tls", 2),
+    ("auth::unverified", 2),
     ("store::*", 2),
     ("trace::*", 2),
     // Loops.

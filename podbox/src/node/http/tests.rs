@@ -3,7 +3,9 @@
 use super::*;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -85,6 +87,33 @@ async fn a_servers_answer_is_one_whoever_it_is_and_whatever_it_speaks() {
         assert!(seen.starts_with("GET /hook HTTP/1.1\r\n"), "{seen}");
         assert_eq!(seen.contains("authorization: Basic x"), authorized, "{seen}");
     }
+}
+
+/// Of the first version, without extensions, as `openssl x509 -req -signkey` makes them.
+fn old_acceptor() -> TlsAcceptor {
+    let certificate = CertificateDer::from_pem_slice(include_bytes!("old/certificate.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("old/key.pem")).unwrap();
+    let provider = ring::default_provider();
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    let pair = CertifiedKey::new(vec![certificate], key);
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
+    TlsAcceptor::from(Arc::new(config))
+}
+
+#[tokio::test]
+async fn an_old_certificate_does() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        answer(old_acceptor().accept(stream).await.unwrap()).await
+    });
+    assert_eq!(status(&asked(true, port, &[], "/")).await, Ok(StatusCode::SERVICE_UNAVAILABLE));
+    server.await.unwrap();
 }
 
 #[tokio::test]

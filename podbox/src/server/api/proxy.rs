@@ -50,21 +50,26 @@ impl Api {
             response.headers_mut().extend(to.ok().map(|to| (LOCATION, to)));
             return Ok(response);
         }
-        let address = match &*call.kind.plural {
-            "pods" => self.pod_address(call)?,
-            _ => self.service_address(call)?,
+        let what = if *call.kind.plural == *"pods" { "pod" } else { "service" };
+        let invalid = || ApiError::bad_request(format!("invalid {what} request {:?}", call.info.name));
+        let (scheme, name, port) = split(&call.info.name).ok_or_else(invalid)?;
+        let address = match what {
+            "pod" => self.pod_address(call, name, port)?,
+            _ => self.service_address(call, name, port)?,
         };
         let path = format!("/{}{query}", rest.trim_start_matches('/'));
-        let passed = proxy::pass(Target { address, path, prefix: prefix.to_owned() }, asked, body).await;
+        let passed = proxy::pass(
+            Target { address, sealed: scheme == "https", path, prefix: prefix.to_owned() },
+            asked,
+            body,
+        )
+        .await;
         passed.map_err(|why| {
             ApiError::new(503, "ServiceUnavailable", format!("error trying to reach service: {why}"))
         })
     }
 
-    fn pod_address(&self, call: &Call) -> Result<SocketAddr, ApiError> {
-        let invalid = || ApiError::bad_request(format!("invalid pod request {:?}", call.info.name));
-        let (scheme, name, port) = split(&call.info.name).ok_or_else(invalid)?;
-        plain(scheme)?;
+    fn pod_address(&self, call: &Call, name: &str, port: &str) -> Result<SocketAddr, ApiError> {
         let pod = read(&*self.find(&call.at(&Key::new(&call.info.namespace, name)))?)?;
         let first = || {
             let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
@@ -72,15 +77,14 @@ impl Api {
         };
         let port = match port {
             "" => first().and_then(|port| u16::try_from(port).ok()).unwrap_or(80),
-            port => port.parse().map_err(|_| invalid())?,
+            port => port
+                .parse()
+                .map_err(|_| ApiError::bad_request(format!("invalid pod request {:?}", call.info.name)))?,
         };
         reachable(&pod["status"]["podIP"], port)
     }
 
-    fn service_address(&self, call: &Call) -> Result<SocketAddr, ApiError> {
-        let invalid = || ApiError::bad_request(format!("invalid service request {:?}", call.info.name));
-        let (scheme, name, port) = split(&call.info.name).ok_or_else(invalid)?;
-        plain(scheme)?;
+    fn service_address(&self, call: &Call, name: &str, port: &str) -> Result<SocketAddr, ApiError> {
         let unavailable = |why: String| ApiError::new(503, "ServiceUnavailable", why);
         let key = Key::new(&call.info.namespace, name);
         let service = read(&*self.find(&call.at(&key))?)?;
@@ -110,13 +114,6 @@ impl Api {
         let (address, port) =
             all.get(usize::from(u16::from_le_bytes(chance::bytes())) % all.len().max(1)).ok_or_else(none)?;
         reachable(address, *port)
-    }
-}
-
-fn plain(scheme: &str) -> Result<(), ApiError> {
-    match scheme {
-        "https" => Err(ApiError::new(501, "NotImplemented", "proxying over TLS is not served yet")),
-        _ => Ok(()),
     }
 }
 
