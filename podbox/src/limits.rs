@@ -330,6 +330,10 @@ pub const HOOK_CONNECT: Duration = Duration::from_secs(30);
 pub const RECONCILED_AT_ONCE: usize = 256;
 /// How long controllers sleep when nothing is to come: any change wakes them.
 pub const CONTROL_IDLE: Duration = Duration::from_secs(3600);
+/// Writes of the scheduler that are under way at a time: as many as the store makes durable together.
+pub const BINDINGS_AT_ONCE: usize = STORE_BATCH;
+/// Pods that the scheduler looks at in vain before it looks at what has changed meanwhile.
+pub const PODS_LOOKED_AT: usize = 256;
 /// Pods that one controller makes or takes in one go, as upstream has it.
 pub const REPLICAS_AT_ONCE: usize = 500;
 /// Endpoints of one slice, as upstream has it.

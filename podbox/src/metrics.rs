@@ -67,6 +67,8 @@ table! {
     STORE_WATCHES_EXPIRED = Counter "podbox_store_watches_expired_total" [] "Watches that fell behind what the store remembers and were ended.";
     RECONCILES = Counter "podbox_reconciles_total" ["controller", "outcome"] "Reconciliations that wanted something done: done, a conflict, or failed.";
     RECONCILES_WAITING = Gauge "podbox_reconciles_waiting" [] "Objects that wait to be reconciled.";
+    SCHEDULE_ATTEMPTS = Counter "scheduler_schedule_attempts_total" ["profile", "result"] "Pods that the scheduler looked at with a result that was written: scheduled, unschedulable, or an error in writing it.";
+    PENDING_PODS = Gauge "scheduler_pending_pods" ["queue"] "Pods without a node: to be looked at, in their pause, or waiting for something that may help.";
     PROBER_PROBES = Counter "prober_probe_total" ["probe_type", "result", "container", "pod", "namespace", "pod_uid"] "Probes of a container by result: successful, failed or unknown.";
     PROBER_PROBE_DURATION_SECONDS = Histogram "prober_probe_duration_seconds" ["probe_type", "container", "pod", "namespace"] "Time that a container took to answer a probe.";
     PROBE_PHASE_SECONDS = Histogram "podbox_probe_phase_seconds" ["probe_type", "phase"] "Time of one part of a probe: connect, accept_queue, application, transfer; failed ones too.";
@@ -124,7 +126,7 @@ mod tests {
     fn names_follow_prometheus() {
         for row in TABLE {
             // What upstream measures too has upstream's name.
-            let prefixes = ["podbox_", "apiserver_", "prober_"];
+            let prefixes = ["podbox_", "apiserver_", "prober_", "scheduler_"];
             assert!(prefixes.iter().any(|prefix| row.name.starts_with(prefix)), "{}", row.name);
             assert_eq!(row.name.ends_with("_total"), row.kind == Kind::Counter, "{}", row.name);
             assert!(row.kind != Kind::Histogram || row.name.ends_with("_seconds"), "{}", row.name);

@@ -11,6 +11,7 @@ pub mod event;
 pub mod field;
 #[cfg(test)]
 mod hostile;
+pub mod hostports;
 pub mod identity;
 pub mod image;
 pub mod images;
@@ -31,6 +32,7 @@ pub mod proto;
 pub mod quantity;
 #[cfg(test)]
 pub mod recorded;
+pub mod requests;
 pub mod rules;
 pub mod schema;
 pub mod selector;
@@ -41,4 +43,5 @@ pub mod support;
 pub mod timeline;
 pub mod trigger;
 pub mod user;
+pub mod wish;
 pub mod witness;

@@ -5,6 +5,7 @@ use super::notify::{self, notify};
 use crate::api::objects::Objects;
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::control::scheduler::{self, run::Hint};
 use crate::daemon::{Daemon, Role};
 use crate::image::for_people;
 use crate::limits;
@@ -16,7 +17,6 @@ use crate::node::pressure::{self, Ends, Warden};
 use crate::node::recorder::{self, Recorder};
 use crate::node::recover::recover;
 use crate::node::register::Identity;
-use crate::node::schedule::Scheduler;
 use crate::node::sources::Desk;
 use crate::node::stats::Gauges;
 use crate::node::streams::NodeStreams;
@@ -33,6 +33,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// The name under which this node writes to the API.
 const MANAGER: &str = "podbox-node";
+
+/// The name under which the scheduler does: upstream's, for whoever looks at who owns a field.
+const SCHEDULER: &str = "kube-scheduler";
 
 /// Runs until SIGINT or SIGTERM.
 pub fn run(config: Config) -> anyhow::Result<ExitCode> {
@@ -102,9 +105,9 @@ async fn serve(
     let agent = daemon.take_agent();
     let desk = Desk::new(cluster.store.clone(), objects.clone());
     loops.spawn(desk.share().run());
-    let told = daemon.node.notices.get().cloned();
-    let api = (cluster.store.clone(), objects.clone());
-    loops.spawn(Scheduler::new(api, name.clone(), told, pressure.clone()).run());
+    let scheduler = Local::new(Arc::clone(&cluster.api), SCHEDULER);
+    let hint = Hint { node: name.clone(), short: pressure.clone() };
+    loops.spawn(scheduler::run::run(cluster.store.clone(), scheduler, hint));
     let (api, duties) = ((cluster.store.clone(), objects.clone()), (pressure, evicted));
     let bound = Bound::new(api, name, &daemon.node, (agent, desk), memories, duties);
     let pods = tokio::spawn(bound.run());

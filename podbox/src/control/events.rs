@@ -6,7 +6,9 @@
 use super::action::{Saying, Subject};
 use crate::api::object;
 use crate::api::objects::{Seen, Target, Writes};
+use crate::api::status::ApiError;
 use crate::{chance, clock, limits, metrics};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -37,34 +39,50 @@ pub fn channel() -> (Events, Queue) {
     (Events(sender), receiver)
 }
 
-/// Writes Events for as long as someone tells.
+/// Writes Events for as long as someone tells: those that wait, at once, so that the store makes many durable together.
 pub async fn record(writes: impl Writes, mut told: Queue) {
-    let mut tally = Tally::default();
-    while let Some((component, about, saying)) = told.recv().await {
-        let name = format!("{}.{:016x}", about.at.name, u64::from_be_bytes(chance::bytes()));
-        let now = object::time(clock::wall());
-        let written = match tally.count(&about.uid, &saying, name, clock::instant()) {
-            Count::TooMany => continue,
-            Count::First(name) => {
-                writes.create(event(component, &about, &saying, &name, &now)).await.map(drop)
+    let (mut tally, mut waiting) = (Tally::default(), Vec::new());
+    while told.recv_many(&mut waiting, limits::NOTICES_AT_ONCE).await > 0 {
+        let mut batch: Vec<(Told, Count)> = Vec::new();
+        for (component, about, saying) in waiting.drain(..) {
+            let name = format!("{}.{:016x}", about.at.name, u64::from_be_bytes(chance::bytes()));
+            let count = tally.count(&about.uid, &saying, name, clock::instant());
+            if let Count::Again(name, _) = &count
+                && batch.iter().any(|(_, other)| other.name() == Some(name))
+            {
+                // One that is not there yet cannot be changed.
+                write_all(&writes, &mut tally, std::mem::take(&mut batch)).await;
             }
-            Count::Again(name, count) => {
-                let again = |event: &mut Value| {
-                    event["count"] = count.into();
-                    event["lastTimestamp"] = now.clone().into();
-                };
-                let written = writes.edit(&place(&about, name), "", &Seen::default(), again).await.map(drop);
-                if written.is_err() {
-                    // It has expired, most likely: the next one is a new one.
-                    tally.forget(&about.uid, &saying);
-                }
-                written
-            }
-        };
-        if let Err(error) = written {
-            ::metrics::counter!(metrics::EVENTS_DROPPED).increment(1);
-            // The usual reason: its namespace is being deleted.
-            tracing::debug!("an event of {} was not recorded: {error}", about.at.name);
+            batch.push(((component, about, saying), count));
+        }
+        write_all(&writes, &mut tally, batch).await;
+    }
+}
+
+async fn write_all(writes: &impl Writes, tally: &mut Tally, batch: Vec<(Told, Count)>) {
+    let written = join_all(batch.iter().map(|(told, count)| write(writes, told, count))).await;
+    for (((_, about, saying), _), written) in batch.iter().zip(written) {
+        let Err(error) = written else { continue };
+        ::metrics::counter!(metrics::EVENTS_DROPPED).increment(1);
+        // The usual reason: its namespace is being deleted.
+        tracing::debug!("an event of {} was not recorded: {error}", about.at.name);
+        // Or it has expired: the next one is a new one.
+        tally.forget(&about.uid, saying);
+    }
+}
+
+async fn write(writes: &impl Writes, told: &Told, count: &Count) -> Result<(), ApiError> {
+    let (component, about, saying) = told;
+    let now = object::time(clock::wall());
+    match count {
+        Count::TooMany => Ok(()),
+        Count::First(name) => writes.create(event(component, about, saying, name, &now)).await.map(drop),
+        Count::Again(name, count) => {
+            let again = |event: &mut Value| {
+                event["count"] = (*count).into();
+                event["lastTimestamp"] = now.clone().into();
+            };
+            writes.edit(&place(about, name.clone()), "", &Seen::default(), again).await.map(drop)
         }
     }
 }
@@ -124,6 +142,16 @@ enum Count {
     First(String),
     Again(String, u64),
     TooMany,
+}
+
+impl Count {
+    /// The Event's name.
+    fn name(&self) -> Option<&String> {
+        match self {
+            Count::First(name) | Count::Again(name, _) => Some(name),
+            Count::TooMany => None,
+        }
+    }
 }
 
 impl Tally {

@@ -6,7 +6,7 @@
 //!      └──────────────────── apply: writes, at once, each against what was seen ◀─────────────────────────┘
 //! ```
 //!
-//! All but [`manager`], [`apply`] and [`events`] is pure: ordered maps, no time and no chance of its own, so that the same
+//! All but [`manager`], [`apply`], [`events`], [`follow`] and the `run` of [`scheduler`] is pure: ordered maps, no time and no chance of its own, so that the same
 //! changes always lead to the same actions. Controllers know of each other and of nodes only what is in the store.
 //!
 //! **Invariant: a key is reconciled with the world in which all of its own earlier writes are seen.** At most one
@@ -25,6 +25,7 @@ pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod events;
+pub mod follow;
 pub mod garbage;
 pub mod gather;
 pub mod graph;
@@ -37,6 +38,7 @@ pub mod pods;
 pub mod queue;
 pub mod rank;
 pub mod replicas;
+pub mod scheduler;
 pub mod sets;
 pub mod source;
 pub mod status;

@@ -25,7 +25,6 @@ pub mod recover;
 pub mod refresh;
 pub mod register;
 mod resize;
-pub mod schedule;
 pub mod sources;
 pub mod stats;
 pub mod streams;

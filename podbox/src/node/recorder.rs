@@ -19,8 +19,6 @@ use tokio::sync::mpsc;
 
 /// Who tells, by the name that people and programs look for.
 pub(super) const COMPONENT: &str = "kubelet";
-/// The part that looks for nodes: people and programs look for it by this name.
-const SCHEDULER: &str = "default-scheduler";
 
 /// Takes notices without ever waiting.
 #[derive(Clone, Debug)]
@@ -190,11 +188,6 @@ fn event(pod: &PodRef, notice: &Notice, name: &str, node: &str, time: &str) -> V
     if let Some(part) = &notice.part {
         about["fieldPath"] = format!("spec.{part}").into();
     }
-    // It tells of pods that are on no node yet.
-    let (component, source) = match &*notice.reason {
-        "Scheduled" | "FailedScheduling" => (SCHEDULER, json!({"component": SCHEDULER})),
-        _ => (COMPONENT, json!({"component": COMPONENT, "host": node})),
-    };
     json!({
         "apiVersion": "v1",
         "kind": "Event",
@@ -203,8 +196,8 @@ fn event(pod: &PodRef, notice: &Notice, name: &str, node: &str, time: &str) -> V
         "type": if notice.warning { "Warning" } else { "Normal" },
         "reason": &*notice.reason,
         "message": notice.message,
-        "source": source,
-        "reportingComponent": component,
+        "source": {"component": COMPONENT, "host": node},
+        "reportingComponent": COMPONENT,
         "reportingInstance": node,
         "firstTimestamp": time,
         "lastTimestamp": time,

@@ -5,8 +5,9 @@ use super::naming::{self, Names};
 use super::observed::StartFailure;
 use super::resolver::{ClusterDns, Resolver};
 use super::sources::{DEFAULT_NAMESPACE, Scope, Sources};
-use super::{admit, environ, mounts, resources, security, volumes};
+use super::{environ, mounts, resources, security, volumes};
 use crate::api::ephemeral;
+use crate::api::hostports;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::{Image, ImageConfig};
 use crate::sandbox::spec::{
@@ -210,7 +211,7 @@ pub fn sandbox(
         },
         resolv_conf: resolver.text(),
         hostname: names.hostname,
-        forwards: if address.is_some() { admit::host_ports(pod) } else { Vec::new() },
+        forwards: if address.is_some() { hostports::of_pod(pod) } else { Vec::new() },
         host_ipc: spec.host_ipc == Some(true),
         shared_pids: pids(spec) == PidNamespace::OfPod,
         sysctls: sysctls(spec),

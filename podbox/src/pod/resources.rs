@@ -1,10 +1,12 @@
 //! Requests and limits to cgroup settings, QoS class and oom_score_adj, by the kubelet's formulas.
 
+pub use crate::api::requests::{limit, pod_limit, pod_request, request};
+
 use crate::api::identity::QosClass;
 use crate::api::quantity::Quantity;
+use crate::api::requests::listed;
 use crate::sandbox::spec::{CpuMax, Resources};
 use k8s_openapi::api::core::v1::{Container, Pod};
-use std::collections::BTreeMap;
 
 const CPU_PERIOD_US: u64 = 100_000;
 /// The kernel takes no smaller quota.
@@ -14,34 +16,6 @@ const SHARES_LEAST: u64 = 2;
 const SHARES_MOST: u64 = 262_144;
 /// pids.max of a container that says nothing: enough for servers, too few for a fork bomb to hurt.
 pub const PIDS_MAX: u64 = 32_768;
-
-/// A container's limit, if it has one.
-pub fn limit(container: &Container, name: &str) -> Option<Quantity> {
-    listed(container.resources.as_ref()?.limits.as_ref(), name)
-}
-
-/// A container's request: its own, or its limit, as defaulting has it.
-pub fn request(container: &Container, name: &str) -> Option<Quantity> {
-    let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-    listed(requests, name).or_else(|| limit(container, name))
-}
-
-/// The limit of a pod as a whole, if `spec.resources` has one.
-pub fn pod_limit(pod: &Pod, name: &str) -> Option<Quantity> {
-    listed(pod.spec.as_ref()?.resources.as_ref()?.limits.as_ref(), name)
-}
-
-/// The request of a pod as a whole, if `spec.resources` has one: a limit counts as one, as defaulting has it.
-pub fn pod_request(pod: &Pod, name: &str) -> Option<Quantity> {
-    let resources = pod.spec.as_ref()?.resources.as_ref()?;
-    listed(resources.requests.as_ref(), name).or_else(|| listed(resources.limits.as_ref(), name))
-}
-
-type List = BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>;
-
-fn listed(list: Option<&List>, name: &str) -> Option<Quantity> {
-    Quantity::parse(&list?.get(name)?.0).ok()
-}
 
 /// What the pod's runtime class adds.
 fn overhead(pod: &Pod, name: &str) -> Option<Quantity> {

@@ -51,7 +51,9 @@ const RANKS: &[(&str, Rank)] = &[
     // Loops.
     ("control::apply", 3),
     ("control::events", 3),
+    ("control::follow", 3),
     ("control::manager", 3),
+    ("control::scheduler::run", 3),
     ("node::*", 3),
     ("server::*", 3),
     // Composition.

@@ -1,0 +1,96 @@
+//! Follows collections of the store for a loop that keeps an index of them: all that there is at first, then each change; all of a
+//! collection again where its history went on without it.
+//!
+//! It decides nothing and knows no kinds. Invariant: after [`Follow::take_in`], whoever follows has seen all that the store shows.
+
+use super::key::Key;
+use crate::store::{Batch, Entry, Expired, Happened, Store, Watch};
+use futures_util::future::select_all;
+use std::collections::BTreeSet;
+
+/// Who follows.
+pub trait Follower<K> {
+    /// An object is like this now.
+    fn look(&mut self, kind: K, entry: &Entry);
+
+    /// An object is gone.
+    fn forget(&mut self, kind: K, key: &Key);
+
+    /// The keys of what is known of a kind.
+    fn known(&self, kind: K) -> Vec<Key>;
+}
+
+/// What is followed: kinds, by whatever the follower calls them.
+pub struct Follow<K> {
+    store: Store,
+    watches: Vec<(K, &'static str, Watch)>,
+    /// A watch that told, or could not, before all were asked.
+    told: Option<(usize, Result<Batch, Expired>)>,
+}
+
+impl<K: Copy> Follow<K> {
+    /// Shows all that there is in these collections.
+    pub fn begin(store: Store, kinds: &[(K, &'static str)], follower: &mut impl Follower<K>) -> Follow<K> {
+        let mut watches = Vec::new();
+        for (kind, collection) in kinds {
+            watches.push((*kind, *collection, all(&store, *kind, collection, follower)));
+        }
+        Follow { store, watches, told: None }
+    }
+
+    /// Waits until something has changed. May be dropped and called again.
+    pub async fn changed(&mut self) {
+        if self.told.is_none() {
+            let changes = select_all(self.watches.iter_mut().map(|(.., watch)| Box::pin(watch.next())));
+            let (batch, index, _) = changes.await;
+            self.told = Some((index, batch));
+        }
+    }
+
+    /// Shows all that has changed.
+    pub fn take_in(&mut self, follower: &mut impl Follower<K>) {
+        if let Some((index, batch)) = self.told.take() {
+            self.show(index, batch, follower);
+        }
+        for index in 0..self.watches.len() {
+            loop {
+                let batch = self.watches[index].2.read();
+                if !self.show(index, batch, follower) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Shows changes; tells whether there were any.
+    fn show(&mut self, index: usize, batch: Result<Batch, Expired>, follower: &mut impl Follower<K>) -> bool {
+        let (kind, collection, _) = self.watches[index];
+        let Ok(batch) = batch else {
+            tracing::warn!(
+                "a controller fell behind the changes of {collection}, and looks at all of it again"
+            );
+            self.watches[index].2 = all(&self.store, kind, collection, follower);
+            return true;
+        };
+        for change in &batch.changes {
+            match change.happened {
+                Happened::Added | Happened::Modified => follower.look(kind, &change.entry),
+                Happened::Deleted => follower.forget(kind, &change.entry.key),
+            }
+        }
+        !batch.changes.is_empty()
+    }
+}
+
+/// Shows all objects of a collection; the watch goes on from there.
+fn all<K: Copy>(store: &Store, kind: K, collection: &str, follower: &mut impl Follower<K>) -> Watch {
+    loop {
+        // From the newest revision, history is always there.
+        let Ok((page, watch)) = store.list_and_watch(collection, None) else { continue };
+        let there: BTreeSet<&Key> = page.entries.iter().map(|entry| &entry.key).collect();
+        let gone = follower.known(kind).into_iter().filter(|key| !there.contains(key));
+        gone.for_each(|key| follower.forget(kind, &key));
+        page.entries.iter().for_each(|entry| follower.look(kind, entry));
+        return watch;
+    }
+}

@@ -1,0 +1,169 @@
+//! A pod as the scheduler sees it, read from its manifest once: what it asks for, and what it is to others where it is. Pure.
+
+use super::room::Amounts;
+use super::term::{Spread, Term};
+use crate::api::hostports;
+use crate::api::support::{self, Tokens};
+use crate::api::wish::{self, Tolerance, Wish};
+use crate::control::meta::Labels;
+use crate::sandbox::spec::Forward;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use std::sync::Arc;
+
+/// What a pod takes of a node, and is to other pods.
+#[derive(Clone, Debug, Default)]
+pub struct Load {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its labels.
+    pub labels: Arc<Labels>,
+    /// Who controls it.
+    pub controller: Option<Arc<str>>,
+    /// Whether it is on its way out.
+    pub going: bool,
+    /// What it asks for.
+    pub amounts: Amounts,
+    /// The same, as scores count it.
+    pub presumed: Amounts,
+    /// Ports of the node.
+    pub ports: Vec<Forward>,
+    /// What it asks of who comes later.
+    pub bonds: Vec<Bond>,
+}
+
+/// What a pod that is there means to one that comes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bond {
+    /// It must have none of these near.
+    Apart(Term),
+    /// It had to have one of these near, and likes more of them.
+    Together(Term),
+    /// It likes these near, so much; or dislikes them.
+    Likes(i32, Term),
+}
+
+/// What a pod asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Demand {
+    /// What it takes.
+    pub load: Load,
+    /// Who comes first.
+    pub priority: i32,
+    /// Whether others may be made to go for it.
+    pub preempts: bool,
+    /// What podbox does not honour, as reasons for its nodes.
+    pub unsupported: Vec<String>,
+    /// Which nodes it takes.
+    pub wish: Wish,
+    /// Which ones it would rather have, and how much.
+    pub preferred: Vec<(i64, wish::Term)>,
+    /// Which taints it bears.
+    pub tolerance: Tolerance,
+    /// Whom it must be near to.
+    pub near: Vec<Term>,
+    /// Whom it must be far from.
+    pub far: Vec<Term>,
+    /// Whom it would rather be near to, or, below zero, far from.
+    pub liked: Vec<(i32, Term)>,
+    /// How it and its like are to be spread.
+    pub spread: Vec<Spread>,
+    /// Its images, with their tags.
+    pub images: Vec<String>,
+    /// Why it waits, as its status says it.
+    pub told: Option<String>,
+}
+
+impl Demand {
+    /// From a pod as it is stored.
+    pub fn of(pod: &Pod) -> Demand {
+        let none = PodSpec::default();
+        let spec = pod.spec.as_ref().unwrap_or(&none);
+        let affinity = spec.affinity.as_ref();
+        let near = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
+        let far = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+        let liked =
+            near.iter().flat_map(|one| one.preferred_during_scheduling_ignored_during_execution.iter());
+        let disliked =
+            far.iter().flat_map(|one| one.preferred_during_scheduling_ignored_during_execution.iter());
+        let weighted = |sign| move |term| Term::weighted(term, sign, pod);
+        let liked: Vec<_> =
+            liked.flatten().map(weighted(1)).chain(disliked.flatten().map(weighted(-1))).collect();
+        let near = near.and_then(|one| one.required_during_scheduling_ignored_during_execution.as_ref());
+        let far = far.and_then(|one| one.required_during_scheduling_ignored_during_execution.as_ref());
+        let near: Vec<Term> = near.into_iter().flatten().map(|term| Term::of(term, pod)).collect();
+        let far: Vec<Term> = far.into_iter().flatten().map(|term| Term::of(term, pod)).collect();
+        let spreads = spec.topology_spread_constraints.iter().flatten();
+        Demand {
+            load: Load { bonds: bonds(&near, &far, &liked), ..load(pod) },
+            priority: spec.priority.unwrap_or(0),
+            preempts: spec.preemption_policy.as_deref() != Some("Never"),
+            unsupported: unsupported(pod),
+            wish: Wish::of(pod),
+            preferred: preferred(spec),
+            tolerance: Tolerance::of(pod),
+            spread: spreads.map(|given| Spread::of(given, pod)).collect(),
+            images: images(spec),
+            told: told(pod),
+            near,
+            far,
+            liked,
+        }
+    }
+}
+
+fn load(pod: &Pod) -> Load {
+    let known = &pod.metadata;
+    let controller = known.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    Load {
+        namespace: known.namespace.as_deref().unwrap_or_default().into(),
+        labels: Arc::new(known.labels.clone().unwrap_or_default()),
+        controller: controller.map(|owner| owner.uid.as_str().into()),
+        going: known.deletion_timestamp.is_some(),
+        amounts: Amounts::of_pod(pod),
+        presumed: Amounts::presumed(pod),
+        ports: hostports::of_pod(pod),
+        bonds: Vec::new(),
+    }
+}
+
+fn bonds(near: &[Term], far: &[Term], liked: &[(i32, Term)]) -> Vec<Bond> {
+    let far = far.iter().cloned().map(Bond::Apart);
+    let near = near.iter().cloned().map(Bond::Together);
+    let liked = liked.iter().cloned().map(|(weight, term)| Bond::Likes(weight, term));
+    far.chain(near).chain(liked).collect()
+}
+
+fn unsupported(pod: &Pod) -> Vec<String> {
+    let reason =
+        |field: &support::Unsupported| format!("node(s) didn't support {} ({})", field.path, field.why);
+    support::unsupported(pod, Tokens::ForApi).iter().map(reason).collect()
+}
+
+fn preferred(spec: &PodSpec) -> Vec<(i64, wish::Term)> {
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let terms =
+        affinity.and_then(|affinity| affinity.preferred_during_scheduling_ignored_during_execution.as_ref());
+    let terms = terms.into_iter().flatten();
+    terms.map(|term| (term.weight.into(), wish::Term::of(&term.preference))).collect()
+}
+
+/// Nodes name their images with tags.
+fn images(spec: &PodSpec) -> Vec<String> {
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let images = containers.filter_map(|container| container.image.as_deref());
+    let tagged = images.map(|image| match image.rfind(':') > image.rfind('/') {
+        true => image.to_owned(),
+        false => format!("{image}:latest"),
+    });
+    tagged.collect()
+}
+
+/// Why it waits, as the pod itself says it.
+fn told(pod: &Pod) -> Option<String> {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let told = conditions.into_iter().find(|condition| {
+        (condition.type_.as_str(), condition.status.as_str()) == ("PodScheduled", "False")
+            && condition.reason.as_deref() == Some("Unschedulable")
+    });
+    told.and_then(|condition| condition.message.clone())
+}
