@@ -5,9 +5,11 @@
 
 use super::action::{Edit, Write};
 use super::meta::{Labels, Owner};
+use super::pods::Member;
 use super::sets::selects;
 use crate::api::objects::{Seen, Target};
 use crate::api::selector;
+use std::sync::Arc;
 
 /// Who claims.
 #[derive(Clone, Debug)]
@@ -36,7 +38,10 @@ pub enum Claim {
 impl Claimant {
     /// What is to become of an object with these labels that is controlled by `controller`, and is to go or not.
     pub fn claim(&self, controller: Option<&str>, labels: &Labels, deleting: bool) -> Claim {
-        let selected = selects(&self.selector, labels);
+        self.judge(selects(&self.selector, labels), controller, deleting)
+    }
+
+    fn judge(&self, selected: bool, controller: Option<&str>, deleting: bool) -> Claim {
         match controller {
             Some(uid) if uid != self.reference.uid => Claim::Ignored,
             Some(_) if selected => Claim::Kept,
@@ -44,6 +49,24 @@ impl Claimant {
             None if selected && !self.deleting && !deleting => Claim::Adopted,
             _ => Claim::Ignored,
         }
+    }
+
+    /// The pods among these that are its own, and what is to be written so that they are all that it should have. What is not
+    /// `such` is none of its own, whatever its labels say.
+    pub fn members<'a>(
+        &self,
+        pods: impl IntoIterator<Item = &'a Arc<Member>>,
+        such: impl Fn(&Member) -> bool,
+    ) -> (Vec<&'a Member>, Vec<Write>) {
+        let (mut kept, mut writes) = (Vec::new(), Vec::new());
+        for pod in pods {
+            let selected = selects(&self.selector, &pod.labels) && such(pod);
+            match self.judge(selected, pod.controller.as_deref(), pod.deleting) {
+                Claim::Kept => kept.push(&**pod),
+                claim => writes.extend(self.write(claim, pod.target(), &pod.uid)),
+            }
+        }
+        (kept, writes)
     }
 
     /// The write by which a claim comes true, if it needs one.

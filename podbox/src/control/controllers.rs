@@ -48,6 +48,7 @@ impl Work {
             Work::Deployment(_) => "deployment-controller",
             Work::ReplicaSet(_) => "replicaset-controller",
             Work::ReplicationController(_) => "replication-controller",
+            Work::StatefulSet(_) => "statefulset-controller",
             Work::CronJob(_) => "cronjob-controller",
             Work::Job(_) | Work::Held(_) => "job-controller",
             Work::Endpoints(_) => "endpoint-slice-controller",
@@ -166,6 +167,7 @@ impl Controllers {
                 let sets = (gather::REPLICATION_CONTROLLERS, &world.replication_controllers);
                 gather::replicas(world, source, sets, key, (attempt, now))
             }
+            Work::StatefulSet(key) => gather::stateful_set(world, source, key, (attempt, now)),
             Work::CronJob(key) => gather::cronjob(world, source, key, now),
             Work::Job(key) => gather::job(world, source, key, (attempt, now)),
             Work::Held(key) => gather::held(world, source, key),

@@ -10,8 +10,10 @@ use super::key::Key;
 use super::meta::{Labels, Owner};
 use super::pods::{Member, Phase};
 use super::replicas::{self, Observed};
+use super::revision::Revision;
 use super::sets::{self, Sets, selects};
 use super::source::Source;
+use super::statefulset::{self, StatefulSet};
 use super::workload::Workload;
 use super::world::World;
 use crate::api::object;
@@ -21,6 +23,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Where ReplicaSets are.
 pub const REPLICA_SETS: &str = "apps/replicasets";
@@ -28,6 +31,12 @@ pub const REPLICA_SETS: &str = "apps/replicasets";
 pub const REPLICATION_CONTROLLERS: &str = "/replicationcontrollers";
 /// Where Deployments are.
 pub const DEPLOYMENTS: &str = "apps/deployments";
+/// Where StatefulSets are.
+pub const STATEFUL_SETS: &str = "apps/statefulsets";
+/// Where ControllerRevisions are.
+pub const REVISIONS: &str = "apps/controllerrevisions";
+/// Where PersistentVolumeClaims are.
+pub const CLAIMS: &str = "/persistentvolumeclaims";
 /// Where CronJobs are.
 pub const CRON_JOBS: &str = "batch/cronjobs";
 /// Where Jobs are.
@@ -128,6 +137,52 @@ pub fn deployment(
     let taken = |name: &str| source.get(REPLICA_SETS, &Key::new(namespace, name)).is_some();
     let observed = deployment::Observed { sets: candidates, others_run: &others_run, taken: &taken };
     deployment::reconcile(&desired, &observed, attempt, now)
+}
+
+/// Reconciles a StatefulSet.
+pub fn stateful_set(
+    world: &World,
+    source: &impl Source,
+    key: &Key,
+    (attempt, now): (Attempt<'_>, Timestamp),
+) -> Actions {
+    let Some((at, object, revision)) = stored(world, source, STATEFUL_SETS, key) else {
+        return Actions::none();
+    };
+    let Some(set) = StatefulSet::new(at, object, revision) else {
+        tracing::error!("the StatefulSet {key} in the store cannot be read");
+        return Actions::none();
+    };
+    let of = |name: &str| Key::new(key.namespace(), name);
+    let uid = set.workload.uid();
+    let pod =
+        |name: &str| world.pods.get(&of(name)).is_some_and(|pod| pod.controller.as_deref() != Some(uid));
+    let revision = |name: &str| world.revisions.get(&of(name)).is_some();
+    let claim = |name: &str| Some(stored(world, source, CLAIMS, &of(name))?.1);
+    let observed = statefulset::Observed {
+        pods: pods(world, key.namespace(), &set.workload),
+        revisions: revisions(world, source, key.namespace(), &set.workload),
+        pod: &pod,
+        revision: &revision,
+        claim: &claim,
+    };
+    statefulset::reconcile(&set, &observed, attempt, now)
+}
+
+/// The pods that an object controls, or that it selects and nobody controls.
+fn pods<'a>(world: &'a World, namespace: &str, of: &Workload) -> Vec<&'a Arc<Member>> {
+    let free = world.pods.free(namespace, |labels| selects(&of.claimant.selector, labels));
+    world.pods.controlled_by(of.uid()).chain(free).collect()
+}
+
+/// The revisions that an object controls, or that it selects and nobody controls.
+fn revisions(world: &World, source: &impl Source, namespace: &str, of: &Workload) -> Vec<Revision> {
+    let all = &world.revisions;
+    let free = all.of_namespace(namespace).filter(|(_, revision)| revision.controller.is_none());
+    let free = free.filter(|(_, revision)| selects(&of.claimant.selector, &revision.labels));
+    let keys = all.controlled_by(of.uid()).chain(free.map(|(key, _)| key));
+    let found = keys.filter_map(|key| stored(world, source, REVISIONS, key));
+    found.map(|(at, object, stored)| Revision::new(at, object, stored)).collect()
 }
 
 /// Reconciles a CronJob.

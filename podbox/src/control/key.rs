@@ -24,6 +24,8 @@ pub enum Work {
     ReplicaSet(Key),
     /// A ReplicationController.
     ReplicationController(Key),
+    /// A StatefulSet.
+    StatefulSet(Key),
     /// A CronJob.
     CronJob(Key),
     /// A Job.

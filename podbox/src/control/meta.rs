@@ -48,6 +48,11 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// An object's, as far as it can be read.
+    pub fn of(object: &serde_json::Value) -> Meta {
+        Head::deserialize(object).map(|head| head.metadata).unwrap_or_default()
+    }
+
     /// Whether it is to go.
     pub fn deleting(&self) -> bool {
         self.deletion_timestamp.is_some()

@@ -38,10 +38,14 @@ pub mod pods;
 pub mod queue;
 pub mod rank;
 pub mod replicas;
+pub mod revision;
 pub mod scheduler;
 pub mod sets;
 pub mod source;
+pub mod statefulset;
 pub mod status;
+pub mod template;
+pub mod wake;
 pub mod workload;
 pub mod world;
 

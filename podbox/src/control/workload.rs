@@ -53,7 +53,11 @@ impl Workload {
 
     /// A pod of its template that it controls, still without a name.
     pub fn pod(&self) -> Value {
-        let template = &self.spec()["template"];
+        self.pod_of(&self.spec()["template"])
+    }
+
+    /// The same of another template.
+    pub fn pod_of(&self, template: &Value) -> Value {
         let mut metadata = json!({
             "namespace": self.at.namespace,
             "ownerReferences": [self.claimant.reference],

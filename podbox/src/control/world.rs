@@ -3,7 +3,9 @@
 //! ```text
 //!   pod ──▶ who controls it; if nobody: those that select it       ReplicaSet ──▶ itself, its Deployment (or those that
 //!       └──▶ Services and budgets that select it                                   select it)
-//!   Deployment, Job, CronJob, Service, budget ──▶ itself; a Job also its CronJob   EndpointSlice, Endpoints ──▶ its Service
+//!   Deployment, StatefulSet, Job, CronJob, Service, budget ──▶ itself; a Job also its CronJob
+//!   ControllerRevision ──▶ whose it is     claim ──▶ the StatefulSet that it is named after
+//!   EndpointSlice, Endpoints ──▶ its Service
 //!   anything ──▶ its dependents and owners, as `graph` has it
 //! ```
 //!
@@ -16,11 +18,10 @@ use super::gather;
 use super::graph::Graph;
 use super::key::{Key, KindId, Place, Work};
 use super::marks::Marks;
-use super::meta::{Head, Labels};
-use super::pods::{Member, Phase, Pods};
-use super::sets::{Selecting, Sets};
+use super::meta::Head;
+use super::pods::{Phase, Pods};
+use super::sets::Sets;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// Everything.
 #[derive(Clone, Debug)]
@@ -35,6 +36,10 @@ pub struct World {
     pub replication_controllers: Sets,
     /// Deployments.
     pub deployments: Sets,
+    /// StatefulSets.
+    pub stateful_sets: Sets,
+    /// ControllerRevisions.
+    pub revisions: Sets,
     /// CronJobs.
     pub cron_jobs: Sets,
     /// Jobs.
@@ -56,6 +61,9 @@ enum Role {
     ReplicaSet,
     ReplicationController,
     Deployment,
+    StatefulSet,
+    Revision,
+    Claim,
     CronJob,
     Job,
     Service,
@@ -71,6 +79,9 @@ fn role(collection: &str) -> Role {
         gather::REPLICA_SETS => Role::ReplicaSet,
         gather::REPLICATION_CONTROLLERS => Role::ReplicationController,
         gather::DEPLOYMENTS => Role::Deployment,
+        gather::STATEFUL_SETS => Role::StatefulSet,
+        gather::REVISIONS => Role::Revision,
+        gather::CLAIMS => Role::Claim,
         gather::CRON_JOBS => Role::CronJob,
         gather::JOBS => Role::Job,
         gather::SERVICES => Role::Service,
@@ -90,6 +101,8 @@ impl World {
             replica_sets: Sets::default(),
             replication_controllers: Sets::default(),
             deployments: Sets::default(),
+            stateful_sets: Sets::default(),
+            revisions: Sets::default(),
             cron_jobs: Sets::default(),
             jobs: Sets::default(),
             services: Sets::default(),
@@ -125,6 +138,19 @@ impl World {
                 wake(Work::Deployment(key.clone()));
                 meta
             }),
+            Role::StatefulSet => self.stateful_sets.note(key, bytes).map(|(meta, _)| {
+                wake(Work::StatefulSet(key.clone()));
+                meta
+            }),
+            Role::Revision => self.revisions.note(key, bytes).map(|(meta, before)| {
+                let now = self.revisions.get(key);
+                self.wake_for_revision(key, before.iter().chain(now), wake);
+                meta
+            }),
+            Role::Claim => {
+                self.wake_for_claim(key, wake);
+                Some(Head::read(bytes))
+            }
             Role::CronJob => self.cron_jobs.note(key, bytes).map(|(meta, _)| {
                 wake(Work::CronJob(key.clone()));
                 meta
@@ -172,7 +198,7 @@ impl World {
             sets.of_uid(uid).and_then(|key| sets.get(key)).is_some_and(|set| !set.deleting)
         };
         let solid = |uid: &str| {
-            [sets, controllers, &self.deployments, &self.jobs, &self.cron_jobs]
+            [sets, controllers, &self.deployments, &self.stateful_sets, &self.jobs, &self.cron_jobs]
                 .iter()
                 .any(|sets| stays(sets, uid))
         };
@@ -189,6 +215,7 @@ impl World {
                 self.wake_for_endpoints(key, before.as_deref(), None, wake);
                 self.wake_for_budgets(key, before.as_deref(), None, wake);
                 self.wake_for_pod(key, before.as_deref(), true, wake);
+                self.wake_for_name(key, wake);
             }
             Role::ReplicaSet => {
                 let before = self.replica_sets.forget(key);
@@ -203,6 +230,12 @@ impl World {
                 self.deployments.forget(key);
                 wake(Work::Deployment(key.clone()));
             }
+            Role::StatefulSet => drop(self.stateful_sets.forget(key)),
+            Role::Revision => {
+                let before = self.revisions.forget(key);
+                self.wake_for_revision(key, &before, wake);
+            }
+            Role::Claim => self.wake_for_claim(key, wake),
             Role::CronJob => drop(self.cron_jobs.forget(key)),
             Role::Job => {
                 let before = self.jobs.forget(key);
@@ -233,149 +266,17 @@ impl World {
             Role::ReplicaSet => Box::new(self.replica_sets.keys()),
             Role::ReplicationController => Box::new(self.replication_controllers.keys()),
             Role::Deployment => Box::new(self.deployments.keys()),
+            Role::StatefulSet => Box::new(self.stateful_sets.keys()),
+            Role::Revision => Box::new(self.revisions.keys()),
             Role::CronJob => Box::new(self.cron_jobs.keys()),
             Role::Job => Box::new(self.jobs.keys()),
             Role::Service => Box::new(self.services.keys()),
             Role::Budget => Box::new(self.budgets.keys()),
             Role::Slice => Box::new(self.slices.keys()),
-            Role::Legacy | Role::Other => Box::new(self.graph.of_kind(kind).map(|place| &place.key)),
+            Role::Legacy | Role::Claim | Role::Other => {
+                Box::new(self.graph.of_kind(kind).map(|place| &place.key))
+            }
         };
         known.filter(|key| !there.contains(*key)).cloned().collect()
-    }
-
-    fn wake_for_pod<'a>(
-        &self,
-        key: &Key,
-        states: impl IntoIterator<Item = &'a Member>,
-        ended: bool,
-        wake: &mut impl FnMut(Work),
-    ) {
-        for pod in states {
-            let held = pod.batch.as_ref().is_some_and(|batch| batch.tracked);
-            if held && pod.controller.as_deref().is_none_or(|uid| self.jobs.of_uid(uid).is_none()) {
-                wake(Work::Held(key.clone()));
-            }
-            match &pod.controller {
-                Some(uid) => self.wake_controller(uid, ended, wake),
-                None if pod.is_active() => self.wake_selecting(key.namespace(), &pod.labels, wake),
-                None => {}
-            }
-        }
-    }
-
-    /// Services are woken by what their endpoints say of a pod, and by nothing else of it.
-    fn wake_for_endpoints(
-        &self,
-        key: &Key,
-        before: Option<&Member>,
-        now: Option<&Arc<Member>>,
-        wake: &mut impl FnMut(Work),
-    ) {
-        let said = |pod: &Member| {
-            let reached = pod.address.clone().filter(|_| pod.phase != Phase::Ended);
-            (
-                reached,
-                pod.ready.is_some(),
-                pod.deleting,
-                pod.node.clone(),
-                Arc::clone(&pod.labels),
-                Arc::clone(&pod.uid),
-            )
-        };
-        let now = now.map(|now| &**now);
-        if before.map(said) == now.map(said) {
-            return;
-        }
-        for pod in [before, now].into_iter().flatten() {
-            let selecting = self.services.selecting(key.namespace(), &pod.labels);
-            selecting.for_each(|service| wake(Work::Endpoints(service.clone())));
-        }
-    }
-
-    /// Budgets are woken by what counts a pod as healthy or not, and by whose it is.
-    fn wake_for_budgets(
-        &self,
-        key: &Key,
-        before: Option<&Member>,
-        now: Option<&Arc<Member>>,
-        wake: &mut impl FnMut(Work),
-    ) {
-        let counted = |pod: &Member| {
-            (
-                pod.ready.is_some(),
-                pod.deleting,
-                Arc::clone(&pod.labels),
-                pod.controller.clone(),
-                Arc::clone(&pod.uid),
-            )
-        };
-        let now = now.map(|now| &**now);
-        if before.map(counted) == now.map(counted) {
-            return;
-        }
-        for pod in [before, now].into_iter().flatten() {
-            // One that asks for nothing is about all pods.
-            let all = self.budgets.of_namespace(key.namespace());
-            let about = all.filter(|(_, budget)| budget.selector.is_empty() || budget.selects(&pod.labels));
-            about.for_each(|(budget, _)| wake(Work::Budget(budget.clone())));
-        }
-    }
-
-    fn wake_controller(&self, uid: &str, ended: bool, wake: &mut impl FnMut(Work)) {
-        if let Some(key) = self.replica_sets.of_uid(uid) {
-            wake(Work::ReplicaSet(key.clone()));
-            let deployment = self.replica_sets.get(key).and_then(|set| set.controller.as_ref());
-            // A Deployment that replaces all pods at once waits until the last of the old ones has ended.
-            if let Some(deployment) = deployment.filter(|_| ended) {
-                self.wake_deployment(deployment, wake);
-            }
-        }
-        if let Some(key) = self.replication_controllers.of_uid(uid) {
-            wake(Work::ReplicationController(key.clone()));
-        }
-        if let Some(key) = self.jobs.of_uid(uid) {
-            wake(Work::Job(key.clone()));
-        }
-    }
-
-    fn wake_cron_jobs<'a>(&self, jobs: impl IntoIterator<Item = &'a Selecting>, wake: &mut impl FnMut(Work)) {
-        let controllers = jobs.into_iter().filter_map(|job| job.controller.as_ref());
-        let keys = controllers.filter_map(|uid| self.cron_jobs.of_uid(uid));
-        keys.for_each(|key| wake(Work::CronJob(key.clone())));
-    }
-
-    /// Pods of a Job that goes are not to be held by it.
-    fn wake_held(&self, job: &str, wake: &mut impl FnMut(Work)) {
-        self.pods.controlled_by(job).for_each(|pod| wake(Work::Held(pod.key.clone())));
-    }
-
-    fn wake_selecting(&self, namespace: &str, labels: &Labels, wake: &mut impl FnMut(Work)) {
-        self.replica_sets.selecting(namespace, labels).for_each(|key| wake(Work::ReplicaSet(key.clone())));
-        let controllers = self.replication_controllers.selecting(namespace, labels);
-        controllers.for_each(|key| wake(Work::ReplicationController(key.clone())));
-        self.jobs.selecting(namespace, labels).for_each(|key| wake(Work::Job(key.clone())));
-    }
-
-    fn wake_for_set<'a>(
-        &self,
-        key: &Key,
-        states: impl IntoIterator<Item = &'a Selecting>,
-        wake: &mut impl FnMut(Work),
-    ) {
-        for set in states {
-            match &set.controller {
-                Some(uid) => self.wake_deployment(uid, wake),
-                None => {
-                    let selecting = self.deployments.selecting(key.namespace(), &set.labels);
-                    selecting.for_each(|key| wake(Work::Deployment(key.clone())));
-                }
-            }
-        }
-    }
-
-    fn wake_deployment(&self, uid: &str, wake: &mut impl FnMut(Work)) {
-        if let Some(key) = self.deployments.of_uid(uid) {
-            wake(Work::Deployment(key.clone()));
-        }
     }
 }

@@ -304,7 +304,7 @@ fn workloads() -> Vec<Kind> {
             .fields(&["status.replicas"])
             .scale()
             .status(),
-        row::<apps::StatefulSet>().inert(NOT_MADE).short(&["sts"]).in_all().counts().scale().status(),
+        row::<apps::StatefulSet>().short(&["sts"]).in_all().counts().scale().status(),
         row::<batch::CronJob>().short(&["cj"]).in_all().counts().status(),
         row::<batch::Job>().in_all().counts().fields(&["status.successful"]).status(),
         row::<policy::PodDisruptionBudget>().short(&["pdb"]).counts().versioned().status(),

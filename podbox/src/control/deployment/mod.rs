@@ -15,7 +15,6 @@ mod scale;
 mod set;
 mod share;
 mod status;
-mod template;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 //! Which ReplicaSet has the Deployment's template, what it is called and what number it has; and which are too many.
 
 use super::super::action::{Action, Actions, Attempt, Edit, Saying, Write};
-use super::super::{condition, number};
+use super::super::{condition, number, template};
 use super::status::progressing;
-use super::{Observed, Rolling, Set, Workload, share, template};
+use super::{Observed, Rolling, Set, Workload, share};
 use crate::api::object;
 use crate::api::objects::Seen;
 use serde_json::{Map, Value, json};

@@ -1,6 +1,6 @@
 //! A ReplicaSet, as a Deployment sees it.
 
-use super::super::meta::{Head, Meta};
+use super::super::meta::Meta;
 use super::super::number;
 use super::revision::{DESIRED, MAX, REVISION};
 use crate::api::objects::Target;
@@ -22,9 +22,7 @@ pub struct Set {
 impl Set {
     /// From an object as it is stored.
     pub fn new(at: Target, object: Value, stored: u64) -> Set {
-        let meta =
-            serde::Deserialize::deserialize(&object).map(|head: Head| head.metadata).unwrap_or_default();
-        Set { at, meta, object, stored }
+        Set { at, meta: Meta::of(&object), object, stored }
     }
 
     /// Its name.

@@ -5,6 +5,7 @@ use crate::api::object;
 use crate::api::objects::Target;
 use crate::control::action::{Edit, Failure};
 use crate::control::meta::Head;
+use crate::control::template;
 use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;

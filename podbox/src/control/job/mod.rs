@@ -23,7 +23,6 @@ mod status;
 mod tests;
 
 use super::action::{Action, Actions, Attempt, Edit, Write};
-use super::claim::Claim;
 use super::condition;
 use super::pods::Member;
 use super::workload::Workload;
@@ -141,7 +140,8 @@ pub fn reconcile(job: &Job, observed: &Observed<'_>, attempt: Attempt<'_>, now: 
 }
 
 fn step(job: &Job, observed: &Observed<'_>, attempt: Attempt<'_>, now: Timestamp) -> Actions {
-    let (pods, claims) = claims(job, observed);
+    let all = observed.controlled.iter().chain(&observed.free).copied();
+    let (pods, claims) = job.workload.claimant.members(all, |_| true);
     if !claims.is_empty() {
         return Actions::of(claims);
     }
@@ -173,19 +173,6 @@ fn step(job: &Job, observed: &Observed<'_>, attempt: Attempt<'_>, now: Timestamp
     actions.wake_at = wake_at;
     actions.paused = attempt.pausing;
     actions
-}
-
-/// The pods that are its own, and what is to be written so that these are all that it should have.
-fn claims<'a>(job: &Job, observed: &Observed<'a>) -> (Vec<&'a Member>, Vec<Write>) {
-    let claimant = &job.workload.claimant;
-    let (mut kept, mut writes) = (Vec::new(), Vec::new());
-    for pod in observed.controlled.iter().chain(&observed.free) {
-        match claimant.claim(pod.controller.as_deref(), &pod.labels, pod.deleting) {
-            Claim::Kept => kept.push(&***pod),
-            claim => writes.extend(claimant.write(claim, pod.target(), &pod.uid)),
-        }
-    }
-    (kept, writes)
 }
 
 fn is_tracked(pod: &Member) -> bool {

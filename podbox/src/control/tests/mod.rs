@@ -3,6 +3,7 @@
 mod disruption;
 mod endpoints;
 mod garbage;
+mod sets;
 mod simulated;
 mod workloads;
 
@@ -20,6 +21,9 @@ use crate::store::{Key, Store};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Where a pod of a DaemonSet says which node it is for.
+const MEANT: &str = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchFields/0/values/0";
 
 /// A cluster without nodes.
 pub struct World {

@@ -2,6 +2,8 @@
 //! taken away; writes meet conflicts; the control plane ends between any two writes and begins anew. When that is over, there is what was
 //! asked for, and after all was deleted there is nothing.
 
+mod sets;
+
 use crate::api::kinds::{Kind, Kinds};
 use crate::api::lifecycle::{self, Deleted, Deletion, Propagation};
 use crate::api::object;
@@ -11,6 +13,7 @@ use crate::control::catalog::Catalog;
 use crate::control::controllers::{Controllers, Now, Outcome};
 use crate::control::key::{Key, Work};
 use crate::control::source::{Found, Source};
+use crate::control::tests::MEANT;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -230,10 +233,15 @@ impl World {
             }
             return;
         }
+        let meant = pod.pointer(MEANT).and_then(Value::as_str);
+        if meant.is_some_and(|node| self.objects.get("/nodes", &Key::new("", node)).is_none()) {
+            return;
+        }
+        let node = meant.map_or_else(|| format!("node-{}", which % 3), str::to_owned);
         let now = object::time(self.now().wall.into());
         let ip = format!("10.0.0.{}", which % 250);
         self.edit(&at, "status", |pod| {
-            pod["spec"]["nodeName"] = format!("node-{}", which % 3).into();
+            pod["spec"]["nodeName"] = node.clone().into();
             pod["status"]["phase"] = if crash { "Failed" } else { "Running" }.into();
             pod["status"]["podIP"] = ip.clone().into();
             let ready = if crash { "False" } else { "True" };

@@ -1,16 +1,16 @@
 //! Deployments, ReplicaSets and ReplicationControllers through the API, with a node that says of every pod that it runs.
 
-use super::{World, target};
+use super::{MEANT, World, target};
 use crate::api::lifecycle::Propagation;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
 use serde_json::{Value, json};
 
-const PODS: &str = "/pods";
+pub(super) const PODS: &str = "/pods";
 const SETS: &str = "apps/replicasets";
 const DEPLOYMENTS: &str = "apps/deployments";
 
-fn template(image: &str) -> Value {
+pub(super) fn template(image: &str) -> Value {
     json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": image}]}})
 }
 
@@ -39,8 +39,9 @@ pub(super) async fn serve(world: &World) {
                 if object::deleting(&pod) {
                     objects.remove(&at, object::uid(&pod)).await.unwrap();
                 } else if pod["spec"]["nodeName"].is_null() {
+                    let node = pod.pointer(MEANT).and_then(Value::as_str).unwrap_or("node");
                     // It may be gone by now.
-                    let _ = objects.bind(&at, object::uid(&pod), "node").await;
+                    let _ = objects.bind(&at, object::uid(&pod), node).await;
                 } else if pod["status"]["phase"] == "Pending"
                     && pod["spec"]["containers"][0]["image"] != "bad"
                 {

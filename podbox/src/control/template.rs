@@ -52,7 +52,7 @@ pub fn hash(template: &Value, collisions: i32) -> String {
 }
 
 /// With fields in the order of their names, however they came.
-fn sorted(value: &Value) -> Value {
+pub fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let sorted: std::collections::BTreeMap<_, _> = fields.iter().collect();
