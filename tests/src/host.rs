@@ -57,9 +57,7 @@ impl Host {
         let up =
             Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("iproute2 is installed");
         assert!(up.success());
-        let (mark, cgroup) = fresh_cgroup();
-        let dir = std::env::temp_dir().join(&mark);
-        fs::create_dir(&dir).expect("a directory for the test");
+        let (mark, dir, cgroup) = fresh_place();
         // overlayfs wants no overlay below itself, which a virtual machine's root is.
         mount(Some("tmpfs"), &dir, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a tmpfs");
         let before = Remains::of(&mark);
@@ -202,16 +200,23 @@ pub fn entries(dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-/// A name that nothing bears, and a cgroup of it: one of a run that was aborted may lie there under a reused process id.
-fn fresh_cgroup() -> (String, PathBuf) {
+/// A name that nothing bears, and a directory and a cgroup of it: those of a run that was aborted may lie there under a reused
+/// process id.
+fn fresh_place() -> (String, PathBuf, PathBuf) {
+    let makes = |path: &Path| match fs::create_dir(path) {
+        Ok(()) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
+        Err(error) => panic!("making {} for the test: {error}", path.display()),
+    };
     loop {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mark = format!("podbox-e2e-{}-{number}", std::process::id());
-        let cgroup = cgroup_root().join(&mark);
-        match fs::create_dir(&cgroup) {
-            Ok(()) => return (mark, cgroup),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => panic!("a cgroup for the test: {error}"),
+        let (dir, cgroup) = (std::env::temp_dir().join(&mark), cgroup_root().join(&mark));
+        if makes(&dir) {
+            if makes(&cgroup) {
+                return (mark, dir, cgroup);
+            }
+            fs::remove_dir(&dir).ok();
         }
     }
 }

@@ -122,7 +122,8 @@ fn hooks_come_after_the_start_and_before_the_stop_signal_and_hold_up_what_they_s
     let after = script("after", "echo after >> /h/log; exec sleep 1000", json!({}));
     life.create("hooked", json!({"containers": [script("main", MAIN, hooks), after]}));
     life.wait_log("hooked", "main");
-    let pod = life.pod("hooked");
+    let told = |pod: &Value| container(pod, "main")["state"]["waiting"].is_object();
+    let pod = life.wait("hooked", "tells of its containers", told);
     let main = container(&pod, "main");
     assert_eq!(main["state"]["waiting"]["reason"], "ContainerCreating", "{main}");
     assert_eq!((&pod["status"]["phase"], &main["started"]), (&json!("Pending"), &json!(false)));

@@ -10,7 +10,7 @@ use podbox_tests::needs;
 use podbox_tests::node::Node;
 use podbox_tests::pods::{STAYS, is_over, is_ready, pod, script};
 use podbox_tests::run::limit;
-use podbox_tests::wait::wait_until;
+use podbox_tests::wait::{wait_for, wait_until};
 use serde_json::json;
 
 #[test]
@@ -75,7 +75,10 @@ fn a_full_disk_costs_images_first_and_then_pods_whoever_has_most_first_and_criti
         assert!(message.contains("Container c was using "), "{message}");
     }
     let form = "jsonpath={range .items[*]}{.metadata.resourceVersion} {.involvedObject.name}{\"\\n\"}{end}";
-    let told = node.kubectl(&["get", "events", "--field-selector", "reason=Evicted", "-o", form]);
+    let told = wait_for("the Events of both", limit(), || {
+        let told = node.kubectl(&["get", "events", "--field-selector", "reason=Evicted", "-o", form]);
+        (told.lines().count() == 2).then_some(told)
+    });
     let mut told: Vec<(u64, &str)> = told
         .lines()
         .filter_map(|line| line.split_once(' '))

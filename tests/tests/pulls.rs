@@ -6,7 +6,7 @@ use podbox_tests::needs;
 use podbox_tests::node::Node;
 use podbox_tests::registry::{ADDRESS, PASSWORD, Registry, USER};
 use podbox_tests::run::limit;
-use podbox_tests::wait::wait_until;
+use podbox_tests::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
 
 fn apply(node: &Node, object: &Value) {
@@ -85,8 +85,9 @@ fn a_closed_registry_lets_in_who_has_the_secret_and_nobody_else() {
     apply(&node, &pod("guest", &image, "Always", &["logins"]));
     wait_ready(&node, "guest");
     let pulled = format!("Pulled Successfully pulled image {image:?} in ");
-    let told = events(&node, "guest");
-    let line = told.lines().find(|line| line.starts_with(&pulled)).unwrap_or_else(|| panic!("{told}"));
+    let line = wait_for(&pulled, limit(), || {
+        events(&node, "guest").lines().find(|line| line.starts_with(&pulled)).map(str::to_owned)
+    });
     assert!(line.contains(" including waiting). Image size: ") && line.ends_with(" bytes."), "{line}");
 
     // What is here is not asked for by who has the login that it was had with;

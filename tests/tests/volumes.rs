@@ -2,10 +2,12 @@
 //! be had.
 
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use podbox_tests::manifest::{pod, script};
 use podbox_tests::needs;
 use podbox_tests::node::Node;
@@ -186,9 +188,11 @@ fn what_is_missing_is_told_and_can_be_mended_without_deleting_the_pod() {
     for (name, _, why) in volumes {
         let expected = format!("MountVolume.SetUp failed for volume \"v\" : {why}");
         let told = || node.kubectl(&["describe", "pod", name]);
-        wait_until(&expected, limit(), || told().contains(&expected));
-        let told = told();
-        assert!(told.contains("FailedMount") && told.contains("ContainerCreating"), "{told}");
+        let all = [expected.as_str(), "FailedMount", "ContainerCreating"];
+        wait_until(&expected, limit(), || {
+            let told = told();
+            all.iter().all(|word| told.contains(word))
+        });
     }
     let waiting = "jsonpath={.status.containerStatuses[?(@.name=='needy')].state.waiting}";
     let state = || node.kubectl(&["get", "pod", "env", "-o", waiting]);
@@ -216,30 +220,55 @@ fn host_paths_are_what_their_type_says_and_claims_lead_to_their_volumes() {
     let at = |name: &str| dir.join(name).display().to_string();
     fs::create_dir_all(dir.join("disk")).expect("a directory");
     fs::write(dir.join("file"), "content").expect("a file");
-    let mounts = ["file", "new", "dev"].map(|n| format!("{{name: {n}, mountPath: /m/{n}}}")).join(", ");
+    let _socket = UnixListener::bind(dir.join("socket")).expect("a socket");
+    mknod(&dir.join("block"), SFlag::S_IFBLK, Mode::S_IRUSR, makedev(7, 0)).expect("root makes devices");
+    let names = ["file", "new", "born", "socket", "dev", "block"];
+    let mounts = names.map(|n| format!("{{name: {n}, mountPath: /m/{n}}}")).join(", ");
     let host = |name: &str, path: &str, kind: &str| {
         format!("{{name: {name}, hostPath: {{path: {path}, type: {kind}}}}}")
     };
     let good = [
         host("file", &at("file"), "File"),
         host("new", &at("made/dir"), "DirectoryOrCreate"),
+        host("born", &at("born"), "FileOrCreate"),
+        host("socket", &at("socket"), "Socket"),
         host("dev", "/dev/null", "CharDevice"),
+        host("block", &at("block"), "BlockDevice"),
     ];
+    let kinds = [
+        ("FileOrCreate", "a file"),
+        ("Socket", "a socket file"),
+        ("CharDevice", "a character device"),
+        ("BlockDevice", "a block device"),
+    ];
+    let name = |kind: &str| format!("no-{}", kind.to_lowercase());
+    let others = kinds.map(|(kind, _)| {
+        let volumes = format!("volumes: [{}]", host("x", &at("disk"), kind));
+        staying(&name(kind), "{name: x, mountPath: /x}", "", &volumes)
+    });
     let wrong = staying(
         "wrong",
         "{name: x, mountPath: /x}",
         "",
         &format!("volumes: [{}]", host("x", &at("file"), "Directory")),
     );
-    apply(&node, &(staying("good", &mounts, "", &format!("volumes: [{}]", good.join(", "))) + &wrong));
+    let good = staying("good", &mounts, "", &format!("volumes: [{}]", good.join(", ")));
+    apply(&node, &(good + &wrong + &others.concat()));
     ready(&node, "good");
-    assert_eq!(sh(&node, "good", "cat /m/file; echo made >/m/new/x; test -c /m/dev; echo $?"), "content0");
+    assert_eq!(sh(&node, "good", "cat /m/file; echo made >/m/new/x; echo too >/m/born"), "content");
+    let looks = "for is in c:dev b:block S:socket f:born; do test -${is%:*} /m/${is#*:} || echo $is; done";
+    assert_eq!(sh(&node, "good", looks), "");
+    assert_eq!(fs::read_to_string(dir.join("born")).expect("it was made"), "too\n");
     assert_eq!(fs::read_to_string(dir.join("made/dir/x")).expect("the container made it"), "made\n");
     let why = format!(
         "MountVolume.SetUp failed for volume \"x\" : hostPath type check failed: {} is not a directory",
         at("file")
     );
     wait_until(&why, limit(), || node.kubectl(&["describe", "pod", "wrong"]).contains(&why));
+    for (kind, what) in kinds {
+        let why = format!("hostPath type check failed: {} is not {what}", at("disk"));
+        wait_until(&why, limit(), || node.kubectl(&["describe", "pod", &name(kind)]).contains(&why));
+    }
     fs::remove_file(dir.join("file")).expect("it is there");
     fs::create_dir(dir.join("file")).expect("nothing is there");
     ready(&node, "wrong");
