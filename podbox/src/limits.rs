@@ -170,8 +170,23 @@ pub const WATCH_SECONDS: u64 = 3600;
 pub const BOOKMARK: Duration = Duration::from_secs(60);
 /// Requests at once on one HTTP/2 connection.
 pub const STREAMS: u32 = 250;
+/// Bytes of one argument or variable of a program: what Linux takes (`MAX_ARG_STRLEN`).
+pub const ARGUMENT: usize = 128 << 10;
+/// Bytes of all its arguments and variables: what Linux takes at most (three quarters of `_STK_LIM`).
+pub const ARGUMENTS: usize = 6 << 20;
+/// Bytes of all files in one pod's configMap, secret, downwardAPI and projected volumes, each with [`POD_FILE`] more.
+pub const POD_FILES: usize = 32 << 20;
+/// What a file takes beside its bytes, about.
+pub const POD_FILE: usize = 1 << 10;
+/// The longest that a pod is given to end, or to run: a century, whatever its manifest says. Clocks count no further than
+/// some.
+pub const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// How long a pod gets to end that does not say.
 pub const GRACE_SECONDS: u64 = 30;
+/// Pause before a pod whose worker broke goes on.
+pub const WORKER_AGAIN: Duration = Duration::from_secs(2);
+/// Logins by which one image was had that are remembered.
+pub const IMAGE_LOGINS: usize = 100;
 /// Between two tries to tell the API of a pod.
 pub const STATUS_RETRY: Duration = Duration::from_millis(200);
 /// Pods on one node, as upstream's default has it.
