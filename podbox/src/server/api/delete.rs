@@ -264,7 +264,8 @@ impl Api {
     }
 }
 
-fn check(kind: &Kind, old: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
+/// Whether an object is the one that is meant.
+pub fn check(kind: &Kind, old: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
     let refuse = |what: &str, wanted: &str, there: &str, perhaps: &str| {
         let why = format!(
             "the {what} in the precondition ({wanted}) does not match the {what} in record ({there}). The object might \

@@ -3,8 +3,9 @@
 //! How many may go is what a budget's status says: to keep that true is a controller's. An eviction takes one from it
 //! before the pod is deleted, in one compare-and-swap, so that two at once never take the same. A pod whose going costs
 //! nothing, since it serves nobody, is deleted only as it was judged: one that becomes ready meanwhile is judged again.
+//! Before it is deleted its status says why it goes: to whoever counts its end, that is no failure of its own.
 
-use super::delete::DeleteOptions;
+use super::delete::{self, DeleteOptions};
 use super::query::{Query, WriteOptions};
 use super::write::{read, store_error, stored};
 use super::{Api, Call, answer};
@@ -27,6 +28,9 @@ const DISRUPTED: usize = 2000;
 
 /// How often a pod that changes meanwhile is judged again.
 const TRIES: usize = 64;
+
+/// The condition of a pod that says that it is made to go.
+const DISRUPTED_CONDITION: &str = "DisruptionTarget";
 
 /// What a pod's going costs the budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,14 +57,19 @@ impl Api {
         let given = eviction.get("deleteOptions").filter(|given| given.is_object());
         let options = DeleteOptions::read(&Query::default(), given)?;
         let options = if write.dry_run { options.dry() } else { options };
-        self.let_go(call, &options).await?;
+        self.let_go(call, &options, &write).await?;
         let status =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         answer::plain(201, &status, call.media, &warnings)
     }
 
     /// Deletes the pod, once its going is paid for or turned out to cost nothing.
-    async fn let_go(&self, call: &Call, options: &DeleteOptions) -> Result<(), ApiError> {
+    async fn let_go(
+        &self,
+        call: &Call,
+        options: &DeleteOptions,
+        write: &WriteOptions,
+    ) -> Result<(), ApiError> {
         let mut left = TRIES;
         let mut options = options.clone();
         loop {
@@ -76,11 +85,39 @@ impl Api {
             let judged = cost == Cost::Nothing && !is_going(&pod) && !this.names_version();
             let this = if judged { this.at_version(object::text(&pod, "resourceVersion")) } else { this };
             left -= 1;
-            match self.delete(call, &this).await {
+            let gone = match self.say_why(call, this, write).await {
+                Ok(this) => self.delete(call, &this).await.map(drop),
+                Err(error) => Err(error),
+            };
+            match gone {
                 Err(error) if error.code == 409 && judged && left > 0 => {}
-                done => return done.map(drop),
+                done => return done,
             }
         }
+    }
+
+    /// Puts into the pod's status why it is about to go; the options with which it then is deleted.
+    async fn say_why(
+        &self,
+        call: &Call,
+        options: DeleteOptions,
+        write: &WriteOptions,
+    ) -> Result<DeleteOptions, ApiError> {
+        if options.is_dry() {
+            return Ok(options);
+        }
+        let change = |old: &Value| {
+            delete::check(&call.kind, old, &options)?;
+            let mut pod = old.clone();
+            made_to_go(&mut pod, &object::time(clock::wall()));
+            Ok(pod)
+        };
+        let written = self.update(call, "status", write, &change).await?.object.value(&call.kind)?;
+        // As it is now that this is said.
+        Ok(match options.names_version() {
+            true => options.at_version(object::text(&written, "resourceVersion")),
+            false => options,
+        })
     }
 
     /// Takes a disruption from the budget of a pod, if it has one.
@@ -144,6 +181,25 @@ fn is_going(pod: &Value) -> bool {
     object::deleting(pod) || matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
+/// The condition that says so. One that was so before has been since then.
+fn made_to_go(pod: &mut Value, now: &str) {
+    let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let (before, mut all): (Vec<Value>, Vec<Value>) =
+        conditions.into_iter().partition(|one| one["type"] == DISRUPTED_CONDITION);
+    let since =
+        before.iter().find(|one| one["status"] == "True").map(|one| one["lastTransitionTime"].clone());
+    all.push(json!({
+        "type": DISRUPTED_CONDITION,
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+        "observedGeneration": object::generation(pod),
+        "lastProbeTime": null,
+        "lastTransitionTime": since.unwrap_or_else(|| now.into()),
+    }));
+    pod["status"]["conditions"] = all.into();
+}
+
 fn ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
@@ -202,6 +258,21 @@ fn refused(_budget: &str, why: String, after_seconds: u32) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_that_is_made_to_go_says_why_and_since_when() {
+        let mut pod = json!({"metadata": {"generation": 3},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        made_to_go(&mut pod, "then");
+        made_to_go(&mut pod, "now");
+        let conditions = pod["status"]["conditions"].as_array().unwrap();
+        assert_eq!(conditions.len(), 2);
+        assert_eq!(
+            (&conditions[1]["reason"], &conditions[1]["lastTransitionTime"]),
+            (&json!("EvictionByEvictionAPI"), &json!("then"))
+        );
+        assert_eq!(conditions[1]["observedGeneration"], 3);
+    }
 
     #[test]
     fn a_budget_is_spent_once_and_then_refuses() {
