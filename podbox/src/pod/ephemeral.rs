@@ -20,8 +20,7 @@ pub fn excess(pod: &Pod, disk: &PodDisk) -> Option<String> {
         over.then(|| format!("Usage of EmptyDir volume {name:?} exceeds the limit {:?}. ", size.to_string()))
     });
     let over_pod = || {
-        let limits = containers(pod).filter_map(|container| limit(container, STORAGE));
-        let all = limits.reduce(Quantity::plus)?;
+        let all = of_pod(pod)?;
         let over = exceeds(Some(&disk.total()), all);
         over.then(|| {
             format!("Pod ephemeral local storage usage exceeds the total limit of containers {all}. ")
@@ -57,8 +56,28 @@ fn sized_volumes(pod: &Pod) -> impl Iterator<Item = (&str, Quantity)> {
     })
 }
 
+/// Those that can be evicted for: init containers, sidecars among them, too.
 fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
-    pod.spec.iter().flat_map(|spec| &spec.containers)
+    pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
+}
+
+/// The limit of a pod as a whole, as upstream counts it: its containers' and sidecars' together, or one init container's with
+/// the sidecars' before it. Who has none adds nothing.
+fn of_pod(pod: &Pod) -> Option<Quantity> {
+    let add = |sum: Option<Quantity>, container: &Container| match (sum, limit(container, STORAGE)) {
+        (Some(sum), Some(own)) => Some(sum.plus(own)),
+        (sum, own) => sum.or(own),
+    };
+    let spec = pod.spec.as_ref()?;
+    let (mut sidecars, mut peak) = (None, None);
+    for init in spec.init_containers.iter().flatten() {
+        let meanwhile = add(sidecars, init);
+        peak = peak.max(meanwhile);
+        if init.restart_policy.as_deref() == Some("Always") {
+            sidecars = meanwhile;
+        }
+    }
+    spec.containers.iter().fold(sidecars, add).max(peak)
 }
 
 #[cfg(test)]
@@ -104,6 +123,30 @@ mod tests {
         check(true, [1024, 1024, 1024, 2049], Some(whole));
         let first = "Container a exceeded its local ephemeral storage limit \"2Mi\". ";
         check(true, [2050, 0, 0, 0], Some(first));
+    }
+
+    #[test]
+    fn sidecars_add_to_what_a_pod_may_have_and_are_limited_themselves() {
+        let container = |name: &str, limit: &str, policy: Option<&str>| match limit {
+            "" => json!({"name": name}),
+            limit => json!({"name": name, "restartPolicy": policy,
+                "resources": {"limits": {"ephemeral-storage": limit}}}),
+        };
+        let check = |init: &[serde_json::Value], main: &str, expected: Option<&str>| {
+            let main = container("main", main, None);
+            let made = json!({"spec": {"initContainers": init, "containers": [main]}});
+            let pod: Pod = serde_json::from_value(made).unwrap();
+            assert_eq!(of_pod(&pod).map(|all| all.to_string()).as_deref(), expected);
+            assert_eq!(is_limited(&pod), expected.is_some());
+        };
+        let side = |limit| container("side", limit, Some("Always"));
+        let init = |limit| container("init", limit, None);
+        check(&[side("5Gi")], "1Gi", Some("6Gi"));
+        check(&[side("5Gi")], "", Some("5Gi"));
+        check(&[init("5Gi")], "1Gi", Some("5Gi"));
+        check(&[side("1Gi"), init("5Gi")], "2Gi", Some("6Gi"));
+        check(&[init("5Gi"), side("1Gi")], "2Gi", Some("5Gi"));
+        check(&[], "", None);
     }
 
     #[test]

@@ -52,6 +52,13 @@ impl Active {
         self.manifest.spec.as_ref()
     }
 
+    /// The containers that use something: init containers, and sidecars, as long as something is `seen` of them.
+    fn users(&self, seen: impl Fn(&str) -> bool) -> impl Iterator<Item = &Container> {
+        let init = self.spec().into_iter().flat_map(|spec| spec.init_containers.iter().flatten());
+        let main = self.spec().into_iter().flat_map(|spec| &spec.containers);
+        init.filter(move |container| seen(&container.name)).chain(main)
+    }
+
     /// How long it wants to end.
     pub(super) fn grace(&self) -> Duration {
         let own = self.spec().and_then(|spec| spec.termination_grace_period_seconds);
@@ -79,7 +86,11 @@ impl Active {
             };
             Use { container: name, used, requested: requested(signal, container) }
         };
-        let containers = self.spec().into_iter().flat_map(|spec| &spec.containers).map(own).collect();
+        let seen = |name: &str| {
+            usage.is_some_and(|usage| usage.containers.contains_key(name))
+                || disk.is_some_and(|disk| disk.containers.contains_key(name))
+        };
+        let containers = self.users(seen).map(own).collect();
         let volumes = disk.into_iter().flat_map(|disk| disk.volumes.values());
         let beside = volumes.map(|space| of_space(signal, *space)).sum();
         let priority = self.spec().and_then(|spec| spec.priority).unwrap_or(0);
@@ -137,4 +148,26 @@ pub(super) fn levels(latest: &Snapshot, disks: Option<&(Filesystem, Filesystem)>
         disk(images, Signal::ImageFs, Signal::ImageFsInodes);
     }
     levels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_sidecars_use_counts_and_what_has_run_does_not() {
+        let container = |name: &str| json!({"name": name, "resources": {"requests": {"memory": "1Mi"}}});
+        let spec = json!({"initContainers": [container("init"), container("side")], "containers": [container("main")]});
+        let manifest = serde_json::from_value(json!({"spec": spec})).unwrap();
+        let pod = PodRef { namespace: "default".into(), name: "p".into(), uid: "u".into() };
+        let active = Active { pod, manifest };
+        let users = |seen: &str| -> Vec<&str> {
+            active.users(|name| name == seen).map(|container| container.name.as_str()).collect()
+        };
+        assert_eq!(users("side"), ["side", "main"]);
+        assert_eq!(users(""), ["main"]);
+        let all: u64 = active.users(|name| name == "side").map(|one| requested(Signal::Memory, one)).sum();
+        assert_eq!(all, 2 << 20);
+    }
 }
