@@ -79,6 +79,8 @@ fn a_container_has_the_rights_the_variables_and_the_files_that_its_pod_says() {
     let port = json!({"ports": [{"containerPort": 53, "hostPort": 5353, "protocol": "UDP"}]});
     let name = node.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]);
     let huge = json!({"resources": {"requests": {"cpu": "1000000"}}});
+    let pages = json!({"resources": {"limits": {"cpu": "1m", "hugepages-2Mi": "2Mi"}}});
+    let confined = json!({"securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}});
     node.kubectl(&["create", "service", "clusterip", "web", "--tcp=80:80"]);
     node.create_all(&[
         // The bytes 0xff 0x00.
@@ -88,6 +90,8 @@ fn a_container_has_the_rights_the_variables_and_the_files_that_its_pod_says() {
         pod("variables", variables),
         pod("port", json!({"containers": [script("c", STAYS, port)]})),
         pod("huge", json!({"nodeName": name, "containers": [script("c", STAYS, huge)]})),
+        pod("pages", json!({"containers": [script("c", STAYS, pages)]})),
+        pod("confined", json!({"containers": [script("c", STAYS, confined)]})),
     ]);
 
     let printed = |name: &str| -> Vec<String> {
@@ -98,6 +102,8 @@ fn a_container_has_the_rights_the_variables_and_the_files_that_its_pod_says() {
     let expected =
         ["1000", "3000", "3000 2000 4000", none, none, "1", "Read-only file system", "2777 2000", "2000"];
     assert_eq!(printed("rights"), expected, "{}", node.complained());
+    let user = &node.pod("rights")["status"]["containerStatuses"][0]["user"]["linux"];
+    assert_eq!(user, &json!({"uid": 1000, "gid": 3000, "supplementalGroups": [2000, 3000, 4000]}));
     let expected = ["MAP_a=1", "SECRET_b=hidden", "ea5dbf95", "16250"];
     let variables = printed("variables");
     assert_eq!(variables, expected, "{}", node.complained());
@@ -107,6 +113,12 @@ fn a_container_has_the_rights_the_variables_and_the_files_that_its_pod_says() {
     let message = huge["status"]["message"].as_str().unwrap_or_default();
     let words = "Pod was rejected: Node didn't have enough resource: cpu, requested: 1000000000, used: ";
     assert!(message.starts_with(words), "{message}");
+    let confined = node.wait_pod("confined", "is refused", is_over);
+    assert_eq!(confined["status"]["reason"], "AppArmor");
+    let message = confined["status"]["message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("Pod was rejected: Cannot enforce AppArmor: "), "{message}");
+    let waits = |pod: &Value| pod["status"].to_string().contains("Insufficient hugepages-2Mi");
+    node.wait_pod("pages", "waits for huge pages", waits);
 
     // A datagram to the node's port reaches the pod's, where the test answers in its place.
     node.wait_pod("port", "runs", is_ready);

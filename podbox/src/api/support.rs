@@ -205,12 +205,17 @@ impl Found {
     /// `seLinuxOptions` and `seLinuxChangePolicy` are without effect, as under every kubelet on a host without SELinux:
     /// podbox labels nothing. So are `windowsOptions` on Linux.
     fn security(&mut self, mut given: Value, honoured: &[&str], path: &str) {
-        for (pointer, idle) in [("/appArmorProfile/type", "Unconfined"), ("/procMount", "Default")] {
-            if given.pointer(pointer).is_some_and(|value| value == idle) {
-                let field = pointer.split('/').nth(1).unwrap_or_default();
-                given.as_object_mut().into_iter().for_each(|fields| drop(fields.remove(field)));
-            }
-        }
+        let mut take = |field: &str| given.as_object_mut().and_then(|fields| fields.remove(field));
+        let confined = take("appArmorProfile").is_some_and(|profile| profile["type"] != "Unconfined");
+        let unmasked = take("procMount").is_some_and(|mount| mount != "Default");
+        // With an API the node refuses such a pod itself, in the kubelet's words (`pod::admit`).
+        let confined = confined && self.tokens == Tokens::None;
+        self.add(confined, format!("{path}.appArmorProfile"), "it would not be applied");
+        self.add(
+            unmasked,
+            format!("{path}.procMount"),
+            "Unmasked waits for user namespaces (hostUsers: false)",
+        );
         self.others(&given, honoured, path, "it would not be applied");
     }
 
@@ -238,6 +243,7 @@ fn unknown_resource(name: &str, tokens: Tokens) -> Option<&'static str> {
         "ephemeral-storage" => Some(UNMEASURED),
         // Whoever brought it has put it on the node, or no node has it and the pod waits.
         _ if name.contains('/') && tokens == Tokens::ForApi => None,
+        _ if name.starts_with("hugepages-") && tokens == Tokens::ForApi => None,
         _ if name.starts_with("hugepages-") => Some("this node reserves no huge pages"),
         _ => Some("this node has no such resource"),
     }
@@ -310,6 +316,14 @@ mod tests {
         check_with(Tokens::ForApi, dongle, &[]);
         let at = |what| format!("spec.containers[0].resources.{what}[example.com/dongle]");
         check_with(Tokens::None, dongle, &[&at("limits"), &at("requests")]);
+        let pages = "{containers: [{name: c, image: i, resources: {limits: {hugepages-2Mi: 4Mi, cpu: 1}}}]}";
+        check_with(Tokens::ForApi, pages, &[]);
+        let at = |what| format!("spec.containers[0].resources.{what}[hugepages-2Mi]");
+        check_with(Tokens::None, pages, &[&at("limits"), &at("requests")]);
+        let confined =
+            "{securityContext: {appArmorProfile: {type: RuntimeDefault}}, containers: [{name: c, image: i}]}";
+        check_with(Tokens::ForApi, confined, &[]);
+        check_with(Tokens::None, confined, &["spec.securityContext.appArmorProfile"]);
     }
 
     #[test]
@@ -324,13 +338,12 @@ mod tests {
     #[test]
     fn what_is_not_honoured_is_named() {
         check(
-            "{hostUsers: false, securityContext: {fsGroup: 5, appArmorProfile: {type: RuntimeDefault}}, \
+            "{hostUsers: false, securityContext: {fsGroup: 5, appArmorProfile: {type: Unconfined}}, \
              volumes: [{name: v, nfs: {server: s, path: /p}}], \
              containers: [{name: c, image: i, volumeDevices: [{name: v, devicePath: /d}], \
              securityContext: {procMount: Unmasked}}]}",
             &[
                 "spec.hostUsers",
-                "spec.securityContext.appArmorProfile",
                 "spec.volumes[0].nfs",
                 "spec.containers[0].volumeDevices",
                 "spec.containers[0].securityContext.procMount",

@@ -198,9 +198,9 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             node if node == self.name => {}
             _ => return,
         }
-        let (deleting, grace) = (object::deleting(&pod), grace(&pod));
+        let (deleting, grace, lost) = (object::deleting(&pod), grace(&pod), !over(&pod));
         let new = !self.agent.has(&uid) && !self.ended.contains(&uid);
-        if new && (self.memories.contains_key(&uid) || !deleting && !over(&pod)) {
+        if new && (self.memories.contains_key(&uid) || !deleting && lost) {
             self.accept(&at, &own, pod).await;
         } else {
             self.agent.change(&uid, &pod);
@@ -209,7 +209,10 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         match (deleting, self.agent.has(&uid)) {
             (true, true) => self.agent.terminate_pod(&uid, grace),
             // One of which something is to be told yet goes after that.
-            (true, false) if !self.views.borrow().contains_key(&own) => self.forget(at, uid),
+            (true, false) if !self.views.borrow().contains_key(&own) => {
+                self.refused.remove(&uid);
+                self.teller.remove(at, uid, lost);
+            }
             (true, false) => {}
             (false, _) => {}
         }
@@ -251,6 +254,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         if let Some(node) = object_of(&self.store, &self.name) {
             fit::admits(pod, &node, &self.taken(uid))?;
         }
+        admit::app_armor(pod, has_app_armor())?;
         admit::sysctls(pod, &self.allowed_sysctls)
     }
 
@@ -341,7 +345,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
     /// Nothing of it is here any more.
     fn forget(&mut self, at: ObjectRef, uid: String) {
         self.refused.remove(&uid);
-        self.teller.remove(at, uid);
+        self.teller.remove(at, uid, false);
     }
 }
 
@@ -358,6 +362,12 @@ pub fn wanted(store: &Store, node: &str) -> Vec<Wanted> {
         Wanted { pod: reference, status }
     };
     here.map(wanted).collect()
+}
+
+/// Whether this host has AppArmor, as the kubelet looks for it.
+fn has_app_armor() -> bool {
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    enabled.is_ok_and(|enabled| enabled.starts_with('Y'))
 }
 
 fn unsupported(message: String) -> Rejection {

@@ -105,10 +105,19 @@ impl<O: Objects> Teller<O> {
         });
     }
 
-    /// Takes a pod out of the API, of which nothing is left here.
-    pub fn remove(&mut self, at: ObjectRef, uid: String) {
+    /// Takes a pod out of the API, of which nothing is left here. One that is `lost`, of which nobody has told that it is over,
+    /// is told to have failed before: somebody may hold it in the API, and wait for that.
+    pub fn remove(&mut self, at: ObjectRef, uid: String, lost: bool) {
         let objects = Arc::clone(&self.objects);
         self.writes.spawn(async move {
+            let fail = |pod: &mut Value| {
+                if object::uid(pod) == uid {
+                    pod["status"]["phase"] = "Failed".into();
+                }
+            };
+            if lost && let Err(error) = objects.update_status(&at, fail).await {
+                tracing::warn!("telling of pod {}/{} failed: {error}", at.namespace, at.name);
+            }
             if let Err(error) = objects.remove(&at, &uid).await {
                 tracing::warn!("removing pod {}/{} from the API failed: {error}", at.namespace, at.name);
             }
@@ -270,7 +279,7 @@ mod tests {
         teller.set(&gone, &status("Failed"));
         teller.next().await.unwrap();
         assert!(teller.has(&gone, &status("Failed")));
-        teller.remove(ObjectRef::pod("default", "gone"), "u".into());
+        teller.remove(ObjectRef::pod("default", "gone"), "u".into(), false);
         assert!(teller.next().await.is_none(), "a removal is nobody's status");
         teller.retain(|_| false);
         assert_eq!(teller.latest(&gone), None);

@@ -1,4 +1,5 @@
-//! What no room on a node helps against: kernel settings that are not allowed. Pure; the words are the kubelet's.
+//! What no room on a node helps against: kernel settings that are not allowed, profiles that cannot be enforced. Pure; the words
+//! are the kubelet's.
 
 use crate::sandbox::sysctl;
 use k8s_openapi::api::core::v1::Pod;
@@ -27,9 +28,44 @@ pub fn sysctls(pod: &Pod, allowed: &[String]) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// Whether a pod asks for no AppArmor profile, since podbox applies none; `enabled` says whether the host has AppArmor at all.
+pub fn app_armor(pod: &Pod, enabled: bool) -> Result<(), Rejection> {
+    let Some(spec) = &pod.spec else { return Ok(()) };
+    let of_pod = spec.security_context.iter().flat_map(|context| &context.app_armor_profile);
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let contexts = containers.filter_map(|container| container.security_context.as_ref());
+    let of_containers = contexts.flat_map(|context| &context.app_armor_profile);
+    if !of_pod.chain(of_containers).any(|profile| profile.type_ != "Unconfined") {
+        return Ok(());
+    }
+    let why = match enabled {
+        true => "podbox does not apply its profiles",
+        false => "AppArmor is not enabled on the host",
+    };
+    Err(Rejection { reason: "AppArmor".into(), message: format!("Cannot enforce AppArmor: {why}") })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn profiles_that_nobody_enforces_are_refused() {
+        let check = |spec: &str, enabled: bool, expected: Option<&str>| {
+            let pod: Pod = serde_yaml::from_str(&format!("{{spec: {spec}}}")).unwrap();
+            let message = app_armor(&pod, enabled).err().map(|rejection| rejection.message);
+            assert_eq!(message.as_deref(), expected, "{spec}");
+        };
+        let profile = |kind: &str| format!("securityContext: {{appArmorProfile: {{type: {kind}}}}}");
+        let none = Some("Cannot enforce AppArmor: AppArmor is not enabled on the host");
+        check(&format!("{{{}, containers: []}}", profile("RuntimeDefault")), false, none);
+        check(&format!("{{containers: [{{name: c, {}}}]}}", profile("Localhost")), false, none);
+        let init =
+            format!("{{containers: [], initContainers: [{{name: c, {}}}]}}", profile("RuntimeDefault"));
+        check(&init, true, Some("Cannot enforce AppArmor: podbox does not apply its profiles"));
+        check(&format!("{{{}, containers: [{{name: c}}]}}", profile("Unconfined")), false, None);
+        check("{containers: [{name: c}]}", false, None);
+    }
 
     #[test]
     fn kernel_settings_are_refused_by_name() {

@@ -17,7 +17,7 @@ use super::restart::{Backoff, Pace};
 use super::shape::{ContainerShape, Shape};
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::Image;
-use crate::sandbox::runtime::{ContainerStatus, ExitStatus, Exited, Started};
+use crate::sandbox::runtime::{ContainerStatus, ExitStatus, Exited, ProcessUser, Started};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -106,6 +106,9 @@ pub struct Container {
     /// What the current run may use.
     #[serde(default)]
     pub share: Option<Share>,
+    /// As whom the current run, or the last one, was executed.
+    #[serde(default)]
+    pub user: Option<ProcessUser>,
 }
 
 /// What has become of a run's hooks. One that was called, and whose answer nobody got, is called again: at least once, as
@@ -184,6 +187,7 @@ impl Memory {
                 asked_for: seen.asked_for,
                 definition: seen.definition.clone(),
                 share: seen.share.clone(),
+                user: seen.user.clone(),
                 last: seen.last.as_ref().map(|ended| End::of(ended, now)),
                 attempt: seen.attempt,
                 backoff: seen.backoff.chosen().map(|(wait, at)| (wait, now.since_boot(at))),
@@ -324,6 +328,11 @@ impl Container {
             asked_for: self.asked_for,
             definition: self.definition.clone(),
             share: self.share.clone(),
+            // Of a run that nobody had seen start, by the keeper.
+            user: match &self.state {
+                State::Running(started) => started.user.clone(),
+                _ => self.user.clone(),
+            },
             ..ContainerSeen::default()
         }
     }

@@ -34,6 +34,20 @@ pub fn user(
     })
 }
 
+/// No profile of AppArmor's is applied. A pod that asks for one is not taken; this is for containers that come to it later.
+pub fn app_armor(spec: &PodSpec, container: &Container) -> Result<(), StartFailure> {
+    let own = container.security_context.clone().unwrap_or_default();
+    let of_pod = spec.security_context.iter().find_map(|context| context.app_armor_profile.as_ref());
+    let profile = own.app_armor_profile.as_ref().or(of_pod).filter(|_| own.privileged != Some(true));
+    match profile.filter(|profile| profile.type_ != "Unconfined") {
+        None => Ok(()),
+        Some(_) => Err(StartFailure {
+            reason: "CreateContainerError".to_owned(),
+            message: "failed to generate apparmor spec opts: apparmor is not supported".to_owned(),
+        }),
+    }
+}
+
 fn groups(of_pod: &PodSecurityContext) -> Result<Vec<u32>, StartFailure> {
     let mut groups = Vec::new();
     for group in of_pod.supplemental_groups.iter().flatten().copied().chain(of_pod.fs_group) {

@@ -72,8 +72,9 @@ fn phase(pod: &Shape, seen: &Observed) -> &'static str {
             _ if seen.verdict.is_some() => return "Failed",
             Some(Outcome::Succeeded) => return "Succeeded",
             Some(Outcome::Failed) => return "Failed",
-            // Ended by request: containers that did not get to their own end make it Failed, as upstream counts it.
-            None if matches!(seen.sandbox, SandboxState::Removed { .. }) => {
+            // Ended by request: containers that did not get to their own end make it Failed, as upstream counts it. Whether
+            // there is a sandbox, or was, is nobody's concern: Jobs wait for the phase.
+            None if seen.termination.is_some() || matches!(seen.sandbox, SandboxState::Removed { .. }) => {
                 return ended_by_request(pod, seen);
             }
             None => {}

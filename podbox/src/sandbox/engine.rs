@@ -130,7 +130,6 @@ impl Engine {
             devices: DevicePolicy::load()?,
             sandboxes: Mutex::new(sandboxes),
             containers: Mutex::default(),
-            listing: Mutex::default(),
             execs: AtomicU64::new(u64::from(std::process::id()) << 32),
             facts,
             options,
@@ -381,7 +380,7 @@ impl Runtime for Engine {
 
     async fn list(&self) -> Result<Vec<ContainerStatus>, EngineError> {
         let shared = self.0.clone();
-        let held = blocking(move || Ok(shared.list()?)).await?;
+        let held = blocking(move || Ok(shared.list(None)?)).await?;
         let status = |held: Held| -> Option<ContainerStatus> {
             let container = Label::parse(&held.label).ok()?.container;
             let started = self.tracked(&container).ok()?.started.clone();

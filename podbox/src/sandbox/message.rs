@@ -4,13 +4,13 @@
 //! daemon that is connected; one that was away learns of them from [`Answer::List`].
 
 use super::launch::{ExecLaunch, Launch, Pause};
-use super::runtime::ExitStatus;
+use super::runtime::{ExitStatus, ProcessUser};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::SystemTime;
 
 /// Of this protocol. A daemon talks only to a keeper of its own version.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Steps of a start by which the daemon tells failures apart: executing the program,
 pub const EXEC: &str = "exec";
@@ -51,8 +51,11 @@ pub enum Body {
     },
     /// Asks for nothing; answered once every start that was asked for before has come to its end.
     Settle,
-    /// Asks for everything the keeper holds.
-    List,
+    /// Asks for every container that the keeper holds, or for those of one pod.
+    List {
+        /// The pod's uid.
+        pod: Option<String>,
+    },
     /// Asks for the descriptors of a container's log.
     Streams {
         /// Whose.
@@ -108,10 +111,12 @@ pub enum Answer {
         pid: u32,
         /// When exec succeeded.
         at: SystemTime,
+        /// As whom, of a container.
+        user: Option<ProcessUser>,
     },
     /// It is done. For `Streams`, the descriptors come along as with `Started`.
     Done,
-    /// Everything the keeper holds.
+    /// The containers that were asked for.
     List(Vec<Held>),
     /// It failed, and nothing is left of it.
     Failed(Failure),
@@ -128,6 +133,8 @@ pub struct Held {
     pub pid: u32,
     /// When exec succeeded.
     pub started: SystemTime,
+    /// As whom it was executed.
+    pub user: Option<ProcessUser>,
     /// Its end, once it ended.
     pub end: Option<End>,
 }
@@ -139,6 +146,16 @@ pub struct End {
     pub status: ExitStatus,
     /// When the keeper saw it.
     pub at: SystemTime,
+}
+
+/// What a new process tells the keeper through its pipe.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Told {
+    /// Why it is not executed.
+    Failed(Failure),
+    /// As whom it is about to be.
+    User(ProcessUser),
 }
 
 /// What failed, on what, and why: what a new process tells the keeper, and the keeper the daemon.

@@ -38,6 +38,20 @@ pub struct Started {
     pub cgroup_id: u64,
     /// When exec succeeded.
     pub at: SystemTime,
+    /// As whom; unknown of one that an older podbox started.
+    #[serde(default)]
+    pub user: Option<ProcessUser>,
+}
+
+/// As whom a container's first process is executed; what it becomes later is its own affair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessUser {
+    /// Its user.
+    pub uid: u32,
+    /// Its primary group.
+    pub gid: u32,
+    /// Its supplementary groups, sorted.
+    pub groups: Vec<u32>,
 }
 
 /// A container that ended.

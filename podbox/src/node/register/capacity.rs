@@ -17,7 +17,8 @@ const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
 /// Capacity, and what can be promised of it.
 pub(super) fn of_host(facts: &NodeFacts, config: &Config) -> (Value, Value) {
     let all = amounts(facts.cpu_milli, facts.memory_bytes, config);
-    let pages = huge_pages();
+    // Pods are given none: none are to be had, then, rather than some that nobody gets.
+    let pages: Vec<_> = huge_pages().into_iter().map(|(size, _)| (size, 0)).collect();
     (written(&all, &pages), written(&facts.allocatable, &pages))
 }
 

@@ -3,8 +3,8 @@
 use super::{Container, End, Memory, State};
 use crate::api::identity::PodRef;
 use crate::pod::observed::StartFailure;
-use crate::sandbox::runtime::{ExitStatus, Exited, Started};
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, PodStatus};
+use crate::sandbox::runtime::{ExitStatus, Exited, ProcessUser, Started};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, LinuxContainerUser, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::time::{Duration, SystemTime};
 
@@ -49,7 +49,7 @@ fn container(status: &ContainerStatus, boot: Duration) -> Container {
     let (state, last) = match (now.running, now.terminated) {
         (Some(running), _) => {
             let at = running.started_at.as_ref().map_or(SystemTime::UNIX_EPOCH, at);
-            (State::Running(Started { pid: 0, cgroup_id: 0, at }), before)
+            (State::Running(Started { pid: 0, cgroup_id: 0, at, user: None }), before)
         }
         (None, Some(terminated)) => (State::Ended(end(&terminated, attempt, boot)), before),
         (None, None) => match before {
@@ -58,7 +58,14 @@ fn container(status: &ContainerStatus, boot: Duration) -> Container {
             before => (State::Waiting, before),
         },
     };
-    Container { state, last, attempt, ..Container::default() }
+    let user = status.user.as_ref().and_then(|told| user(told.linux.as_ref()?));
+    Container { state, last, attempt, user, ..Container::default() }
+}
+
+fn user(told: &LinuxContainerUser) -> Option<ProcessUser> {
+    let groups = told.supplemental_groups.iter().flatten().map(|group| u32::try_from(*group).ok());
+    let (uid, gid) = (u32::try_from(told.uid).ok()?, u32::try_from(told.gid).ok()?);
+    Some(ProcessUser { uid, gid, groups: groups.collect::<Option<_>>()? })
 }
 
 fn end(terminated: &ContainerStateTerminated, current: u32, boot: Duration) -> End {

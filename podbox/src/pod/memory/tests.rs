@@ -62,7 +62,7 @@ fn held(attempt: u32) -> ContainerStatus {
 }
 
 fn started() -> Started {
-    Started { pid: 7, cgroup_id: 9, at: SystemTime::UNIX_EPOCH + Duration::from_secs(1000) }
+    Started { pid: 7, cgroup_id: 9, at: SystemTime::UNIX_EPOCH + Duration::from_secs(1000), user: None }
 }
 
 fn told(shape: &Shape, seen: &Observed, accepted: SystemTime, now: Moment) -> PodStatus {

@@ -13,7 +13,7 @@ use super::{ImageState, Termination};
 use crate::pod::probe::Probes;
 use crate::pod::resize::{Refusal, Resize, Share};
 use crate::pod::restart::{Backoff, Pace};
-use crate::sandbox::runtime::{ExitStatus, Exited, Started};
+use crate::sandbox::runtime::{ExitStatus, Exited, ProcessUser, Started};
 use serde::{Deserialize, Serialize};
 use std::time::{Instant, SystemTime};
 
@@ -157,6 +157,8 @@ pub struct ContainerSeen {
     pub share: Option<Share>,
     /// Another share that was asked for.
     pub resize: Resize,
+    /// As whom the current run, or the last one, was executed.
+    pub user: Option<ProcessUser>,
 }
 
 impl Run {
@@ -194,6 +196,7 @@ impl ContainerSeen {
 
     /// The start came back; a hook that is due is still to be called.
     pub fn started(&mut self, started: Started, post_start: HookState) {
+        self.user.clone_from(&started.user);
         self.state = ContainerState::Running(Run::new(started, post_start));
     }
 

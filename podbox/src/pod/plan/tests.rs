@@ -79,7 +79,7 @@ impl Node {
                 assert!(!seen.is_active(), "{container} is started twice");
                 seen.starting(now);
                 let hook = if hook { HookState::Due } else { HookState::Done };
-                seen.started(Started { pid: 1, cgroup_id: 1, at: clock::wall() }, hook);
+                seen.started(Started { pid: 1, cgroup_id: 1, at: clock::wall(), user: None }, hook);
                 let specs = self.pod.container(&container).map(|shape| shape.probes.clone());
                 seen.probed(Probes::new(&specs.unwrap_or_default(), now));
                 format!("start:{container}")

@@ -6,7 +6,7 @@ use crate::pod::observed::{ContainerSeen, ContainerState, Ended, HookState, Imag
 use crate::pod::observed::{SandboxState, StartFailure};
 use crate::pod::plan::{PULL_FAILURE_TOLD, initialized, is_main_turn, outcome};
 use crate::pod::shape::{ContainerShape, Shape};
-use crate::sandbox::runtime::ExitStatus;
+use crate::sandbox::runtime::{ExitStatus, ProcessUser};
 use k8s_openapi::api::core::v1 as core;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -61,8 +61,17 @@ pub(super) fn status(
         state: Some(state),
         resources: Some(share.requirements()),
         volume_mounts: (!shape.mounts.is_empty()).then(|| shape.mounts.clone()),
+        user: seen.user.as_ref().map(user),
         allocated_resources: (!share.requests.is_empty()).then(|| share.requests.clone()),
         ..Default::default()
+    }
+}
+
+fn user(user: &ProcessUser) -> core::ContainerUser {
+    let (uid, gid) = (user.uid.into(), user.gid.into());
+    let groups = user.groups.iter().copied().map(i64::from).collect();
+    core::ContainerUser {
+        linux: Some(core::LinuxContainerUser { uid, gid, supplemental_groups: Some(groups) }),
     }
 }
 

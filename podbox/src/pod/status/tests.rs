@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 fn started() -> Started {
-    Started { pid: 7, cgroup_id: 9, at: clock::wall() }
+    Started { pid: 7, cgroup_id: 9, at: clock::wall(), user: None }
 }
 
 fn hog(policy: RestartPolicy) -> (Shape, Observed, Facts, Instant) {
@@ -63,6 +63,39 @@ fn a_pod_is_pending_until_each_container_has_run_and_running_while_one_waits_to_
     killed(&mut seen, false, now);
     seen.container_mut("hog").starting(now);
     assert_eq!(phase(&seen).as_deref(), Some("Running"));
+}
+
+#[test]
+fn a_pod_that_was_asked_to_end_is_over_as_soon_as_nothing_of_it_runs() {
+    let (pod, mut seen, facts, now) = hog(RestartPolicy::Always);
+    let phase = |seen: &Observed| status(&pod, seen, &facts, now).phase.unwrap_or_default();
+    seen.terminate(Termination::new(now, Duration::from_secs(30)));
+    assert_eq!(phase(&seen), "Running");
+    let mut ended = seen.clone();
+    killed(&mut ended, false, now);
+    // Some never had a sandbox, for want of a volume.
+    let never = Observed { containers: Default::default(), ..seen };
+    let states = [
+        SandboxState::Absent,
+        SandboxState::Creating,
+        SandboxState::Ready,
+        SandboxState::Failed { message: String::new(), until: now },
+        SandboxState::Unmounted { message: String::new(), until: now },
+        SandboxState::Removing,
+        SandboxState::Removed { problem: None },
+    ];
+    for sandbox in states {
+        for seen in [&ended, &never] {
+            let seen = Observed { sandbox: sandbox.clone(), ..seen.clone() };
+            assert_eq!(phase(&seen), "Failed", "{sandbox:?}");
+        }
+    }
+    let exited = Exited { status: ExitStatus::Code(0), at: clock::wall() };
+    let mut well = Observed { sandbox: SandboxState::Removing, ..never };
+    well.container_mut("hog").starting(now);
+    well.container_mut("hog").started(started(), HookState::Done);
+    well.container_mut("hog").exited(exited, false, String::new(), now);
+    assert_eq!(phase(&well), "Succeeded");
 }
 
 #[test]

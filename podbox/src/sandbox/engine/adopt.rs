@@ -50,10 +50,10 @@ impl Engine {
             settled => settled?,
         }
         // Asked twice on purpose: watching must come before the list that says who has ended already.
-        for held in shared.list()? {
+        for held in shared.list(None)? {
             shared.keeper.watch(&held.id);
         }
-        let held = shared.list()?;
+        let held = shared.list(None)?;
         shared.take_leftovers(&held.iter().map(|held| held.id.clone()).collect());
         held.into_iter().try_for_each(|held| self.follow(held))
     }
@@ -68,7 +68,7 @@ impl Engine {
         let (_, fds) = shared.keeper.request(Body::Streams { id: held.id.clone() }, &[])?;
         let cgroup_id = cgroup::id(&shared.facts.container_cgroup(&label.container, label.qos))?;
         shared.attribution.register(cgroup_id, &label.container);
-        let started = Started { pid: held.pid, cgroup_id, at: held.started };
+        let started = Started { pid: held.pid, cgroup_id, at: held.started, user: held.user };
         self.track(label, started, ending, fds)
     }
 }

@@ -31,8 +31,6 @@ pub(super) struct Shared {
     pub(super) attribution: Arc<dyn Attribution>,
     pub(super) sandboxes: Mutex<BTreeMap<PodRef, Arc<SandboxSpec>>>,
     pub(super) containers: Mutex<BTreeMap<ContainerRef, Arc<Tracked>>>,
-    /// Held by whoever asks the keeper for all that it holds.
-    pub(super) listing: Mutex<()>,
     /// Numbers execs, so that their cgroups have names of their own.
     pub(super) execs: AtomicU64,
 }
@@ -49,10 +47,9 @@ impl Shared {
         }
     }
 
-    pub(super) fn list(&self) -> Result<Vec<Held>, ClientError> {
-        // One at a time: each is as long as there are containers, and a hundred pods may go at once.
-        let _turn = lock(&self.listing);
-        match self.keeper.request(Body::List, &[])? {
+    /// The containers that the keeper holds, or those of one pod.
+    pub(super) fn list(&self, pod: Option<&PodRef>) -> Result<Vec<Held>, ClientError> {
+        match self.keeper.request(Body::List { pod: pod.map(|pod| pod.uid.clone()) }, &[])? {
             (Answer::List(held), _) => Ok(held),
             _ => Err(ClientError::Confused),
         }
@@ -96,7 +93,7 @@ impl Shared {
         let steps = planned.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
         let hands = self.hands();
         let mut left = Vec::new();
-        let held = self.list()?;
+        let held = self.list(Some(pod))?;
         for label in held.iter().filter_map(|held| Label::parse(&held.label).ok()) {
             if label.container.pod == *pod {
                 left.extend(self.teardown(&label.container, label.qos));
@@ -175,9 +172,9 @@ impl Shared {
                 return Err(EngineError::Start { name: container.name.clone(), source });
             }
         };
-        let Answer::Started { pid, at } = answer else { return Err(ClientError::Confused.into()) };
+        let Answer::Started { pid, at, user } = answer else { return Err(ClientError::Confused.into()) };
         let cgroup_id = cgroup::id(&self.facts.container_cgroup(container, spec.qos))?;
-        Ok((Started { pid, cgroup_id, at }, ending, fds))
+        Ok((Started { pid, cgroup_id, at, user }, ending, fds))
     }
 
     /// What grows, grows from the pod to the container; what shrinks, the other way round: so that at no time the pod has

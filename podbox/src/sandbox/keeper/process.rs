@@ -2,8 +2,8 @@
 
 use super::stdio::Ours;
 use crate::sandbox::launch::Process;
-use crate::sandbox::message::{End, Failure, Held};
-use crate::sandbox::runtime::ExitStatus;
+use crate::sandbox::message::{End, Failure, Held, Told};
+use crate::sandbox::runtime::{ExitStatus, ProcessUser};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use std::io::{self, Read};
@@ -74,6 +74,8 @@ pub struct Child {
     pub phase: Phase,
     /// When exec succeeded, or clone before that.
     pub started: SystemTime,
+    /// As whom it was executed, of a container.
+    pub user: Option<ProcessUser>,
     /// Keys of its descriptors in the poll set.
     pub polled: Vec<u64>,
 }
@@ -91,8 +93,8 @@ impl Child {
         };
         let (id, label) = (id.to_owned(), self.label.clone());
         let pid = self.pid.as_raw().cast_unsigned();
-        let started = self.started;
-        matches!(self.kind, Kind::Container { .. }).then_some(Held { id, label, pid, started, end })
+        let (started, user) = (self.started, self.user.clone());
+        matches!(self.kind, Kind::Container { .. }).then_some(Held { id, label, pid, started, user, end })
     }
 
     /// Descriptors of its log, as the protocol orders them.
@@ -139,11 +141,14 @@ impl Child {
                 Err(_) => break,
             }
         }
-        if told.is_empty() {
-            return Some(None);
+        for told in serde_json::Deserializer::from_slice(told).into_iter::<Told>() {
+            match told {
+                Ok(Told::User(user)) => self.user = Some(user),
+                Ok(Told::Failed(failure)) => return Some(Some(failure)),
+                Err(error) => return Some(Some(Failure::text("start", self.label.clone(), error))),
+            }
         }
-        let failure = serde_json::from_slice(told);
-        Some(Some(failure.unwrap_or_else(|e| Failure::text("start", self.label.clone(), e))))
+        Some(None)
     }
 
     /// Takes the exit status once it ended; `None` while it lives.

@@ -14,7 +14,7 @@ use crate::{clock, limits};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::rlim_t;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What a key of the poll set stands for.
@@ -162,7 +162,7 @@ impl Keeper {
                 self.settling.push((key, request.serial));
                 Ok(None)
             }
-            Body::List => Ok(Some(Answer::List(self.list()))),
+            Body::List { pod } => Ok(Some(Answer::List(self.list(pod.as_deref())))),
             Body::Streams { id } => {
                 self.child(&id)?;
                 self.answer((key, request.serial), Answer::Done, Some(&id));
@@ -292,7 +292,8 @@ impl Keeper {
         };
         child.started = clock::wall();
         child.polled.drain(1..).for_each(|key| drop(self.sources.remove(&key)));
-        let started = Answer::Started { pid: child.pid.as_raw().cast_unsigned(), at: child.started };
+        let (pid, at, user) = (child.pid.as_raw().cast_unsigned(), child.started, child.user.clone());
+        let started = Answer::Started { pid, at, user };
         self.answer(asked, started, Some(id));
     }
 
@@ -342,8 +343,12 @@ impl Keeper {
         }
     }
 
-    fn list(&self) -> Vec<Held> {
-        self.children.iter().filter_map(|(id, child)| child.held(id)).collect()
+    fn list(&self, pod: Option<&str>) -> Vec<Held> {
+        // An id begins with the uid of the pod.
+        let prefix = pod.map(|pod| format!("{pod}/")).unwrap_or_default();
+        let those = self.children.range::<str, _>((Bound::Included(&*prefix), Bound::Unbounded));
+        let those = those.take_while(|(id, _)| id.starts_with(&prefix));
+        those.filter_map(|(id, child)| child.held(id)).collect()
     }
 
     fn close_stdin(&mut self, id: &str) -> Outcome {

@@ -85,6 +85,7 @@ impl Spawner {
                 let stdio = [stdin, theirs.stdout.as_fd(), theirs.stderr.as_fd()];
                 let console = theirs.console.as_ref().map(AsFd::as_fd);
                 let inherited = self.inherited(stdio, told.as_fd(), console, &filter);
+                let inherited = Inherited { tells_user: true, ..inherited };
                 init::report(&init::container(&launch, &inherited), told)
             }
             sys::Cloned::Parent(pid, pidfd) => {
@@ -183,7 +184,17 @@ impl Spawner {
         let (last_cap, permitted, nofile) = (self.last_cap, self.permitted, self.nofile);
         let filter_flags = filter.as_ref().map_or(0, |(_, flags)| *flags);
         let filter = filter.as_ref().map(|(code, _)| &code[..]);
-        Inherited { stdio, told, console, filter, filter_flags, last_cap, permitted, nofile }
+        Inherited {
+            stdio,
+            told,
+            tells_user: false,
+            console,
+            filter,
+            filter_flags,
+            last_cap,
+            permitted,
+            nofile,
+        }
     }
 
     /// A process's filter, and how the kernel installs it.
@@ -229,7 +240,7 @@ fn starting(
     asked: (u64, u64),
 ) -> Child {
     let phase = Phase::Starting { report, told: Vec::new(), asked };
-    Child { pid, pidfd, label, kind, phase, started: clock::wall(), polled: Vec::new() }
+    Child { pid, pidfd, label, kind, phase, started: clock::wall(), user: None, polled: Vec::new() }
 }
 
 fn report_pipe() -> Result<(File, OwnedFd), Failure> {
