@@ -1,5 +1,6 @@
 //! A `podbox node` on a host of the test's own, and the clients that people use against it.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -72,6 +73,14 @@ impl Node {
     /// What the node has said of troubles so far.
     pub fn complained(&self) -> String {
         self.run.as_ref().map(Run::complained).unwrap_or_default()
+    }
+
+    /// Megabytes that the daemon has held at most.
+    pub fn peak(&self) -> f64 {
+        let run = self.run.as_ref().expect("it runs");
+        let status = fs::read_to_string(format!("/proc/{}/status", run.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("each process has it");
+        line.trim().trim_end_matches(" kB").parse::<f64>().expect("it is a number") / 1024.0
     }
 
     /// Ends the daemon with this signal and starts another one in its place.

@@ -11,6 +11,7 @@
 
 use super::kinds::Kind;
 use super::object;
+use crate::limits;
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 
@@ -171,7 +172,8 @@ fn mark(object: &mut Value, grace: i64, now: SystemTime) {
     if !object::deleting(object) && object["metadata"]["generation"].is_i64() {
         object::set(object, "generation", object::generation(object) + 1);
     }
-    let span = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+    // What is longer than any calendar ends with it.
+    let span = Duration::from_secs(u64::try_from(grace).unwrap_or(0)).min(limits::LONGEST);
     object::set(object, "deletionTimestamp", object::time(now.checked_add(span).unwrap_or(now)));
     object::set(object, "deletionGracePeriodSeconds", grace);
 }
@@ -257,6 +259,12 @@ mod tests {
         };
         // It is marked before it goes, and podbox may be killed in between.
         assert!(matches!(delete(&going, &kind("Pod"), now_asked, now), Deleted::Gone(Some(_))));
+        let patient = Deletion { grace_seconds: Some(i64::MAX), ..Deletion::default() };
+        let Deleted::Marked(marked) = delete(&bound, &kind("Pod"), patient, now) else {
+            panic!("it has a very long time")
+        };
+        assert_eq!(marked["metadata"]["deletionTimestamp"], "2069-12-07T00:00:00Z");
+        assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], i64::MAX);
         let unbound = json!({"metadata": {}, "spec": {}});
         assert!(matches!(delete(&unbound, &kind("Pod"), Deletion::default(), now), Deleted::Gone(Some(_))));
     }

@@ -10,6 +10,7 @@ use crate::api::ephemeral;
 use crate::api::hostports;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::{Image, ImageConfig};
+use crate::limits;
 use crate::sandbox::spec::{
     ContainerSpec, FileVolume, Network, PidNamespace, Resources, SandboxSpec, Seccomp, Sysctl,
 };
@@ -274,10 +275,13 @@ pub fn container(
         .ok_or_else(|| failure("CreateContainerError", format!("the pod has no container {}", run.name)))?;
     let container = &*container;
     let own = environ::own(container, &context).map_err(config_error)?;
-    let args = arguments(container, &image.config, &own);
+    let args = arguments(container, &image.config, &own).map_err(config_error)?;
     if args.is_empty() {
         return Err(failure("CreateContainerError", "no command specified"));
     }
+    let env = environment(&image.config, &own, &context.names()?.hostname);
+    check_passable(&args, &env).map_err(|why| failure("CreateContainerError", why))?;
+    security::app_armor(spec, container)?;
     let qos = resources::qos(pod);
     let image_dir = Some(image.config.working_dir.as_str()).filter(|dir| !dir.is_empty());
     let own_dir = container.working_dir.as_deref().filter(|dir| !dir.is_empty());
@@ -286,7 +290,7 @@ pub fn container(
         qos,
         layers: image.layers.clone(),
         args,
-        env: environment(&image.config, &own, &context.names()?.hostname),
+        env,
         cwd: own_dir.or(image_dir).unwrap_or("/").to_owned(),
         user: security::user(&context, spec, container, &image.config)?,
         mounts: mounts::of_container(spec, container, &own)?,
@@ -310,15 +314,40 @@ pub fn log_path(facts: &NodeFacts, run: &ContainerRef) -> PathBuf {
 }
 
 /// `command` replaces the image's entrypoint and its arguments, `args` only the arguments.
-fn arguments(container: &Container, image: &ImageConfig, own: &environ::Environment) -> Vec<String> {
-    let given = |list: &Option<Vec<String>>| -> Vec<String> {
-        list.iter().flatten().map(|text| own.expand(text)).collect()
+fn arguments(
+    container: &Container,
+    image: &ImageConfig,
+    own: &environ::Environment,
+) -> Result<Vec<String>, String> {
+    let mut bytes = 0;
+    let mut given = |list: &Option<Vec<String>>| {
+        let expand = |text: &String| -> Result<String, String> {
+            let expanded = own.expand(text).map_err(|error| format!("an argument: {error}"))?;
+            bytes += expanded.len();
+            match bytes > limits::ARGUMENTS {
+                true => Err(format!("the arguments: they are longer than {} bytes", limits::ARGUMENTS)),
+                false => Ok(expanded),
+            }
+        };
+        list.iter().flatten().map(expand).collect::<Result<Vec<_>, _>>()
     };
-    let (command, args) = (given(&container.command), given(&container.args));
-    match (command.is_empty(), args.is_empty()) {
+    let (command, args) = (given(&container.command)?, given(&container.args)?);
+    Ok(match (command.is_empty(), args.is_empty()) {
         (false, _) => [command, args].concat(),
         (true, false) => [image.entrypoint.clone(), args].concat(),
         (true, true) => [image.entrypoint.clone(), image.cmd.clone()].concat(),
+    })
+}
+
+/// No string with a NUL byte can be passed to a program. Which one it is, is told; what it says may be a secret.
+fn check_passable(args: &[String], env: &[String]) -> Result<(), String> {
+    if let Some(index) = args.iter().position(|text| text.contains('\0')) {
+        return Err(format!("argument {index} has a NUL byte, which no program can be passed"));
+    }
+    let name = |line: &String| line.split_once('=').map_or_else(String::new, |(name, _)| name.to_owned());
+    match env.iter().find(|line| line.contains('\0')).map(name) {
+        Some(name) => Err(format!("variable {name:?} has a NUL byte, which no program can be passed")),
+        None => Ok(()),
     }
 }
 

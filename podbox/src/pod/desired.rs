@@ -8,6 +8,7 @@ use super::restart::{Action, Codes, Restart, RestartPolicy};
 use super::shape::{ContainerShape, Shape};
 use crate::api::ephemeral;
 use crate::api::images::PullPolicy;
+use crate::limits;
 use k8s_openapi::api::core::v1::{
     Container, EphemeralContainer, Lifecycle, LifecycleHandler, Pod, VolumeMount, VolumeMountStatus,
 };
@@ -38,7 +39,7 @@ pub fn shape(pod: &Pod) -> Shape {
         main: main.collect(),
         ephemeral: ephemeral::of(pod).map(ephemeral_container).collect(),
         grace: grace(pod),
-        active_deadline: deadline.map(Duration::from_secs),
+        active_deadline: deadline.map(|seconds| Duration::from_secs(seconds).min(limits::LONGEST)),
     }
 }
 

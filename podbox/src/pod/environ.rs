@@ -1,10 +1,14 @@
 //! A container's environment: the image's, envFrom, env, with `$(NAME)` expanded as Kubernetes does it.
 //! Pure; what a reference does not find is an error in upstream's words.
+//!
+//! Invariant: nothing longer is made than the kernel passes to a program. Variables that name each other twice double with
+//! each one, and thirty of them would be more than any memory.
 
 use super::compose::Context;
 use super::sources::Scope;
 use super::{resources, services};
 use crate::api::quantity::Quantity;
+use crate::limits;
 use k8s_openapi::api::core::v1::{
     Container, EnvFromSource, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
 };
@@ -17,13 +21,36 @@ pub struct Environment {
     values: BTreeMap<String, String>,
     /// What `$(NAME)` sees where no variable is set.
     around: BTreeMap<String, String>,
+    /// Of all names and values.
+    bytes: usize,
 }
+
+/// What was to be expanded is longer than the kernel takes a single string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is longer than the {} bytes that a program can be passed at once", limits::ARGUMENT)]
+pub struct TooLong;
 
 impl Environment {
     /// Sets a variable.
     pub fn set(&mut self, name: &str, value: String) {
-        if self.values.insert(name.to_owned(), value).is_none() {
-            self.order.push(name.to_owned());
+        self.bytes += value.len();
+        match self.values.insert(name.to_owned(), value) {
+            Some(before) => self.bytes -= before.len(),
+            None => {
+                self.bytes += name.len();
+                self.order.push(name.to_owned());
+            }
+        }
+    }
+
+    /// Whether all of it can be passed to a program.
+    fn fits(&self) -> Result<(), String> {
+        match self.bytes > limits::ARGUMENTS {
+            true => Err(format!(
+                "its variables are longer than the {} bytes that a program has",
+                limits::ARGUMENTS
+            )),
+            false => Ok(()),
         }
     }
 
@@ -40,7 +67,7 @@ impl Environment {
     }
 
     /// Replaces `$(NAME)`; `$$` is a dollar sign, and what is not known stays as it is.
-    pub fn expand(&self, text: &str) -> String {
+    pub fn expand(&self, text: &str) -> Result<String, TooLong> {
         expand(text, |name| self.value(name))
     }
 
@@ -48,8 +75,8 @@ impl Environment {
         self.values.get(name).or_else(|| self.around.get(name)).map(String::as_str)
     }
 
-    /// The same where each `NAME` must have a value that is not empty; else the names that have none.
-    pub fn expand_all(&self, text: &str) -> Result<String, Vec<String>> {
+    /// The same where each `NAME` must have a value that is not empty.
+    pub fn expand_all(&self, text: &str) -> Result<String, String> {
         let mut missing = BTreeSet::new();
         let expanded = expand(text, |name| {
             let value = self.value(name).filter(|value| !value.is_empty());
@@ -58,14 +85,23 @@ impl Environment {
             }
             value
         });
-        if missing.is_empty() { Ok(expanded) } else { Err(missing.into_iter().collect()) }
+        match missing.is_empty() {
+            true => expanded.map_err(|error| error.to_string()),
+            false => {
+                let names: Vec<String> = missing.into_iter().collect();
+                Err(format!("missing value for {}", names.join(", ")))
+            }
+        }
     }
 }
 
-fn expand<'v>(text: &str, mut value: impl FnMut(&str) -> Option<&'v str>) -> String {
+fn expand<'v>(text: &str, mut value: impl FnMut(&str) -> Option<&'v str>) -> Result<String, TooLong> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
+        if out.len() > limits::ARGUMENT {
+            return Err(TooLong);
+        }
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         if let Some(after) = rest.strip_prefix('$') {
@@ -82,7 +118,8 @@ fn expand<'v>(text: &str, mut value: impl FnMut(&str) -> Option<&'v str>) -> Str
         }
     }
     out.push_str(rest);
-    out
+    // What was written out in full may be longer: the kernel says so itself.
+    if out.len() > limits::ARGUMENT.max(text.len()) { Err(TooLong) } else { Ok(out) }
 }
 
 /// A container's own variables: envFrom in order, then env in order, each of which sees those before it and those of
@@ -95,6 +132,7 @@ pub fn own(container: &Container, context: &Context<'_>) -> Result<Environment, 
         Environment { around: services.iter().cloned().collect(), ..Environment::default() };
     for source in container.env_from.iter().flatten() {
         take_all(source, &context.scope, &mut environment)?;
+        environment.fits()?;
     }
     for variable in container.env.iter().flatten() {
         let value = match &variable.value_from {
@@ -102,9 +140,12 @@ pub fn own(container: &Container, context: &Context<'_>) -> Result<Environment, 
                 Some(value) => value,
                 None => continue,
             },
-            None => environment.expand(variable.value.as_deref().unwrap_or_default()),
+            None => environment
+                .expand(variable.value.as_deref().unwrap_or_default())
+                .map_err(|error| format!("variable {:?}: {error}", variable.name))?,
         };
         environment.set(&variable.name, value);
+        environment.fits()?;
     }
     for (name, value) in services {
         environment.set_absent(&name, value);
@@ -331,7 +372,25 @@ mod tests {
             ("é$(A)é", "éaé"),
         ] {
             let value = |name: &str| values.get(name).map(String::as_str);
-            assert_eq!(expand(text, value), expected, "{text:?}");
+            assert_eq!(expand(text, value).as_deref(), Ok(expected), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_doubles_without_end_is_cut_short() {
+        let mut all = Environment::default();
+        all.set("A0", "x".repeat(1024));
+        let doubled = (1..40).find(|number| {
+            let before = format!("A{}", number - 1);
+            let value = all.expand(&format!("$({before})$({before})"));
+            value.map(|value| all.set(&format!("A{number}"), value)) == Err(TooLong)
+        });
+        assert_eq!(doubled, Some(8), "128 KiB is the longest");
+        assert!(all.fits().is_ok());
+        (0..64).for_each(|number| all.set(&format!("B{number}"), "x".repeat(limits::ARGUMENT)));
+        assert!(all.fits().unwrap_err().contains("6291456"));
+        // What replaces another one counts once.
+        (0..64).for_each(|number| all.set(&format!("B{number}"), String::new()));
+        assert!(all.fits().is_ok());
     }
 }

@@ -48,9 +48,7 @@ fn read_only(volume: &Volume, mount: &VolumeMount) -> ReadOnly {
 /// What variables expand to was not seen by validation, so it is judged here, in the kubelet's words.
 fn sub_path(mount: &VolumeMount, own: &Environment) -> Result<String, String> {
     let path = match mount.sub_path_expr.as_deref().filter(|expr| !expr.is_empty()) {
-        Some(expr) => {
-            own.expand_all(expr).map_err(|names| format!("missing value for {}", names.join(", ")))?
-        }
+        Some(expr) => own.expand_all(expr)?,
         None => mount.sub_path.clone().unwrap_or_default(),
     };
     if path.starts_with('/') {

@@ -25,6 +25,7 @@ mod container;
 pub use container::{ContainerSeen, ContainerState, Ended, Hook, HookState, Order, Run, StartFailure};
 
 use super::restart::{Backoff, Pace};
+use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -99,9 +100,9 @@ pub struct Termination {
 }
 
 impl Termination {
-    /// From now on, within `grace`.
+    /// From now on, within `grace`, of which a manifest may have asked for more than a clock can count.
     pub fn new(since: Instant, grace: Duration) -> Termination {
-        Termination { since, grace, at_once: false }
+        Termination { since, grace: grace.min(limits::LONGEST), at_once: false }
     }
 
     /// Without asking.

@@ -6,6 +6,7 @@ use super::environ;
 use super::references::{self, ClaimRef};
 use super::sources::{Entries, Place};
 use crate::api::quantity::Quantity;
+use crate::limits;
 use crate::sandbox::spec::{EmptyDir, FileVolume, FsGroup, HostKind, HostVolume, VolumeFile};
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, PodSpec, Volume, VolumeProjection};
 use std::collections::BTreeSet;
@@ -105,11 +106,26 @@ fn only_user(context: &Context<'_>) -> Option<u32> {
 
 /// Each of the pod's volumes of files; for one that cannot be filled the reason, in the kubelet's words.
 pub fn file_volumes(volumes: &[Volume], context: &Context<'_>) -> Vec<Result<FileVolume, String>> {
-    let one = |volume: &Volume| match files(volume, context) {
+    let mut room = Room(limits::POD_FILES);
+    let one = |volume: &Volume| match files(volume, context, &mut room) {
         Ok(files) => files.map(|files| Ok(file_volume(volume, files))),
         Err(error) => Some(Err(format!("MountVolume.SetUp failed for volume \"{}\" : {error}", volume.name))),
     };
     volumes.iter().filter_map(one).collect()
+}
+
+/// What a pod's files may still take. A manifest can name one object's bytes a hundred thousand times, and what is made of
+/// that lies in the node's memory, which no pod is charged for.
+struct Room(usize);
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> Result<(), String> {
+        let left = self.0.checked_sub(bytes.saturating_add(limits::POD_FILE));
+        self.0 = left.ok_or_else(|| {
+            format!("the files of the pod's volumes take more than {} bytes", limits::POD_FILES)
+        })?;
+        Ok(())
+    }
 }
 
 fn file_volume(volume: &Volume, mut files: Vec<VolumeFile>) -> FileVolume {
@@ -129,27 +145,29 @@ pub fn is_files(volume: &Volume) -> bool {
         || volume.projected.is_some()
 }
 
-fn files(volume: &Volume, context: &Context<'_>) -> Result<Option<Vec<VolumeFile>>, String> {
+fn files(volume: &Volume, context: &Context<'_>, room: &mut Room) -> Result<Option<Vec<VolumeFile>>, String> {
     if let Some(source) = &volume.config_map {
         let found = context.scope.config_map(&source.name, source.optional)?;
         let mode = source.default_mode.unwrap_or(MODE);
-        return project(found, source.items.as_deref(), mode, source.optional, NO_KEY).map(Some);
+        let from = (found, source.items.as_deref());
+        return project(from, mode, source.optional, NO_KEY, room).map(Some);
     }
     if let Some(source) = &volume.secret {
         let name = source.secret_name.as_deref().unwrap_or_default();
         let found = context.scope.secret(name, source.optional)?;
         let mode = source.default_mode.unwrap_or(MODE);
-        return project(found, source.items.as_deref(), mode, source.optional, NO_SECRET_KEY).map(Some);
+        let from = (found, source.items.as_deref());
+        return project(from, mode, source.optional, NO_SECRET_KEY, room).map(Some);
     }
     if let Some(source) = &volume.downward_api {
         let mode = source.default_mode.unwrap_or(MODE);
-        return downward(source.items.as_deref().unwrap_or_default(), mode, context).map(Some);
+        return downward(source.items.as_deref().unwrap_or_default(), mode, context, room).map(Some);
     }
     if let Some(source) = &volume.projected {
         let mode = source.default_mode.unwrap_or(MODE);
         let mut files = Vec::new();
         for source in source.sources.iter().flatten() {
-            files.extend(projection(source, mode, context)?);
+            files.extend(projection(source, mode, context, room)?);
         }
         return Ok(Some(files));
     }
@@ -165,14 +183,17 @@ fn projection(
     source: &VolumeProjection,
     mode: i32,
     context: &Context<'_>,
+    room: &mut Room,
 ) -> Result<Vec<VolumeFile>, String> {
     if let Some(source) = &source.config_map {
         let found = context.scope.config_map(&source.name, source.optional)?;
-        return project(found, source.items.as_deref(), mode, source.optional, NO_KEY);
+        let from = (found, source.items.as_deref());
+        return project(from, mode, source.optional, NO_KEY, room);
     }
     if let Some(source) = &source.secret {
         let found = context.scope.secret(&source.name, source.optional)?;
-        return project(found, source.items.as_deref(), mode, source.optional, NO_SECRET_KEY);
+        let from = (found, source.items.as_deref());
+        return project(from, mode, source.optional, NO_SECRET_KEY, room);
     }
     if let Some(source) = &source.service_account_token {
         let wanted = references::wanted(source.audience.as_deref(), source.expiration_seconds);
@@ -180,30 +201,37 @@ fn projection(
         let grouped = context.pod.spec.as_ref().and_then(fs_group).is_some();
         let mode = if owner.is_some() || grouped { TOKEN_MODE } else { mode };
         let bytes = context.scope.token(&wanted)?.to_vec();
+        room.take(bytes.len())?;
         return Ok(vec![VolumeFile { owner, ..file(&source.path, bytes, mode) }]);
     }
     match &source.downward_api {
-        Some(source) => downward(source.items.as_deref().unwrap_or_default(), mode, context),
+        Some(source) => downward(source.items.as_deref().unwrap_or_default(), mode, context, room),
         None => Ok(Vec::new()),
     }
 }
 
 /// Every entry under its key, or those that `items` names under its path.
 fn project(
-    found: Option<&Entries>,
-    items: Option<&[KeyToPath]>,
+    (found, items): (Option<&Entries>, Option<&[KeyToPath]>),
     mode: i32,
     optional: Option<bool>,
     missing: &str,
+    room: &mut Room,
 ) -> Result<Vec<VolumeFile>, String> {
     let Some(found) = found else { return Ok(Vec::new()) };
-    let Some(items) = items.filter(|items| !items.is_empty()) else {
-        return Ok(found.all().map(|(key, bytes)| file(key, bytes.clone(), mode)).collect());
-    };
     let mut files = Vec::new();
+    let mut add = |path: &str, bytes: &Vec<u8>, mode: i32| -> Result<(), String> {
+        room.take(bytes.len())?;
+        files.push(file(path, bytes.clone(), mode));
+        Ok(())
+    };
+    let Some(items) = items.filter(|items| !items.is_empty()) else {
+        found.all().try_for_each(|(key, bytes)| add(key, bytes, mode))?;
+        return Ok(files);
+    };
     for item in items {
         match found.get(&item.key) {
-            Some(bytes) => files.push(file(&item.path, bytes.clone(), item.mode.unwrap_or(mode))),
+            Some(bytes) => add(&item.path, bytes, item.mode.unwrap_or(mode))?,
             None if optional == Some(true) => {}
             None => return Err(format!("{missing}: {}", item.key)),
         }
@@ -215,6 +243,7 @@ fn downward(
     items: &[DownwardAPIVolumeFile],
     mode: i32,
     context: &Context<'_>,
+    room: &mut Room,
 ) -> Result<Vec<VolumeFile>, String> {
     let mut files = Vec::new();
     for item in items {
@@ -223,6 +252,7 @@ fn downward(
             (None, Some(reference)) => environ::resource(reference, None, context)?,
             (None, None) => return Err(format!("the item {} names no field", item.path)),
         };
+        room.take(text.len())?;
         files.push(file(&item.path, text.into_bytes(), item.mode.unwrap_or(mode)));
     }
     Ok(files)

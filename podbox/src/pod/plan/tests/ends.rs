@@ -29,6 +29,20 @@ fn the_grace_period_counts_from_the_beginning_and_leaves_two_seconds_at_least() 
 }
 
 #[test]
+fn a_grace_that_no_clock_can_count_is_a_very_long_one() {
+    let mut node = Node::new(shape(&["side"], &["a", "b-"], RestartPolicy::Always));
+    node.pod.grace = Duration::MAX;
+    node.settle();
+    assert_eq!(node.terminate(u64::MAX), "stop:a prestop:b");
+    let sooner = Termination::new(node.now, Duration::MAX).sooner(Termination::new(node.now, Duration::MAX));
+    assert!(sooner.deadline() > node.now + Duration::from_secs(1 << 30));
+    assert_eq!(node.called("b", Hook::PreStop, None), "(done) stop:b");
+    node.exit("a", 0);
+    assert_eq!(node.exit("b", 0), "stop:side");
+    assert_eq!(node.exit("side", 0), "remove finished");
+}
+
+#[test]
 fn a_hook_that_fails_or_comes_back_is_followed_by_the_signal_and_what_is_left_of_the_grace() {
     let mut node = Node::new(shape(&[], &["a-"], RestartPolicy::Always));
     node.settle();
