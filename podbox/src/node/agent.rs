@@ -1,13 +1,16 @@
 //! The agent: starts a worker for each pod that is given to this node, and ends them.
 //!
-//! It knows no pod's state; whoever wants it watches [`Node::views`](super::Node::views).
+//! It knows no pod's state; whoever wants it watches [`Node::views`](super::Node::views). Invariant: a pod that was not
+//! finished with has a worker, or will have one in a moment: one that breaks is followed by another, which goes on from what is on file.
 
 use super::Node;
 use super::change::{Publisher, Versions};
 use super::record::PodRecord;
+use super::recover;
 use super::worker::{Ending, Grace, Worker};
 use crate::api::identity::PodRef;
 use crate::api::images::Images;
+use crate::limits;
 use crate::pod::memory::Memory;
 use crate::pod::observed::Verdict;
 use crate::sandbox::runtime::Runtime;
@@ -16,12 +19,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 
 /// Runs pods.
 pub struct Agent<R, I> {
     node: Arc<Node<R, I>>,
-    workers: JoinSet<String>,
+    workers: JoinSet<()>,
+    /// Whose each of them is, by the pod's uid.
+    owners: BTreeMap<Id, String>,
     /// What each pod's worker is told, by the pod's uid.
     orders: BTreeMap<String, Orders>,
 }
@@ -37,7 +42,7 @@ struct Orders {
 impl<R: Runtime, I: Images> Agent<R, I> {
     /// An agent without pods.
     pub fn new(node: Arc<Node<R, I>>) -> Self {
-        Agent { node, workers: JoinSet::new(), orders: BTreeMap::new() }
+        Agent { node, workers: JoinSet::new(), owners: BTreeMap::new(), orders: BTreeMap::new() }
     }
 
     /// Runs a pod from now on, unless it does already.
@@ -55,9 +60,26 @@ impl<R: Runtime, I: Images> Agent<R, I> {
         let (versions, end) = (orders.versions.watch(), orders.end.subscribe());
         let worker = Worker::new(Arc::clone(&self.node), versions, end, memory);
         self.orders.insert(uid.clone(), orders);
-        self.workers.spawn(async move {
-            worker.run().await;
-            uid
+        self.spawn(uid, worker.run());
+    }
+
+    fn spawn(&mut self, uid: String, work: impl Future<Output = ()> + Send + 'static) {
+        let task = self.workers.spawn(work).id();
+        self.owners.insert(task, uid);
+    }
+
+    /// Has a pod whose worker broke go on, but not at once: what broke that one may break the next.
+    fn again(&mut self, uid: String) {
+        let Some(orders) = self.orders.get(&uid) else { return };
+        let (versions, mut end) = (orders.versions.watch(), orders.end.subscribe());
+        // What was said of its end counts for whoever comes now, too.
+        end.mark_changed();
+        let node = Arc::clone(&self.node);
+        self.spawn(uid, async move {
+            tokio::time::sleep(limits::WORKER_AGAIN).await;
+            let pod = versions.borrow().pod.clone();
+            let memory = recover::again(&node, &pod).await;
+            Worker::new(node, versions, end, memory).run().await;
         });
     }
 
@@ -93,12 +115,11 @@ impl<R: Runtime, I: Images> Agent<R, I> {
     /// Takes away what is left of a pod of an earlier daemon that has no worker.
     pub fn discard(&mut self, pod: PodRef) {
         let node = Arc::clone(&self.node);
-        self.workers.spawn(async move {
+        self.spawn(pod.uid.clone(), async move {
             match node.discard(&pod).await {
                 Ok(()) => node.checkpoints.iter().for_each(|checkpoints| checkpoints.remove(&pod.uid)),
                 Err(problem) => tracing::error!(%pod, "removing the sandbox failed: {problem}"),
             }
-            pod.uid
         });
     }
 
@@ -135,13 +156,17 @@ impl<R: Runtime, I: Images> Agent<R, I> {
     /// Waits until nothing of some pod is left; its uid. `None` if there are no pods. Safe to drop and call again.
     pub async fn next_finished(&mut self) -> Option<String> {
         loop {
-            match self.workers.join_next().await? {
-                Ok(uid) => {
+            let ended = self.workers.join_next_with_id().await?;
+            let task = ended.as_ref().map_or_else(JoinError::id, |(task, ())| *task);
+            let Some(uid) = self.owners.remove(&task) else { continue };
+            match ended {
+                Ok(_) => {
                     self.orders.remove(&uid);
                     return Some(uid);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a pod's worker broke; its sandbox is swept up at the next start");
+                    tracing::error!(%error, uid, "a pod's worker broke; another one goes on with it");
+                    self.again(uid);
                 }
             }
         }
@@ -152,3 +177,6 @@ impl<R: Runtime, I: Images> Agent<R, I> {
         while self.next_finished().await.is_some() {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,6 +60,12 @@ impl Checkpoints {
         files.filter_map(memory).collect()
     }
 
+    /// A pod's memory; none if there is none that can be read.
+    pub fn of(&self, uid: &str) -> Option<Memory> {
+        let text = fs::read(self.path(uid)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
     /// Forgets a pod.
     pub fn remove(&self, uid: &str) {
         let path = self.path(uid);

@@ -12,7 +12,8 @@
 //!   goes on as it is              swept up, ends unknown, begun anew
 //! ```
 //!
-//! It asks the API for nothing and writes nothing to it: the pods' workers tell what they find.
+//! It asks the API for nothing and writes nothing to it: the pods' workers tell what they find. The same is done for one pod
+//! whose worker broke.
 
 use super::Node;
 use crate::api::error::chain;
@@ -78,4 +79,25 @@ pub async fn recover<I>(node: &Node<Engine, I>, wanted: &[Wanted]) -> Result<Mem
         tracing::warn!("giving back the addresses of pods that are gone failed: {}", chain(&error));
     }
     Ok(memories)
+}
+
+/// What a pod goes on from whose worker broke; nothing, and then nothing of it is left, where that is not known.
+pub(super) async fn again<R: Runtime, I>(node: &Node<R, I>, pod: &PodRef) -> Option<Memory> {
+    let mut memory = node.checkpoints.as_ref().and_then(|checkpoints| checkpoints.of(&pod.uid));
+    if let Some(memory) = &mut memory {
+        let held = node.runtime.list().await;
+        let held = held
+            .inspect_err(|error| tracing::error!(%pod, "asking what runs of it failed: {}", chain(error)));
+        for container in memory.meet(&held.unwrap_or_default(), clock::wall(), clock::boot()) {
+            if let Err(error) = node.runtime.remove(&container).await {
+                tracing::error!(%container, "taking it away failed: {}", chain(&error));
+            }
+        }
+    }
+    if !memory.as_ref().is_some_and(|memory| memory.sandbox)
+        && let Err(problem) = node.discard(pod).await
+    {
+        tracing::error!(%pod, "removing the sandbox failed: {problem}");
+    }
+    memory
 }
