@@ -83,6 +83,11 @@ impl Node {
         line.trim().trim_end_matches(" kB").parse::<f64>().expect("it is a number") / 1024.0
     }
 
+    /// Sends the daemon a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.run.iter().for_each(|run| run.signal(signal));
+    }
+
     /// Ends the daemon with this signal and starts another one in its place.
     pub fn restart(&mut self, signal: Signal) {
         if let Some(run) = self.run.take() {

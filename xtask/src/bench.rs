@@ -28,9 +28,9 @@ exec podbox-bench "$@"
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Which one.
-    #[arg(value_parser = ["pod-start", "exec", "bpf-cost", "memory", "store", "api", "pods"])]
+    #[arg(value_parser = ["pod-start", "exec", "bpf-cost", "memory", "store", "api", "pods", "probes"])]
     name: String,
-    /// Run in a virtual machine; the default, except for bpf-cost, api and pods.
+    /// Run in a virtual machine; the default, except for bpf-cost, api, pods and probes.
     #[arg(long, conflicts_with = "host")]
     vm: bool,
     /// Run on this host's kernel, in a network and mount namespace of its own.
@@ -42,6 +42,9 @@ pub struct Args {
     /// Samples of each thing that is timed.
     #[arg(long, default_value_t = 20)]
     samples: u32,
+    /// Only this part of probes.
+    #[arg(long, value_parser = ["exec", "listen", "rollout", "rate", "busy"])]
+    part: Option<String>,
 }
 
 /// Runs the verb; returns its exit status.
@@ -52,9 +55,10 @@ pub fn main(args: &Args) -> Result<i32> {
     workspace::run(workspace::cargo().args(build))?;
     let image = image::ensure()?.display().to_string();
     let samples = args.samples.to_string();
-    let words = ["sh", "-c", PREPARE, "sh", &image, &args.name, &samples];
+    let mut words = vec!["sh", "-c", PREPARE, "sh", &image, &args.name, &samples];
+    words.extend(args.part.as_deref());
     let bin = workspace::target().join("release");
-    if args.host || (!args.vm && ["bpf-cost", "api", "pods"].contains(&&*args.name)) {
+    if args.host || (!args.vm && ["bpf-cost", "api", "pods", "probes"].contains(&&*args.name)) {
         ensure!(workspace::is_root(), "benchmarks make namespaces and cgroups: run as root");
         eprintln!("bench: on this host");
         let mut command = Command::new("unshare");
@@ -65,7 +69,7 @@ pub fn main(args: &Args) -> Result<i32> {
     }
     setup::ensure(&[Need::Vm(&args.kernel)])?;
     eprintln!("bench: in a virtual machine with kernel {}", args.kernel);
-    let command = words.map(str::to_owned).to_vec();
+    let command = words.into_iter().map(str::to_owned).collect();
     let (series, memory) = (args.kernel.clone(), "4G".to_owned());
     vm::run(&vm::Request { series, memory, timeout: LIMIT, bin, command })
 }

@@ -23,7 +23,7 @@ const TOOL_FAILED: u8 = 125;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {
-    /// Measure podbox beside other runtimes: pod-start, exec, bpf-cost, memory.
+    /// Measure podbox beside others: pod-start, exec, bpf-cost, memory, store, api, pods, probes.
     Bench(bench::Args),
     /// Install what the other verbs need; they call it themselves.
     Setup,

@@ -2,7 +2,7 @@
 //! keeps that record (`trace`) and whoever probes (`node::probe`).
 //!
 //! ```text
-//!   begin(run) ──▶ socket(..), before it connects ──▶ … ──▶ end() ──▶ Account
+//!   begin(run) ──▶ socket(..), before it connects ──▶ (look(), if it takes a while) ──▶ end() ──▶ Account
 //! ```
 //!
 //! The record explains a verdict and never makes one. A witness that is dropped without its end was of an attempt that
@@ -13,6 +13,7 @@ use super::timeline::{Answer, Phase};
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::pin::Pin;
 use std::time::Duration;
 
 /// Watches attempts.
@@ -21,11 +22,17 @@ pub trait Witness: Send + Sync {
     fn begin(&self, run: &ContainerRef, cgroup: u64) -> Box<dyn Watching>;
 }
 
+/// A look at what holds an attempt up.
+pub type Looking = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Watches one attempt.
 pub trait Watching: Send {
     /// It uses this socket, which is not connected to the server yet, for an answer like this. A redirection needs another
     /// one.
     fn socket(&mut self, socket: BorrowedFd<'_>, server: SocketAddr, answer: Answer);
+
+    /// It takes a while: what is to be looked at then, beside it.
+    fn look(&self) -> Looking;
 
     /// It is over; `whole`: it came to its own end, which a timeout is not.
     fn end(self: Box<Self>, whole: bool) -> Account;
@@ -56,6 +63,10 @@ impl Witness for Unwitnessed {
 
 impl Watching for Unwitnessed {
     fn socket(&mut self, _socket: BorrowedFd<'_>, _server: SocketAddr, _answer: Answer) {}
+
+    fn look(&self) -> Looking {
+        Box::pin(std::future::ready(()))
+    }
 
     fn end(self: Box<Self>, _whole: bool) -> Account {
         Account::default()

@@ -26,6 +26,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::collections::HashSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -241,10 +242,7 @@ async fn exchange(
     request: &Request,
     manner: &Manner<'_>,
 ) -> Result<Led, Failure> {
-    let ends = |end: std::io::Result<std::net::SocketAddr>| {
-        end.map_or_else(|_| "?".to_owned(), |end| end.to_string())
-    };
-    let ends = [ends(stream.socket().local_addr()), ends(stream.socket().peer_addr())];
+    let ends = [stream.socket().local_addr().ok(), stream.socket().peer_addr().ok()];
     let (stream, first) = Sniff::new(stream);
     let failed = |why, in_body| Failure { url: request.to_string(), why, in_body };
     let told = |error: hyper::Error, in_body| failed(told(&error, &first, &ends, in_body), in_body);
@@ -279,7 +277,7 @@ async fn exchange(
 }
 
 /// What went wrong with a connection, as Go says it.
-fn told(error: &hyper::Error, first: &First, [local, peer]: &[String; 2], in_body: bool) -> String {
+fn told(error: &hyper::Error, first: &First, ends: &[Option<SocketAddr>; 2], in_body: bool) -> String {
     const BROKEN: &str = "net/http: HTTP/1.x transport connection broken:";
     if error.is_parse_too_large() {
         let most = limits::ANSWER_HEAD;
@@ -296,7 +294,11 @@ fn told(error: &hyper::Error, first: &First, [local, peer]: &[String; 2], in_bod
         if let Some(error) = cause.downcast_ref::<std::io::Error>() {
             return match error.kind() {
                 std::io::ErrorKind::UnexpectedEof => "unexpected EOF".to_owned(),
-                _ => format!("read tcp {local}->{peer}: read: {}", dial::words(error)),
+                _ => {
+                    let [local, peer] =
+                        ends.map(|end| end.map_or_else(|| "?".to_owned(), |end| end.to_string()));
+                    format!("read tcp {local}->{peer}: read: {}", dial::words(error))
+                }
             };
         }
         source = cause.source();

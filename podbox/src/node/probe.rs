@@ -26,7 +26,7 @@ use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::probe::ProbeType;
 use crate::api::timeline::Answer;
 use crate::api::trigger::{Cause, Trigger};
-use crate::api::witness::{Account, Unwitnessed, Witness};
+use crate::api::witness::{Account, Looking, Unwitnessed, Witness};
 use crate::clock;
 use crate::limits;
 use crate::metrics;
@@ -140,7 +140,9 @@ async fn once<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Asked) 
     };
     let timeout = asked.spec.timeout;
     let attempt = Attempt { begun: clock::instant(), timeout, sockets: &sockets };
-    let (outcome, lag) = lag::beside(timeout, ask(node, pod, asked, &attempt)).await;
+    let look = || watching.lock().unwrap_or_else(PoisonError::into_inner).look();
+    let asking = looked_at(ask(node, pod, asked, &attempt), look);
+    let (outcome, lag) = lag::beside(timeout, asking).await;
     let late = clock::instant() >= attempt.deadline();
     let account = watching.into_inner().unwrap_or_else(PoisonError::into_inner).end(!late);
     let outcome = match outcome {
@@ -156,6 +158,20 @@ async fn once<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Asked) 
         outcome => outcome,
     };
     (outcome, account)
+}
+
+/// Does the work; once it takes a while, what holds it up is looked at beside it. Most is done before, and costs no task.
+async fn looked_at<T>(work: impl Future<Output = T>, look: impl Fn() -> Looking) -> T {
+    let looking = async {
+        tokio::time::sleep(limits::PROBE_IS_SLOW).await;
+        look().await;
+    };
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => done,
+        () = looking => work.await,
+    }
 }
 
 /// What is to come back on its connection, if there is one.

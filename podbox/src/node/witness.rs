@@ -13,17 +13,16 @@ mod words;
 
 use crate::api::identity::ContainerRef;
 use crate::api::timeline::{Answer, Followed, Phase, Span, Timeline, Timelines};
-use crate::api::witness::{Account, Watching, Witness};
+use crate::api::witness::{Account, Looking, Watching, Witness};
+use crate::clock;
 use crate::sandbox::backlog::Backlog;
 use crate::sandbox::engine::Engine;
 use crate::sandbox::strain::{self, Strain};
-use crate::{clock, limits};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::task::JoinHandle;
 use words::Causes;
 
 /// Watches the attempts of this node's probes.
@@ -44,12 +43,11 @@ impl Witness for KernelWitness {
         let slow = Arc::new(Slow {
             engine: self.engine.clone(),
             run: run.clone(),
-            group: self.engine.cgroup(run).ok(),
+            group: OnceLock::new(),
             seen: Mutex::default(),
         });
-        let look = tokio::spawn(Arc::clone(&slow).look());
         let timelines = self.timelines.clone();
-        Box::new(Attempt { began: clock::boot(), timelines, socket: None, slow, look })
+        Box::new(Attempt { began: clock::boot(), timelines, socket: None, slow })
     }
 }
 
@@ -61,14 +59,14 @@ struct Attempt {
     /// The latest socket, when it began to connect, and what is to come back on it.
     socket: Option<(Arc<dyn Followed>, Duration, Answer)>,
     slow: Arc<Slow>,
-    look: JoinHandle<()>,
 }
 
 /// What is looked at once an attempt is slow.
 struct Slow {
     engine: Engine,
     run: ContainerRef,
-    group: Option<PathBuf>,
+    /// Its cgroup, from the look on, if it is there.
+    group: OnceLock<PathBuf>,
     seen: Mutex<Seen>,
 }
 
@@ -83,8 +81,10 @@ struct Seen {
 
 impl Slow {
     async fn look(self: Arc<Self>) {
-        tokio::time::sleep(limits::PROBE_IS_SLOW).await;
-        let before = self.group.as_deref().map(strain::read);
+        if let Ok(group) = self.engine.cgroup(&self.run) {
+            let _ = self.group.set(group);
+        }
+        let before = self.group.get().map(|group| strain::read(group));
         let server = {
             let mut seen = self.seen();
             seen.before = before;
@@ -105,7 +105,7 @@ impl Slow {
     /// What the cgroup was kept from since the look, if there was one.
     fn strain(&self, window: Duration) -> Option<Strain> {
         let before = self.seen().before?;
-        Some(strain::read(self.group.as_deref()?).since(before).at_most(window))
+        Some(strain::read(self.group.get()?).since(before).at_most(window))
     }
 }
 
@@ -121,6 +121,10 @@ impl Watching for Attempt {
         self.socket = Some((followed, clock::boot(), answer));
     }
 
+    fn look(&self) -> Looking {
+        Box::pin(Arc::clone(&self.slow).look())
+    }
+
     fn end(self: Box<Self>, whole: bool) -> Account {
         let end = clock::boot();
         let window = end.saturating_sub(self.began);
@@ -131,7 +135,7 @@ impl Watching for Attempt {
             throttled: strain.map(|strain| strain.throttled).unwrap_or_default(),
             stalled: strain.map(|strain| strain.stalled).unwrap_or_default(),
             // A limit is read where it is to be told.
-            limit: self.slow.group.as_deref().filter(|_| strain.is_some()).and_then(strain::limit),
+            limit: self.slow.group.get().filter(|_| strain.is_some()).and_then(|group| strain::limit(group)),
             queued: self.queued(&timeline, end),
             full: backlog.filter(|backlog| timeline.connected.is_none() && !backlog.has_room()),
         };
@@ -157,11 +161,5 @@ impl Attempt {
         let sees = self.timelines.as_ref().is_some_and(|timelines| timelines.sees_accepts());
         let connected = timeline.connected.filter(|_| sees && timeline.is_queued())?;
         Some(end.saturating_sub(connected))
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        self.look.abort();
     }
 }

@@ -18,7 +18,8 @@ use options::Options;
 
 const USAGE: &str = "\
 usage: testjobs JOB [OPTION…]
-  http PORT [--after MS] [--delay MS]           serve; / greets, /delay/MS waits, /status/CODE answers CODE
+  http PORT [--after MS] [--delay MS] [--quiet] serve; / greets, /delay/MS waits, /status/CODE answers CODE, /since when
+                                                it was about to listen, in nanoseconds since boot
   tcp PORT [--after MS]                         accept connections and echo what they send
   grpc PORT STATUS [--after MS]                 serve gRPC's health protocol: 1 is well, 2 is not
   bad PORT HOW [--after MS]                     serve as no server should: silent, drip, garbage, headers, endless, loop,

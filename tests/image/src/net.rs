@@ -5,6 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
+
 use crate::Done;
 use crate::options::Options;
 
@@ -14,6 +16,10 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// Listens on the port that is the job's first argument, after a while if it is to be so.
 pub fn listen(options: &Options) -> Result<TcpListener, String> {
     thread::sleep(options.duration("after", 0)?);
+    listen_now(options)
+}
+
+fn listen_now(options: &Options) -> Result<TcpListener, String> {
     let port: u16 = options.number(0)?;
     let listener =
         TcpListener::bind(("0.0.0.0", port)).map_err(|error| format!("cannot listen on {port}: {error}"))?;
@@ -21,25 +27,42 @@ pub fn listen(options: &Options) -> Result<TcpListener, String> {
     Ok(listener)
 }
 
+/// How the HTTP server is.
+#[derive(Clone, Copy)]
+struct Server {
+    delay: Duration,
+    quiet: bool,
+    /// When it was about to listen, as time since boot.
+    began: Duration,
+}
+
 /// Serves HTTP, a thread per connection, a request per connection.
 pub fn http(options: &Options) -> Done {
-    let delay = options.duration("delay", 0)?;
-    let listener = listen(options)?;
+    let (delay, quiet) = (options.duration("delay", 0)?, options.has("quiet"));
+    thread::sleep(options.duration("after", 0)?);
+    let began = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(|error| error.to_string())?.into();
+    let server = Server { delay, quiet, began };
+    let listener = listen_now(options)?;
     for stream in listener.incoming().flatten() {
-        thread::spawn(move || answer(stream, delay));
+        thread::spawn(move || answer(stream, server));
     }
     Ok(0)
 }
 
-fn answer(mut stream: TcpStream, delay: Duration) -> Option<()> {
+fn answer(mut stream: TcpStream, server: Server) -> Option<()> {
     let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
     let request = lines.next()?.ok()?;
     // The headers are read to their end: closing with unread bytes would reset the connection.
     lines.by_ref().map_while(Result::ok).find(String::is_empty);
     let path = request.split(' ').nth(1)?.to_owned();
-    thread::sleep(delay);
-    let (code, body) = respond(&path);
-    println!("{request} -> {code}");
+    thread::sleep(server.delay);
+    let (code, body) = match &*path {
+        "/since" => (200, server.began.as_nanos().to_string()),
+        path => respond(path),
+    };
+    if !server.quiet {
+        println!("{request} -> {code}");
+    }
     let length = body.len();
     write!(stream, "HTTP/1.1 {code} .\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").ok()
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Options that take no value.
-const FLAGS: &[&str] = &["child", "ignore", "stderr"];
+const FLAGS: &[&str] = &["child", "ignore", "quiet", "stderr"];
 
 /// A parsed command line.
 pub struct Options {

@@ -156,9 +156,14 @@ impl Bench {
 
     async fn start(&mut self) -> Result<(PodRef, RealAgent, Duration)> {
         self.count += 1;
-        let manifest = manifest(&format!("bench-{}", self.count));
-        let mut pods = podbox::cli::load::from_bytes("bench.yaml", manifest.as_bytes())?;
-        let pod: PodRecord = pods.pop().context("the manifest has a pod")?;
+        let pod = record(&manifest(&format!("bench-{}", self.count)))?;
+        let name = pod.pod.clone();
+        let (agent, took) = self.start_pod(pod).await?;
+        Ok((name, agent, took))
+    }
+
+    /// Starts a pod; how long that took.
+    pub async fn start_pod(&self, pod: PodRecord) -> Result<(RealAgent, Duration)> {
         let name = pod.pod.clone();
         let node: Arc<RealNode> = Arc::clone(&self.daemon.node);
         let mut views = node.views.watch();
@@ -171,7 +176,7 @@ impl Bench {
         if !ran {
             bail!("the node is gone");
         }
-        Ok((name, agent, took))
+        Ok((agent, took))
     }
 
     async fn exec(&self, pod: &PodRef) -> Result<Duration> {
@@ -188,6 +193,11 @@ impl Bench {
     }
 }
 
+/// The pod of a manifest.
+pub fn record(manifest: &str) -> Result<PodRecord> {
+    podbox::cli::load::from_bytes("bench.yaml", manifest.as_bytes())?.pop().context("the manifest has a pod")
+}
+
 /// A pod that does nothing for long.
 pub fn manifest(name: &str) -> String {
     format!(
@@ -197,7 +207,8 @@ pub fn manifest(name: &str) -> String {
     )
 }
 
-async fn end(mut agent: RealAgent) {
+/// Ends a pod, and waits until nothing is left of it.
+pub async fn end(mut agent: RealAgent) {
     agent.terminate(Some(Duration::ZERO));
     agent.finished().await;
 }

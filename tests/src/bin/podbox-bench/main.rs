@@ -3,7 +3,7 @@
 //!
 //! Everything that is compared is sampled in turn in the same run (A B C A B C …), since machines drift; medians
 //! and p99 are told, and ratios of medians. The whole daemon is in this process, with the real store, keeper, BPF
-//! programs and network; only `memory`, `api` and `pods` start podbox itself, as its own
+//! programs and network; only `memory`, `api`, `pods` and `probes` start podbox itself, as its own
 //! process is what they measure.
 
 mod api;
@@ -14,6 +14,7 @@ mod memory;
 mod node;
 mod peers;
 mod pods;
+mod probes;
 mod stats;
 mod store;
 
@@ -22,8 +23,9 @@ use std::process::ExitCode;
 
 fn main() -> Result<ExitCode> {
     let mut words = std::env::args().skip(1);
-    let name =
-        words.next().context("which benchmark? pod-start, exec, bpf-cost, memory, store, api or pods")?;
+    let name = words
+        .next()
+        .context("which benchmark? pod-start, exec, bpf-cost, memory, store, api, pods or probes")?;
     if name == "keeper" || name.starts_with('-') {
         // The engine starts its keeper from the program it runs in.
         return Ok(podbox::cli::main());
@@ -39,6 +41,7 @@ fn main() -> Result<ExitCode> {
             "store" => store::run().await,
             "api" => api::run().await,
             "pods" => pods::run(samples).await,
+            "probes" => probes::run(samples, words.next().as_deref()).await,
             other => bail!("there is no benchmark {other:?}"),
         }
     })?;

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use podbox::api::probed::Row;
 use podbox::clock;
 use podbox_tests::api::Access;
 use std::fs;
@@ -54,6 +55,13 @@ impl Ground {
         podbox.env("PODBOX_STATE_DIR", self.path().join(name)).env("PODBOX_CGROUP_ROOT", &self.cgroup);
         podbox.stdin(Stdio::null());
         Ok(podbox)
+    }
+
+    /// What the podbox that runs on this ground tells of its probes.
+    pub fn probes(&self, name: &str) -> Result<Vec<Row>> {
+        let told = self.podbox(name)?.args(["probes", "-o", "json"]).output().context("starting podbox")?;
+        ensure!(told.status.success(), "podbox probes: {}", String::from_utf8_lossy(&told.stderr));
+        Ok(serde_json::from_slice(&told.stdout)?)
     }
 
     /// A process of a pod, by the pod's uid.
@@ -162,6 +170,22 @@ pub fn worked(pid: Pid) -> Result<Duration> {
     Ok(Duration::from_millis(ticks.sum::<Result<u64, _>>()? * 10))
 }
 
+/// The same of a process with one thread, to the nanosecond.
+pub fn running_for(pid: Pid) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    let nanos = stat.split_whitespace().next().context("schedstat begins with the time")?;
+    Ok(Duration::from_nanos(nanos.parse()?))
+}
+
+/// Sets a thread's priority, or that of a process with one thread.
+pub fn renice(thread: Pid, nice: i32) -> Result<()> {
+    let mut renice = Command::new("renice");
+    let done = renice.args(["-n", &nice.to_string(), "-p", &thread.to_string()]).output();
+    let done = done.context("starting renice")?;
+    ensure!(done.status.success(), "renice of {thread}: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
 /// Kilobytes of memory that a process has to itself, with its share of what it has in common with others.
 pub fn proportional(pid: Pid) -> Result<f64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
@@ -170,7 +194,7 @@ pub fn proportional(pid: Pid) -> Result<f64> {
 }
 
 /// Some process in a cgroup or below it.
-fn first_process(cgroup: &Path) -> Result<Option<Pid>> {
+pub fn first_process(cgroup: &Path) -> Result<Option<Pid>> {
     let processes = fs::read_to_string(cgroup.join("cgroup.procs"))?;
     if let Some(first) = processes.lines().next() {
         return Ok(Some(Pid::from_raw(first.parse()?)));

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const PLUGINS: &str = "/usr/lib/cni";
+const BUSYBOX: &str = "/bin/busybox";
 const SUBNET: &str = "10.99.0.0/16";
 
 /// Runs a command to its end; how long that took. It must succeed.
@@ -26,6 +27,13 @@ pub fn timed(command: &mut Command) -> Result<Duration> {
 /// The least that starting a program costs.
 pub fn bare() -> Command {
     Command::new("/bin/true")
+}
+
+/// The same with the program that is `true` in containers: busybox, without any library to load.
+pub fn bare_busybox() -> Command {
+    let mut command = Command::new(BUSYBOX);
+    command.arg("true");
+    command
 }
 
 /// The kernel, for headings.
@@ -85,7 +93,7 @@ impl OciRuntime {
             for dir in ["bin", "proc", "dev", "sys", "etc"] {
                 fs::create_dir_all(bundle.join("rootfs").join(dir))?;
             }
-            fs::copy("/bin/busybox", bin.join("busybox")).context("busybox-static is needed")?;
+            fs::copy(BUSYBOX, bin.join("busybox")).context("busybox-static is needed")?;
             for applet in ["true", "sleep"] {
                 std::os::unix::fs::symlink("busybox", bin.join(applet))?;
             }

@@ -9,8 +9,8 @@
 //!
 //! Every pod has what pods have by default: a service account's token in a volume, an address, Events that are told of it.
 
-mod burst;
-mod client;
+pub mod burst;
+pub mod client;
 mod idle;
 mod start;
 
