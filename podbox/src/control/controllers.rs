@@ -49,6 +49,7 @@ impl Work {
             Work::ReplicaSet(_) => "replicaset-controller",
             Work::ReplicationController(_) => "replication-controller",
             Work::StatefulSet(_) => "statefulset-controller",
+            Work::DaemonSet(_) => "daemonset-controller",
             Work::CronJob(_) => "cronjob-controller",
             Work::Job(_) | Work::Held(_) => "job-controller",
             Work::Endpoints(_) => "endpoint-slice-controller",
@@ -168,6 +169,7 @@ impl Controllers {
                 gather::replicas(world, source, sets, key, (attempt, now))
             }
             Work::StatefulSet(key) => gather::stateful_set(world, source, key, (attempt, now)),
+            Work::DaemonSet(key) => gather::daemon_set(world, source, key, (attempt, now)),
             Work::CronJob(key) => gather::cronjob(world, source, key, now),
             Work::Job(key) => gather::job(world, source, key, (attempt, now)),
             Work::Held(key) => gather::held(world, source, key),

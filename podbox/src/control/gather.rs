@@ -2,6 +2,7 @@
 
 use super::action::{Actions, Attempt, Write};
 use super::cronjob::{self, Started};
+use super::daemonset::{self, DaemonSet};
 use super::deployment::{self, Set};
 use super::disruption;
 use super::endpoints;
@@ -33,6 +34,10 @@ pub const REPLICATION_CONTROLLERS: &str = "/replicationcontrollers";
 pub const DEPLOYMENTS: &str = "apps/deployments";
 /// Where StatefulSets are.
 pub const STATEFUL_SETS: &str = "apps/statefulsets";
+/// Where DaemonSets are.
+pub const DAEMON_SETS: &str = "apps/daemonsets";
+/// Where nodes are.
+pub const NODES: &str = "/nodes";
 /// Where ControllerRevisions are.
 pub const REVISIONS: &str = "apps/controllerrevisions";
 /// Where PersistentVolumeClaims are.
@@ -167,6 +172,31 @@ pub fn stateful_set(
         claim: &claim,
     };
     statefulset::reconcile(&set, &observed, attempt, now)
+}
+
+/// Reconciles a DaemonSet.
+pub fn daemon_set(
+    world: &World,
+    source: &impl Source,
+    key: &Key,
+    (attempt, now): (Attempt<'_>, Timestamp),
+) -> Actions {
+    let Some((at, object, revision)) = stored(world, source, DAEMON_SETS, key) else {
+        return Actions::none();
+    };
+    let Some(set) = DaemonSet::new(at, object, revision) else {
+        tracing::error!("the DaemonSet {key} in the store cannot be read");
+        return Actions::none();
+    };
+    let revision = |name: &str| world.revisions.get(&Key::new(key.namespace(), name)).is_some();
+    let observed = daemonset::Observed {
+        pods: pods(world, key.namespace(), &set.workload),
+        revisions: revisions(world, source, key.namespace(), &set.workload),
+        revision: &revision,
+        nodes: &world.nodes,
+        failures: &world.failures,
+    };
+    daemonset::reconcile(&set, &observed, attempt, now)
 }
 
 /// The pods that an object controls, or that it selects and nobody controls.

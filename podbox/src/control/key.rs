@@ -26,6 +26,8 @@ pub enum Work {
     ReplicationController(Key),
     /// A StatefulSet.
     StatefulSet(Key),
+    /// A DaemonSet.
+    DaemonSet(Key),
     /// A CronJob.
     CronJob(Key),
     /// A Job.

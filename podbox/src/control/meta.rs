@@ -33,6 +33,8 @@ impl Head {
 pub struct Meta {
     /// Unique over time.
     pub uid: String,
+    /// How often it was asked for anew.
+    pub generation: i64,
     /// When it came to be.
     pub creation_timestamp: Option<jiff::Timestamp>,
     /// Set once it is to go.

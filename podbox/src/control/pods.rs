@@ -4,6 +4,7 @@
 //! Labels are shared among pods that have the same, so that the pods of one template cost one set of them, and a selector is
 //! held against sets of labels rather than against pods.
 
+use super::daemonset::{Affinity, Daemon};
 use super::job;
 use super::key::Key;
 use super::meta::{Labels, Meta};
@@ -56,6 +57,8 @@ pub struct Member {
     pub address: Option<Arc<Address>>,
     /// What its Job reads of it, if it has one.
     pub batch: Option<Arc<Batch>>,
+    /// What its DaemonSet reads of it, if it has one.
+    pub daemon: Option<Arc<Daemon>>,
 }
 
 /// What a Job reads of its pods.
@@ -103,6 +106,11 @@ impl Member {
         since.checked_add(SignedDuration::from_secs(min_ready_seconds.into())).ok()
     }
 
+    /// The node that it is on, or is for.
+    pub fn place(&self) -> Option<&Arc<str>> {
+        self.node.as_ref().or_else(|| self.daemon.as_ref()?.node.as_ref())
+    }
+
     /// It, in the words in which it is written to.
     pub fn target(&self) -> Target {
         let (namespace, name) = (self.key.namespace().to_owned(), self.key.name().to_owned());
@@ -132,6 +140,7 @@ impl Member {
             restarts: (most(&status.container_statuses, |_| true), sidecars(&spec, &status)),
             address: address(&spec, &status),
             batch: batch(&metadata, &status),
+            daemon: daemon(&metadata, &spec, &status),
             node: spec.node_name.filter(|node| !node.is_empty()).map(Into::into),
         };
         Some((metadata, member))
@@ -160,6 +169,13 @@ fn batch(meta: &Meta, status: &Status) -> Option<Arc<Batch>> {
         failures: (number(job::INDEX_FAILURES).unwrap_or(0), number(job::INDEX_IGNORED).unwrap_or(0)),
         restarts: containers().map(|one| one.restart_count).sum(),
     }))
+}
+
+/// What a DaemonSet reads, of a pod that is one's.
+fn daemon(meta: &Meta, spec: &Spec, status: &Status) -> Option<Arc<Daemon>> {
+    meta.controller().filter(|owner| owner.kind == "DaemonSet")?;
+    let node = spec.affinity.node().filter(|_| spec.node_name.as_deref().is_none_or(str::is_empty));
+    Some(Arc::new(Daemon { node: node.map(Into::into), failed: status.phase == "Failed" }))
 }
 
 fn most(statuses: &[Container], which: impl Fn(&Container) -> bool) -> i32 {
@@ -205,6 +221,7 @@ struct Spec {
     node_name: Option<String>,
     hostname: String,
     subdomain: String,
+    affinity: Affinity,
     init_containers: Vec<Init>,
     containers: Vec<Init>,
 }

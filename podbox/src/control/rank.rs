@@ -89,6 +89,7 @@ mod tests {
             restarts: (0, 0),
             address: None,
             batch: None,
+            daemon: None,
         }
     }
 

@@ -112,10 +112,15 @@ impl<'a> History<'a> {
         self.all.iter().find(|revision| revision.name() == name)
     }
 
+    /// Those of the template that the object has now, newest first: several, where somebody else has made one.
+    pub fn same(&self) -> impl Iterator<Item = &Revision> {
+        let data = data(&self.desired.spec()["template"]);
+        self.all.iter().rev().filter(move |revision| revision.object["data"] == data)
+    }
+
     /// The one of the template that the object has now.
     pub fn newest(&self) -> Option<&Revision> {
-        let data = data(&self.desired.spec()["template"]);
-        self.all.iter().rev().find(|revision| revision.object["data"] == data)
+        self.same().next()
     }
 
     /// What is to be done so that the newest one is of the object's template; nothing if it is. `taken` tells whether there is a

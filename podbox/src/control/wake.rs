@@ -104,6 +104,9 @@ impl World {
         if let Some(key) = self.stateful_sets.of_uid(uid) {
             wake(Work::StatefulSet(key.clone()));
         }
+        if let Some(key) = self.daemon_sets.of_uid(uid) {
+            wake(Work::DaemonSet(key.clone()));
+        }
         if let Some(key) = self.jobs.of_uid(uid) {
             wake(Work::Job(key.clone()));
         }
@@ -129,6 +132,7 @@ impl World {
         let controllers = self.replication_controllers.selecting(namespace, labels);
         controllers.for_each(|key| wake(Work::ReplicationController(key.clone())));
         self.stateful_sets.selecting(namespace, labels).for_each(|key| wake(Work::StatefulSet(key.clone())));
+        self.daemon_sets.selecting(namespace, labels).for_each(|key| wake(Work::DaemonSet(key.clone())));
         self.jobs.selecting(namespace, labels).for_each(|key| wake(Work::Job(key.clone())));
     }
 
@@ -165,13 +169,22 @@ impl World {
                 Some(uid) => {
                     let set = self.stateful_sets.of_uid(uid);
                     set.into_iter().for_each(|key| wake(Work::StatefulSet(key.clone())));
+                    let set = self.daemon_sets.of_uid(uid);
+                    set.into_iter().for_each(|key| wake(Work::DaemonSet(key.clone())));
                 }
                 None => {
                     let sets = self.stateful_sets.selecting(key.namespace(), &revision.labels);
                     sets.for_each(|key| wake(Work::StatefulSet(key.clone())));
+                    let sets = self.daemon_sets.selecting(key.namespace(), &revision.labels);
+                    sets.for_each(|key| wake(Work::DaemonSet(key.clone())));
                 }
             }
         }
+    }
+
+    /// A node is another now: any set may want a pod there, or none any more.
+    pub(super) fn wake_for_node(&self, wake: &mut impl FnMut(Work)) {
+        self.daemon_sets.keys().for_each(|key| wake(Work::DaemonSet(key.clone())));
     }
 
     /// A name is free that a StatefulSet may wait for.

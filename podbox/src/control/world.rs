@@ -3,7 +3,8 @@
 //! ```text
 //!   pod ──▶ who controls it; if nobody: those that select it       ReplicaSet ──▶ itself, its Deployment (or those that
 //!       └──▶ Services and budgets that select it                                   select it)
-//!   Deployment, StatefulSet, Job, CronJob, Service, budget ──▶ itself; a Job also its CronJob
+//!   Deployment, StatefulSet, DaemonSet, Job, CronJob, Service, budget ──▶ itself; a Job also its CronJob
+//!   node ──▶ all DaemonSets, if they see a difference
 //!   ControllerRevision ──▶ whose it is     claim ──▶ the StatefulSet that it is named after
 //!   EndpointSlice, Endpoints ──▶ its Service
 //!   anything ──▶ its dependents and owners, as `graph` has it
@@ -13,12 +14,14 @@
 //! costs a look; waking too seldom is a bug.
 
 use super::catalog::Catalog;
+use super::daemonset::Failures;
 use super::endpoints::{KEEPER, MIRROR, OWN, SERVICE};
 use super::gather;
 use super::graph::Graph;
 use super::key::{Key, KindId, Place, Work};
 use super::marks::Marks;
 use super::meta::Head;
+use super::nodes::Nodes;
 use super::pods::{Phase, Pods};
 use super::sets::Sets;
 use std::collections::BTreeSet;
@@ -38,6 +41,12 @@ pub struct World {
     pub deployments: Sets,
     /// StatefulSets.
     pub stateful_sets: Sets,
+    /// DaemonSets.
+    pub daemon_sets: Sets,
+    /// How often their pods have failed where.
+    pub failures: Failures,
+    /// Nodes.
+    pub nodes: Nodes,
     /// ControllerRevisions.
     pub revisions: Sets,
     /// CronJobs.
@@ -62,6 +71,8 @@ enum Role {
     ReplicationController,
     Deployment,
     StatefulSet,
+    DaemonSet,
+    Node,
     Revision,
     Claim,
     CronJob,
@@ -80,6 +91,8 @@ fn role(collection: &str) -> Role {
         gather::REPLICATION_CONTROLLERS => Role::ReplicationController,
         gather::DEPLOYMENTS => Role::Deployment,
         gather::STATEFUL_SETS => Role::StatefulSet,
+        gather::DAEMON_SETS => Role::DaemonSet,
+        gather::NODES => Role::Node,
         gather::REVISIONS => Role::Revision,
         gather::CLAIMS => Role::Claim,
         gather::CRON_JOBS => Role::CronJob,
@@ -102,6 +115,9 @@ impl World {
             replication_controllers: Sets::default(),
             deployments: Sets::default(),
             stateful_sets: Sets::default(),
+            daemon_sets: Sets::default(),
+            failures: Failures::default(),
+            nodes: Nodes::default(),
             revisions: Sets::default(),
             cron_jobs: Sets::default(),
             jobs: Sets::default(),
@@ -117,6 +133,7 @@ impl World {
         let meta = match role(&self.catalog.row(kind).collection) {
             Role::Pod => self.pods.note(key, bytes).map(|(meta, before)| {
                 if let Some(now) = self.pods.get(key) {
+                    self.failures.note(before.as_deref(), now);
                     let ended = now.phase == Phase::Ended;
                     self.wake_for_endpoints(key, before.as_deref(), Some(now), wake);
                     self.wake_for_budgets(key, before.as_deref(), Some(now), wake);
@@ -140,6 +157,17 @@ impl World {
             }),
             Role::StatefulSet => self.stateful_sets.note(key, bytes).map(|(meta, _)| {
                 wake(Work::StatefulSet(key.clone()));
+                meta
+            }),
+            Role::DaemonSet => self.daemon_sets.note(key, bytes).map(|(meta, _)| {
+                self.failures.begin(&meta.uid, meta.generation);
+                wake(Work::DaemonSet(key.clone()));
+                meta
+            }),
+            Role::Node => self.nodes.note(key, bytes).map(|(meta, differs)| {
+                if differs {
+                    self.wake_for_node(wake);
+                }
                 meta
             }),
             Role::Revision => self.revisions.note(key, bytes).map(|(meta, before)| {
@@ -198,9 +226,17 @@ impl World {
             sets.of_uid(uid).and_then(|key| sets.get(key)).is_some_and(|set| !set.deleting)
         };
         let solid = |uid: &str| {
-            [sets, controllers, &self.deployments, &self.stateful_sets, &self.jobs, &self.cron_jobs]
-                .iter()
-                .any(|sets| stays(sets, uid))
+            [
+                sets,
+                controllers,
+                &self.deployments,
+                &self.stateful_sets,
+                &self.daemon_sets,
+                &self.jobs,
+                &self.cron_jobs,
+            ]
+            .iter()
+            .any(|sets| stays(sets, uid))
         };
         let place = Place { kind, key: key.clone() };
         self.graph.note(&place, &meta, solid, |place| wake(Work::Garbage(place)));
@@ -231,6 +267,15 @@ impl World {
                 wake(Work::Deployment(key.clone()));
             }
             Role::StatefulSet => drop(self.stateful_sets.forget(key)),
+            Role::DaemonSet => {
+                if let Some(before) = self.daemon_sets.forget(key) {
+                    self.failures.forget(&before.uid);
+                }
+            }
+            Role::Node => {
+                self.nodes.forget(key);
+                self.wake_for_node(wake);
+            }
             Role::Revision => {
                 let before = self.revisions.forget(key);
                 self.wake_for_revision(key, &before, wake);
@@ -267,6 +312,8 @@ impl World {
             Role::ReplicationController => Box::new(self.replication_controllers.keys()),
             Role::Deployment => Box::new(self.deployments.keys()),
             Role::StatefulSet => Box::new(self.stateful_sets.keys()),
+            Role::DaemonSet => Box::new(self.daemon_sets.keys()),
+            Role::Node => Box::new(self.nodes.keys()),
             Role::Revision => Box::new(self.revisions.keys()),
             Role::CronJob => Box::new(self.cron_jobs.keys()),
             Role::Job => Box::new(self.jobs.keys()),

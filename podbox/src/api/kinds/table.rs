@@ -223,7 +223,6 @@ const NOT_SCALED: &str = "nothing acts on it: pods are not scaled automatically"
 
 const NOT_ANSWERED: &str = "nothing forwards what is sent to its address yet";
 const NOT_BOUND: &str = "nothing binds volumes and claims yet: pods cannot use them";
-const NOT_MADE: &str = "no controller acts on it yet: no pods are made of it";
 const NOT_PROVIDED: &str = "nothing provides storage by it yet";
 
 fn cores() -> Vec<Kind> {
@@ -295,7 +294,7 @@ fn cores() -> Vec<Kind> {
 fn workloads() -> Vec<Kind> {
     vec![
         row::<apps::ControllerRevision>(),
-        row::<apps::DaemonSet>().inert(NOT_MADE).short(&["ds"]).in_all().counts().status(),
+        row::<apps::DaemonSet>().short(&["ds"]).in_all().counts().status(),
         row::<apps::Deployment>().short(&["deploy"]).in_all().counts().scale().status(),
         row::<apps::ReplicaSet>()
             .short(&["rs"])

@@ -29,6 +29,7 @@ fn pod(name: &str, controller: Option<&str>, ready: bool) -> Arc<Member> {
         restarts: (0, 0),
         address: None,
         batch: None,
+        daemon: None,
     })
 }
 

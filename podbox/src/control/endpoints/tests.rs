@@ -34,6 +34,7 @@ fn pod(number: u8, ready: bool) -> Member {
         restarts: (0, 0),
         address: Some(Arc::new(address)),
         batch: None,
+        daemon: None,
     }
 }
 

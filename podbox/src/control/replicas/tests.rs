@@ -50,6 +50,7 @@ fn pod(name: &str, controller: Option<&str>, app: &str) -> Member {
         restarts: (0, 0),
         address: None,
         batch: None,
+        daemon: None,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::api::objects::{ObjectRef, Objects};
 use serde_json::{Value, json};
 
 const SETS: &str = "apps/statefulsets";
-
+const DAEMONS: &str = "apps/daemonsets";
 const REVISIONS: &str = "apps/controllerrevisions";
 const CLAIMS: &str = "/persistentvolumeclaims";
 
@@ -87,9 +87,11 @@ async fn a_stateful_set_keeps_names_and_claims_through_updates_and_deletions() {
     world.until(PODS, |world| pods(world) == names("one")).await;
     assert_eq!((claims(&world), world.list(REVISIONS).len()), (before.clone(), 2));
 
-    world.delete(&target("v1", "Pod", "web-1"), Propagation::Background).await;
     let uid = |world: &World| world.get(PODS, "web-1").map(|pod| object::uid(&pod).to_owned());
-    world.until(SETS, |world| is_at(world, 3) && uid(world).is_some()).await;
+    let old = uid(&world);
+    world.delete(&target("v1", "Pod", "web-1"), Propagation::Background).await;
+    world.until(PODS, |world| uid(world).is_some() && uid(world) != old).await;
+    world.until(SETS, |world| is_at(world, 3)).await;
     world.delete(&target("apps/v1", "StatefulSet", "web"), Propagation::Foreground).await;
     world.until(SETS, |world| world.get(SETS, "web").is_none()).await;
     assert_eq!((world.list(PODS).len(), world.list(REVISIONS).len(), claims(&world)), (0, 0, before));
@@ -119,4 +121,64 @@ async fn a_stateful_set_takes_over_what_was_left_to_it() {
     world.create(of_two()).await;
     world.until(SETS, ready).await;
     assert_eq!(uids(&world), before);
+}
+
+/// A daemon set whose pods are on all nodes, by its word.
+fn covers(world: &World, nodes: u64) -> bool {
+    let set = world.get(DAEMONS, "web").unwrap();
+    let counts =
+        ["desiredNumberScheduled", "currentNumberScheduled", "numberAvailable", "updatedNumberScheduled"];
+    seen(&set) && counts.iter().all(|field| set["status"][*field] == nodes)
+}
+
+async fn label(world: &World, node: &str, role: &str) {
+    world
+        .objects
+        .update(&ObjectRef::node(node), |node| node["metadata"]["labels"]["role"] = role.into())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_set_follows_nodes_and_its_template() {
+    let world = World::new().await;
+    serve(&world).await;
+    for name in ["a", "b", "c"] {
+        world.create(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"role": "x"}}})).await;
+    }
+    let mut daemon = set("DaemonSet", json!({}));
+    daemon["spec"]["template"]["spec"]["nodeSelector"] = json!({"role": "x"});
+    world.create(daemon).await;
+    world.until(DAEMONS, |world| covers(world, 3)).await;
+    let nodes = |world: &World| -> Vec<String> {
+        let all = world
+            .list(PODS)
+            .into_iter()
+            .map(|pod| pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned());
+        let mut all: Vec<String> = all.collect();
+        all.sort();
+        all
+    };
+    assert_eq!(nodes(&world), ["a", "b", "c"]);
+    label(&world, "c", "y").await;
+    world.until(DAEMONS, |world| covers(world, 2)).await;
+    world.until(PODS, |world| nodes(world) == ["a", "b"]).await;
+
+    edit(&world, "DaemonSet", set_image("two")).await;
+    world.until(DAEMONS, |world| covers(world, 2) && world.list(REVISIONS).len() == 2).await;
+    world
+        .until(PODS, |world| {
+            pods(world).iter().all(|(_, image)| image == "two") && nodes(world) == ["a", "b"]
+        })
+        .await;
+    label(&world, "c", "x").await;
+    world.until(DAEMONS, |world| covers(world, 3)).await;
+    let created = |event: &Value| {
+        event["reason"] == "SuccessfulCreate"
+            && event["message"].as_str().is_some_and(|message| message.starts_with("Created pod: web-"))
+    };
+    world.until("/events", |world| world.list("/events").iter().any(created)).await;
+    world.delete(&target("apps/v1", "DaemonSet", "web"), Propagation::Foreground).await;
+    world.until(DAEMONS, |world| world.get(DAEMONS, "web").is_none()).await;
+    assert_eq!((world.list(PODS).len(), world.list(REVISIONS).len()), (0, 0));
 }
