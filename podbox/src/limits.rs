@@ -331,12 +331,20 @@ pub const TERMINATION_LOG_LINES: usize = 80;
 pub const TERMINATION_LOG: usize = 2048;
 /// Bytes of a hook's output that are told when it fails.
 pub const HOOK_OUTPUT: usize = 2048;
+/// Names that probes and hooks have looked up at the same time.
+pub const LOOKUPS: usize = 16;
+/// Headers of an answer to a hook or a probe.
+pub const ANSWER_HEADERS: usize = 1024;
 /// Bytes of the head of an answer to a hook or a probe.
 pub const ANSWER_HEAD: usize = 64 << 10;
 /// Bytes of a probe's answer that are read, be it a body or what a command writes: the kubelet's.
 pub const PROBE_OUTPUT: usize = 10 << 10;
 /// How often a probe is tried that could not be run, before it is told: the kubelet's.
 pub const PROBE_TRIES: usize = 3;
+/// How long a command whose time is up has to end once it was killed: one that the kernel does not let die is left to itself.
+pub const KILLED_END: Duration = Duration::from_secs(1);
+/// How long what a probe's command left behind has to end once it was killed.
+pub const ORPHANS_END: Duration = Duration::from_secs(2);
 /// Triggers of one pod's probes that wait; more are dropped, for they are hints.
 pub const TRIGGERS: usize = 64;
 /// How long a server may take to accept a hook's connection.

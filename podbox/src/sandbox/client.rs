@@ -20,6 +20,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// An answer with what came along.
@@ -130,6 +131,16 @@ impl Client {
 
     /// Asks and waits for the answer. Blocking.
     pub fn request(&self, body: Body, fds: &[BorrowedFd<'_>]) -> Result<Reply, ClientError> {
+        self.request_within(limits::KEEPER_ANSWER, body, fds)
+    }
+
+    /// The same where the answer may take so long: that of a command waits for its container, which may be frozen.
+    pub fn request_within(
+        &self,
+        patience: Duration,
+        body: Body,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Reply, ClientError> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = sync_channel(1);
         match lock(&self.shared.asked).as_mut() {
@@ -138,7 +149,7 @@ impl Client {
         }
         let sent = wire::send(self.shared.socket.as_fd(), &Request { serial, body }, fds);
         let answer = sent.map_err(ClientError::Send).and_then(|()| {
-            receiver.recv_timeout(limits::KEEPER_ANSWER).map_err(|error| match error {
+            receiver.recv_timeout(patience).map_err(|error| match error {
                 std::sync::mpsc::RecvTimeoutError::Timeout => ClientError::Silent,
                 std::sync::mpsc::RecvTimeoutError::Disconnected => ClientError::Gone,
             })

@@ -131,6 +131,7 @@ impl Engine {
             sandboxes: Mutex::new(sandboxes),
             containers: Mutex::default(),
             execs: AtomicU64::new(u64::from(std::process::id()) << 32),
+            askers: Mutex::default(),
             facts,
             options,
             keeper,

@@ -2,7 +2,8 @@
 //!
 //! It ends with the command's first process: what that has written by then is the output, whoever else
 //! still holds the pipes. Processes that the command leaves behind stay, in their leaf, until the container goes; of a
-//! command that is to be alone, or whose time is up, none stays.
+//! command that is to be alone, or whose time is up, none stays. Invariant: one that has a time ends soon after it, whatever the
+//! container is: also where the kernel lets its process neither start nor die.
 
 use super::cgroup::{self, CgroupError};
 use super::client::ClientError;
@@ -10,7 +11,8 @@ use super::engine::Engine;
 use super::launch::{ExecLaunch, Stdio};
 use super::message::{self, Body, Cause, End};
 use super::runtime::{ExecResult, ExecSpec, ExitStatus};
-use crate::clock;
+use crate::api::error::chain;
+use crate::{clock, limits};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -45,21 +47,42 @@ pub struct Target {
     pub number: u64,
 }
 
+/// What the cgroups of commands begin with that nothing is to be left of, also not by a daemon that ended meanwhile.
+pub const ALONE: &str = "probe-";
+
 /// The command's cgroup. Dropped before its end, it takes the command with it.
 struct Leaf {
     path: PathBuf,
-    ended: bool,
+    /// What the command has left may stay.
+    kept: bool,
 }
 
 impl Leaf {
-    /// Ends whatever the command has left, and waits until it has gone.
-    async fn clear(&mut self) -> Result<(), ExecError> {
+    /// Ends whatever the command has left, and waits until it has gone. What cannot be ended is told, and no fault of the
+    /// command's: what it came to is known.
+    async fn clear(self) {
+        if let Some(removal) = self.remove() {
+            let _ = removal.await;
+        }
+    }
+
+    fn remove(&self) -> Option<tokio::task::JoinHandle<()>> {
         // Most leave nothing.
-        if std::fs::remove_dir(&self.path).is_ok() {
-            return Ok(());
+        match std::fs::remove_dir(&self.path) {
+            Ok(()) => return None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound || self.kept => return None,
+            Err(_) => {}
         }
         let path = self.path.clone();
-        Ok(tokio::task::spawn_blocking(move || cgroup::remove(&path)).await??)
+        let removal = move || {
+            if let Err(error) = cgroup::remove(&path) {
+                tracing::warn!(
+                    "what a command has left goes with its container at the latest: {}",
+                    chain(&error)
+                );
+            }
+        };
+        Some(tokio::runtime::Handle::try_current().ok()?.spawn_blocking(removal))
     }
 }
 
@@ -78,50 +101,64 @@ impl ExecError {
 
 impl Drop for Leaf {
     fn drop(&mut self) {
-        if !self.ended {
-            // Given up half way; what stays goes with the container.
-            let _ = cgroup::kill(&self.path);
-        }
-        let _ = std::fs::remove_dir(&self.path);
+        // One that was given up half way goes on ending beside.
+        drop(self.remove());
+    }
+}
+
+/// Waits for its end no more when this is dropped, also by whoever gives up.
+struct Watched<'a> {
+    engine: &'a Engine,
+    id: &'a str,
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.engine.keeper().unwatch(self.id);
     }
 }
 
 /// Runs it to its end.
 pub async fn run(engine: Engine, target: Target, spec: &ExecSpec) -> Result<ExecResult, ExecError> {
-    let id = format!("{}/exec-{}", target.container, target.number);
+    let name = format!("{}{}", if spec.alone { ALONE } else { "exec-" }, target.number);
+    let id = format!("{}/{name}", target.container);
     let (mut stdout, out) = pipe().map_err(ExecError::Output)?;
     let (mut stderr, err) = pipe().map_err(ExecError::Output)?;
-    let path = target.cgroup.join(format!("exec-{}", target.number));
+    let path = target.cgroup.join(name);
     cgroup::create(&path, &[], &[])?;
-    let mut leaf = Leaf { path: path.clone(), ended: false };
+    let mut leaf = Leaf { path: path.clone(), kept: false };
     let mut ending = engine.keeper().watch(&id);
-    let (container, args) = (target.container, spec.args.clone());
-    let launch = ExecLaunch { id: id.clone(), container, cgroup: path.clone(), args, stdio: Stdio::Output };
-    let deadline = spec.timeout.map(|timeout| clock::instant() + timeout);
+    let _watched = Watched { engine: &engine, id: &id };
+    let (container, args, alone) = (target.container, spec.args.clone(), spec.alone);
+    let launch =
+        ExecLaunch { id: id.clone(), container, cgroup: path.clone(), args, stdio: Stdio::Output, alone };
+    let deadline = || spec.timeout.map(|timeout| clock::instant() + timeout);
     let asked = {
         let engine = engine.clone();
-        let ask = move || engine.keeper().request(Body::Exec(launch), &[out.as_fd(), err.as_fd()]);
+        let patience = limits::KEEPER_ANSWER + spec.timeout.unwrap_or_default();
+        let ask = move || {
+            let fds = [out.as_fd(), err.as_fd()];
+            engine.keeper().request_within(patience, Body::Exec(launch), &fds)
+        };
         tokio::task::spawn_blocking(ask)
     };
     // Even its start may take its time: the container may be frozen, and its leaf with it.
-    let (asked, late) = within(asked, deadline, &path).await;
-    let started = asked.map_err(ExecError::from).and_then(|reply| Ok(reply.map(drop)?));
-    if let Err(error) = started {
-        engine.keeper().unwatch(&id);
-        return match late {
-            true => Ok(ExecResult {
-                status: ExitStatus::Signal(libc::SIGKILL),
-                timed_out: true,
-                stdout: Vec::new(),
-                stderr: Vec::new(),
-            }),
-            false => Err(error),
-        };
+    let (asked, late) = within(asked, deadline(), &path).await;
+    let started = asked.map(|asked| asked.map_err(ExecError::from).and_then(|reply| Ok(reply.map(drop)?)));
+    match started {
+        Some(Ok(())) => {}
+        Some(Err(error)) if !late => return Err(error),
+        Some(Err(_)) | None => {
+            let (status, stdout, stderr) = (ExitStatus::Signal(libc::SIGKILL), Vec::new(), Vec::new());
+            return Ok(ExecResult { status, timed_out: true, stdout, stderr });
+        }
     }
     let (mut kept_out, mut kept_err) = (Vec::new(), Vec::new());
     let (end, timed_out) = {
         let ended = async { ending.wait_for(Option::is_some).await.ok().and_then(|end| *end) };
-        let ended = within(ended, deadline, &path);
+        // How long it took podbox to start it is not the command's time.
+        let until = if late { Some(clock::instant()) } else { deadline() };
+        let ended = within(ended, until, &path);
         tokio::pin!(ended);
         let reading = async {
             tokio::join!(
@@ -137,31 +174,39 @@ pub async fn run(engine: Engine, target: Target, spec: &ExecSpec) -> Result<Exec
             _ = &mut reading => ended.await,
         }
     };
-    engine.keeper().unwatch(&id);
-    leaf.ended = end.is_some();
     let timed_out = timed_out || late;
-    let Some(End { status, .. }) = end else { return Err(ClientError::Gone.into()) };
-    if spec.alone || timed_out {
-        leaf.clear().await?;
-    }
+    let status = match end {
+        Some(Some(End { status, .. })) => {
+            leaf.kept = !(spec.alone || timed_out);
+            leaf.clear().await;
+            status
+        }
+        Some(None) => return Err(ClientError::Gone.into()),
+        // It cannot even be killed.
+        None => ExitStatus::Signal(libc::SIGKILL),
+    };
     // What a process wrote before its end is in the pipe by then.
     take_rest(&stdout, &mut kept_out, spec.output_limit).map_err(ExecError::Output)?;
     take_rest(&stderr, &mut kept_err, spec.output_limit).map_err(ExecError::Output)?;
     Ok(ExecResult { status, timed_out, stdout: kept_out, stderr: kept_err })
 }
 
-/// Waits for what ends with the command; when its time passes, kills its tree and waits on. The flag says that it passed.
-async fn within<T>(work: impl Future<Output = T>, deadline: Option<Instant>, leaf: &Path) -> (T, bool) {
+/// Waits for what ends with the command; when its time passes, kills its tree and waits a little longer. The flag says that it
+/// passed.
+async fn within<T>(
+    work: impl Future<Output = T>,
+    deadline: Option<Instant>,
+    leaf: &Path,
+) -> (Option<T>, bool) {
     tokio::pin!(work);
-    if let Some(deadline) = deadline {
-        if let Ok(done) = tokio::time::timeout_at(deadline.into(), &mut work).await {
-            return (done, false);
-        }
-        if let Err(error) = cgroup::kill(leaf) {
-            tracing::warn!(%error, "a command that timed out could not be killed");
-        }
+    let Some(deadline) = deadline else { return (Some(work.await), false) };
+    if let Ok(done) = tokio::time::timeout_at(deadline.into(), &mut work).await {
+        return (Some(done), false);
     }
-    (work.await, deadline.is_some())
+    if let Err(error) = cgroup::kill(leaf) {
+        tracing::warn!(%error, "a command that timed out could not be killed");
+    }
+    (tokio::time::timeout(limits::KILLED_END, work).await.ok(), true)
 }
 
 fn pipe() -> io::Result<(Receiver, OwnedFd)> {
@@ -209,4 +254,20 @@ fn take(pipe: &Receiver, kept: &mut Vec<u8>, limit: usize) -> io::Result<usize> 
 fn keep(bytes: &[u8], kept: &mut Vec<u8>, limit: usize) {
     let room = limit.saturating_sub(kept.len());
     kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn what_never_ends_is_given_up_soon_after_its_time_was_over() {
+        let (leaf, deadline) = (Path::new("/no/such/cgroup"), Some(clock::instant()));
+        assert_eq!(within(std::future::pending::<()>(), deadline, leaf).await, (None, true));
+        let killed = within(tokio::time::sleep(Duration::from_millis(1)), deadline, leaf).await;
+        assert_eq!(killed, (Some(()), true));
+        assert_eq!(within(async { 7 }, deadline, leaf).await, (Some(7), false));
+        assert_eq!(within(async { 7 }, None, leaf).await, (Some(7), false));
+    }
 }

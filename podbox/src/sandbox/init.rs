@@ -11,6 +11,7 @@
 
 use super::launch::{Launch, Pause, Process};
 use super::message::{CHDIR, Context, EXEC, Failure, Told};
+use super::reap::{self, Leaf};
 use super::runtime::ProcessUser;
 use super::user::{self, Identity};
 use super::{mount, pause, sys, terminal};
@@ -97,21 +98,24 @@ pub fn pause(pause: &Pause, program: BorrowedFd<'_>, inherited: &Inherited<'_>) 
     Failure::errno("exec", "podbox's own program", sys::execve_fd(program, &args, &[]) as i32)
 }
 
-/// Becomes a command in a running container. Returns only why it could not.
+/// Becomes a command in a running container; with a leaf, as the child of one that reaps. Returns only why it could not.
 pub fn exec(
     container: BorrowedFd<'_>,
+    leaf: Option<&Leaf>,
     process: &Process,
     args: &[String],
     cwd: &str,
     inherited: &Inherited<'_>,
 ) -> Failure {
-    let all = CloneFlags::CLONE_NEWNS
+    let most = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWCGROUP;
+        | CloneFlags::CLONE_NEWUTS;
+    let join = |namespaces| setns(container, namespaces).at("join", "the container's namespaces");
     let joined = ordinary(process.oom_score_adj, inherited)
-        .and_then(|()| setns(container, all).at("join", "the container's namespaces"))
+        .and_then(|()| join(most))
+        .and_then(|()| leaf.map_or(Ok(()), reap::attend))
+        .and_then(|()| join(CloneFlags::CLONE_NEWCGROUP))
         .and_then(|()| alone(inherited));
     match joined {
         Ok(()) => program(process, args, cwd, inherited),

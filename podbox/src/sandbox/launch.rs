@@ -149,4 +149,7 @@ pub struct ExecLaunch {
     /// Its stdin, stdout and stderr. The other ends come along as descriptors: stdout, stderr, and stdin if it is a
     /// pipe; or the socket that takes the terminal's other end.
     pub stdio: Stdio,
+    /// Nothing of it is left when it has ended, not even an orphan that the container's first process does not reap.
+    #[serde(default)]
+    pub alone: bool,
 }

@@ -47,6 +47,7 @@ pub mod keeper;
 mod mount;
 pub mod pause;
 mod propagation;
+mod reap;
 pub mod seccomp;
 mod sys;
 mod terminal;

@@ -138,7 +138,7 @@ pub(super) async fn open(
     cgroup::create(&leaf, &[], &[])?;
     let ending = engine.keeper().watch(&id);
     let (container, cgroup) = (target.container, leaf.clone());
-    let launch = ExecLaunch { id: id.clone(), container, cgroup, args, stdio: stdio(wanted) };
+    let launch = ExecLaunch { id: id.clone(), container, cgroup, args, stdio: stdio(wanted), alone: false };
     let asked = {
         let engine = engine.clone();
         let ask = move || {

@@ -2,9 +2,12 @@
 //! descriptors, a few prctls. Thin on purpose: each function is one call, and returns the kernel's own error.
 
 use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::time::TimeSpec;
 use nix::unistd::Pid;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 type Result<T> = nix::Result<T>;
 
@@ -39,21 +42,21 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Forks a child that starts in `cgroup` and in new namespaces by `flags` (`CLONE_NEW…`).
+/// Forks a child that starts in `cgroup`, or in the caller's, and in new namespaces by `flags` (`CLONE_NEW…`).
 ///
 /// # Safety
 /// The caller must have one thread only: the child is a copy of that thread alone, so a lock that another
 /// one holds stays locked in it for ever.
-pub unsafe fn clone3(flags: i32, cgroup: BorrowedFd<'_>) -> Result<Cloned> {
+pub unsafe fn clone3(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
         flags: u64::from(flags.cast_unsigned())
-            | CLONE_INTO_CGROUP
+            | cgroup.map_or(0, |_| CLONE_INTO_CGROUP)
             | CLONE_CLEAR_SIGHAND
             | u64::from(libc::CLONE_PIDFD.cast_unsigned()),
         pidfd: (&raw mut pidfd).addr() as u64,
         exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
-        cgroup: u64::from(cgroup.as_raw_fd().cast_unsigned()),
+        cgroup: cgroup.map_or(0, |cgroup| u64::from(cgroup.as_raw_fd().cast_unsigned())),
         ..CloneArgs::default()
     };
     // SAFETY: `args` is what the kernel expects, of the size given, and `pidfd` lives on this stack. No
@@ -328,6 +331,43 @@ pub unsafe fn close_others<'a>(kept: impl IntoIterator<Item = BorrowedFd<'a>>) -
     }
     // SAFETY: the same.
     unsafe { close_from(first) }
+}
+
+/// Closes a standard descriptor, which nobody owns.
+pub fn close_standard(number: RawFd) {
+    // SAFETY: no pointers; stdin, stdout and stderr are owned by nobody in the keeper and its children.
+    unsafe { libc::close(number) };
+}
+
+/// Where this process' heap begins; `None` where the allocator has none.
+pub fn heap_start() -> Option<usize> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let line = maps.lines().find(|line| line.ends_with("[heap]"))?;
+    usize::from_str_radix(line.split('-').next()?, 16).ok()
+}
+
+/// Empties the heap that begins there: reads as zeros from now on.
+///
+/// # Safety
+/// Nothing on the heap may be used any more, nor anything be allocated or freed: only in a process that ends by
+/// [`exit_now`].
+pub unsafe fn empty_heap(start: Option<usize>) -> Result<()> {
+    let Some(start) = start else { return Ok(()) };
+    // SAFETY: asks where the heap ends, and moves nothing.
+    let end = unsafe { libc::sbrk(0) }.addr();
+    let start = std::ptr::with_exposed_provenance_mut::<libc::c_void>(start);
+    let length = end.saturating_sub(start.addr());
+    // SAFETY: this process' own pages; that nobody uses them is this function's contract.
+    Errno::result(unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) }).map(drop)
+}
+
+/// Waits for a signal that is blocked, so long at most; whether it came.
+pub fn await_signal(signal: Signal, at_most: Duration) -> bool {
+    let mut set = SigSet::empty();
+    set.add(signal);
+    let at_most = TimeSpec::from_duration(at_most);
+    // SAFETY: the kernel reads a set and a time; a null siginfo asks for none.
+    unsafe { libc::sigtimedwait(set.as_ref(), std::ptr::null_mut(), at_most.as_ref()) >= 0 }
 }
 
 /// Closes every descriptor from `first` on.

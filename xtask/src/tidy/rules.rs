@@ -19,6 +19,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("podbox/src/sandbox/sys.rs", "the system calls that nix lacks"),
     ("podbox/src/sandbox/keeper/", "clone3 and what runs between it and exec"),
     ("podbox/src/sandbox/init.rs", "runs between clone3 and exec"),
+    ("podbox/src/sandbox/reap.rs", "goes on between clone3 and exec"),
     ("podbox/src/sandbox/pause.rs", "takes over the descriptor that the keeper put there"),
     ("podbox/src/sandbox/device.rs", "loads the cgroup's device program by bpf(2)"),
     ("podbox/src/sandbox/wire.rs", "descriptors that came in a message become owned"),

@@ -13,11 +13,11 @@ use crate::sandbox::message::{Body, Held};
 use crate::sandbox::record::{self, Label};
 use crate::sandbox::runtime::Started;
 use crate::sandbox::spec::{Forward, Network, SandboxSpec};
-use crate::sandbox::{cgroup, plan};
+use crate::sandbox::{cgroup, exec, plan};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Sandboxes that an earlier podbox left in this run directory.
@@ -66,7 +66,9 @@ impl Engine {
             shared.keeper.ended(&held.id, end);
         }
         let (_, fds) = shared.keeper.request(Body::Streams { id: held.id.clone() }, &[])?;
-        let cgroup_id = cgroup::id(&shared.facts.container_cgroup(&label.container, label.qos))?;
+        let group = shared.facts.container_cgroup(&label.container, label.qos);
+        end_commands(&group);
+        let cgroup_id = cgroup::id(&group)?;
         shared.attribution.register(cgroup_id, &label.container);
         let started = Started { pid: held.pid, cgroup_id, at: held.started, user: held.user };
         self.track(label, started, ending, fds)
@@ -97,6 +99,23 @@ impl Shared {
             }
         }
     }
+}
+
+/// Ends the probes' commands that the earlier engine did not see the end of: their time was its to keep.
+fn end_commands(group: &Path) {
+    let names = names(group, "").into_iter().filter(|name| name.starts_with(exec::ALONE));
+    let leaves: Vec<PathBuf> = names.map(|name| group.join(name)).collect();
+    if leaves.is_empty() {
+        return;
+    }
+    let end = move || {
+        for leaf in leaves {
+            if let Err(error) = cgroup::remove(&leaf) {
+                tracing::warn!("a probe's command of an earlier podbox goes on: {}", chain(&error));
+            }
+        }
+    };
+    drop(tokio::task::spawn_blocking(end));
 }
 
 /// What a container's key says.

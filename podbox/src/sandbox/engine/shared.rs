@@ -6,6 +6,7 @@ use crate::api::attribution::Attribution;
 use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef, QosClass};
 use crate::sandbox::apply::{Hands, StepError};
+use crate::sandbox::backlog::Asker;
 use crate::sandbox::cgroup::{self, CgroupError};
 use crate::sandbox::client::{Client, ClientError, Ending};
 use crate::sandbox::device::DevicePolicy;
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) containers: Mutex<BTreeMap<ContainerRef, Arc<Tracked>>>,
     /// Numbers execs, so that their cgroups have names of their own.
     pub(super) execs: AtomicU64,
+    /// What asks for sockets in the networks of pods; each holds its network as long as it is here.
+    pub(super) askers: Mutex<BTreeMap<PodRef, Arc<Mutex<Asker>>>>,
 }
 
 impl Shared {
@@ -91,6 +94,7 @@ impl Shared {
         let Some(spec) = lock(&self.sandboxes).get(pod).cloned() else { return Ok(()) };
         let planned = plan::sandbox(&spec, &self.facts);
         let steps = planned.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
+        lock(&self.askers).remove(pod);
         let hands = self.hands();
         let mut left = Vec::new();
         let held = self.list(Some(pod))?;
@@ -105,8 +109,21 @@ impl Shared {
         }
         record::remove(pod, &self.facts)?;
         lock(&self.sandboxes).remove(pod);
+        // One that was opened meanwhile.
+        lock(&self.askers).remove(pod);
         self.protect(&spec);
         Ok(())
+    }
+
+    /// Keeps what asks for sockets in a pod's network until the pod goes; none where it has gone already.
+    pub(super) fn keep_asker(&self, pod: &PodRef, asker: Asker) -> Option<Arc<Mutex<Asker>>> {
+        let mut askers = lock(&self.askers);
+        // A pod is forgotten before its asker is.
+        lock(&self.sandboxes).contains_key(pod).then(|| {
+            let asker = Arc::new(Mutex::new(asker));
+            askers.insert(pod.clone(), Arc::clone(&asker));
+            asker
+        })
     }
 
     /// Keeps for all pods what they have requested of memory, of which each gets its own: the groups that they lie in hand on

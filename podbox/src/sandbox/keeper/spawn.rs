@@ -8,6 +8,7 @@ use crate::sandbox::caps::CapSet;
 use crate::sandbox::init::{self, Inherited};
 use crate::sandbox::launch::{ExecLaunch, Filter, Launch, Pause, Pids, Process, Stdio};
 use crate::sandbox::message::{Context, Failure};
+use crate::sandbox::reap::Leaf;
 use crate::sandbox::{seccomp, sys};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sched::{CloneFlags, setns};
@@ -47,6 +48,8 @@ pub struct Spawner {
     permitted: u64,
     nofile: (rlim_t, rlim_t),
     filters: BTreeMap<CapSet, Vec<libc::sock_filter>>,
+    /// Where the keeper's heap begins, for copies of it that go on without.
+    heap: Option<usize>,
 }
 
 impl Spawner {
@@ -60,7 +63,8 @@ impl Spawner {
         let last_cap = (0..64).take_while(known).last().unwrap_or(0);
         let permitted = permitted().map_err(|e| KeeperError::Start("read its capabilities", e))?;
         let program = own_program();
-        Ok(Spawner { null, own_pids, program, last_cap, permitted, nofile, filters: BTreeMap::new() })
+        let (filters, heap) = (BTreeMap::new(), sys::heap_start());
+        Ok(Spawner { null, own_pids, program, last_cap, permitted, nofile, filters, heap })
     }
 
     /// Clones a container's first process; `beside` is the one whose PID namespace it shares.
@@ -79,7 +83,7 @@ impl Spawner {
             Pids::Host | Pids::Of(_) => libc::CLONE_NEWNS,
         };
         let beside = beside.map(|child| child.pidfd.as_fd());
-        match self.clone(&launch.id, beside, flags, cgroup.as_fd())? {
+        match self.clone(&launch.id, beside, flags, Some(cgroup.as_fd()))? {
             sys::Cloned::Child => {
                 let stdin = theirs.stdin.as_ref().map_or(self.null.as_fd(), AsFd::as_fd);
                 let stdio = [stdin, theirs.stdout.as_fd(), theirs.stderr.as_fd()];
@@ -101,7 +105,7 @@ impl Spawner {
         let cgroup = open_cgroup(&pause.cgroup)?;
         let (report, told) = report_pipe()?;
         let flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
-        match self.clone(&pause.id, None, flags, cgroup.as_fd())? {
+        match self.clone(&pause.id, None, flags, Some(cgroup.as_fd()))? {
             sys::Cloned::Child => {
                 let null = self.null.as_fd();
                 let inherited = self.inherited([null, null, null], told.as_fd(), None, &None);
@@ -138,12 +142,18 @@ impl Spawner {
                 return Err(Failure::text("exec in", launch.container.clone(), text).into());
             }
         };
-        let cgroup = open_cgroup(&launch.cgroup)?;
+        // Either the command is cloned into its leaf, or what clones it there.
+        let (cgroup, leaf) = match launch.alone {
+            true => (None, Some(Leaf::open(&launch.cgroup, self.heap)?)),
+            false => (Some(open_cgroup(&launch.cgroup)?), None),
+        };
         let (report, told) = report_pipe()?;
-        match self.clone(&launch.id, Some(container.pidfd.as_fd()), 0, cgroup.as_fd())? {
+        let (beside, cgroup) = (container.pidfd.as_fd(), cgroup.as_ref().map(AsFd::as_fd));
+        match self.clone(&launch.id, Some(beside), 0, cgroup)? {
             sys::Cloned::Child => {
                 let inherited = self.inherited(stdio, told.as_fd(), console, &filter);
-                let failure = init::exec(container.pidfd.as_fd(), process, &launch.args, cwd, &inherited);
+                let (args, leaf) = (&launch.args, leaf.as_ref());
+                let failure = init::exec(beside, leaf, process, args, cwd, &inherited);
                 init::report(&failure, told)
             }
             sys::Cloned::Parent(pid, pidfd) => {
@@ -158,7 +168,7 @@ impl Spawner {
         id: &str,
         beside: Option<BorrowedFd<'_>>,
         flags: i32,
-        cgroup: BorrowedFd<'_>,
+        cgroup: Option<BorrowedFd<'_>>,
     ) -> Result<sys::Cloned, SpawnError> {
         if let Some(process) = beside {
             // Such a namespace is entered by children only, so the keeper steps in, clones, and steps out: this saves
