@@ -16,5 +16,5 @@ pub use stats::{
     ContainerStats, Dead, LIFETIME_BOUNDS_NS, Loss, OomContext, ProcessKey, SIGNALS, VICTIMS_KEPT, VictimKey,
     ZOMBIE_AFTER_NS,
 };
-pub use timeline::{Connection, Timeline};
+pub use timeline::{Connection, Timeline, mapped};
 pub use wire::Wire;

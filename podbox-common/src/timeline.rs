@@ -18,15 +18,15 @@ pub struct Timeline {
     pub connection: Connection,
 }
 
-/// A TCP connection over IPv4 by its two ends, as the prober's packets have them: addresses as the network orders
-/// their bytes, ports as the machine does.
+/// A TCP connection by its two ends, as the prober's packets have them: addresses as the network orders their bytes, ports
+/// as the machine does. An IPv4 address is the IPv6 one that stands for it, since a server's socket may be of either kind.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Connection {
     /// The server's address.
-    pub server: u32,
+    pub server: [u32; 4],
     /// The prober's address.
-    pub client: u32,
+    pub client: [u32; 4],
     /// The server's port.
     pub server_port: u16,
     /// The prober's port.
@@ -35,7 +35,12 @@ pub struct Connection {
     pub reserved: u32,
 }
 
+/// The IPv6 address that stands for an IPv4 one: `::ffff:a.b.c.d`.
+pub const fn mapped(address: u32) -> [u32; 4] {
+    [0, 0, 0xffff_u32.to_be(), address]
+}
+
 wire! {
     Timeline { connected_ns: u64, accepted_ns: u64, first_ns: u64, last_ns: u64, connection: Connection }
-    Connection { server: u32, client: u32, server_port: u16, client_port: u16, reserved: u32 }
+    Connection { server: [u32; 4], client: [u32; 4], server_port: u16, client_port: u16, reserved: u32 }
 }

@@ -8,7 +8,7 @@ use crate::offsets::*;
 use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
-use podbox_common::{Comm, Connection};
+use podbox_common::{Comm, Connection, mapped};
 
 /// SIGNAL_GROUP_EXIT of the kernel's `signal->flags`: the whole group ends with `group_exit_code`.
 const SIGNAL_GROUP_EXIT: u32 = 4;
@@ -233,12 +233,23 @@ impl Sock {
         probe(self.0, &SOCK_COMMON__SKC_FAMILY)
     }
 
-    /// The connection of a server's socket to a client by IPv4; an IPv6 socket keeps such addresses here too.
+    /// The connection of a server's socket to a client. A kernel that knows IPv6 keeps both ends as IPv6 addresses too,
+    /// whatever the socket's family.
     #[inline(always)]
     pub fn connection(self) -> Connection {
+        let (server, client) = match SOCK_COMMON__SKC_V6_DADDR.load() {
+            0 => (
+                mapped(probe(self.0, &SOCK_COMMON__SKC_RCV_SADDR)),
+                mapped(probe(self.0, &SOCK_COMMON__SKC_DADDR)),
+            ),
+            _ => (
+                probe(self.0, &SOCK_COMMON__SKC_V6_RCV_SADDR),
+                probe(self.0, &SOCK_COMMON__SKC_V6_DADDR),
+            ),
+        };
         Connection {
-            server: probe(self.0, &SOCK_COMMON__SKC_RCV_SADDR),
-            client: probe(self.0, &SOCK_COMMON__SKC_DADDR),
+            server,
+            client,
             server_port: self.port(),
             client_port: u16::from_be(probe(self.0, &SOCK_COMMON__SKC_DPORT)),
             reserved: 0,

@@ -7,28 +7,30 @@
 
 use crate::count::{current_container, now_ns};
 use crate::kernel::Sock;
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::bpf_get_socket_cookie;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes_relative;
 use aya_ebpf::macros::{fexit, map, socket_filter};
-use aya_ebpf::maps::HashMap;
+use aya_ebpf::maps::{HashMap, LruHashMap};
 use aya_ebpf::programs::{FExitContext, SkBuffContext};
 use core::mem::MaybeUninit;
-use podbox_common::{Connection, Timeline};
+use podbox_common::{Connection, Timeline, mapped};
 
 /// By socket cookie. User space adds and removes: what is not in it is not a probe's.
 #[map]
 static TIMELINES: HashMap<u64, Timeline> = HashMap::with_max_entries(4096, 0);
-/// Connections of probes that no server has taken yet → the prober's socket's cookie.
+/// Connections of probes that no server has taken yet → the prober's socket's cookie. User space removes them; what comes
+/// in the moment in which a probe is given up stays, and has to make room for others.
 #[map]
-static UNACCEPTED: HashMap<Connection, u64> = HashMap::with_max_entries(4096, 0);
+static UNACCEPTED: LruHashMap<Connection, u64> = LruHashMap::with_max_entries(4096, 0);
 
 /// Of a TCP header: the byte with its length, and the one with its flags.
 const LENGTH_AT: usize = 12;
 const FLAGS_AT: usize = 13;
 const SYN: u8 = 2;
-/// Of an IPv4 header.
-const ADDRESSES_AT: u32 = 12;
+/// Where the addresses are in the network's header, the sender's first.
+const IPV4_ADDRESSES_AT: u32 = 12;
+const IPV6_ADDRESSES_AT: u32 = 8;
 /// The network header, from where the helper counts: the kernel's BPF_HDR_START_NET.
 const NETWORK_HEADER: u32 = 1;
 
@@ -55,7 +57,7 @@ fn arrived(ctx: &SkBuffContext, length: u32, cookie: u64, timeline: *mut Timelin
             if (*timeline).connected_ns == 0 {
                 (*timeline).connected_ns = now;
                 (*timeline).connection = connection(ctx)?;
-                UNACCEPTED.insert(&(*timeline).connection, &cookie, BPF_NOEXIST.into())?;
+                UNACCEPTED.insert(&(*timeline).connection, &cookie, BPF_ANY.into())?;
             }
         } else if length > header {
             if (*timeline).first_ns == 0 {
@@ -70,22 +72,31 @@ fn arrived(ctx: &SkBuffContext, length: u32, cookie: u64, timeline: *mut Timelin
 /// The connection that a packet from the server belongs to.
 #[inline(always)]
 fn connection(ctx: &SkBuffContext) -> Result<Connection, i64> {
-    let mut addresses = MaybeUninit::<[u32; 2]>::uninit();
-    // SAFETY: the helper writes all of the 8 bytes, or says that it did not.
-    let [server, client] = unsafe {
-        match bpf_skb_load_bytes_relative(
-            ctx.skb.skb.cast(),
-            ADDRESSES_AT,
-            addresses.as_mut_ptr().cast(),
-            8,
-            NETWORK_HEADER,
-        ) {
-            0 => addresses.assume_init(),
-            error => return Err(error),
+    let [version] = network_header::<[u8; 1]>(ctx, 0)?;
+    let (server, client) = match version >> 4 {
+        4 => {
+            let [server, client] = network_header::<[u32; 2]>(ctx, IPV4_ADDRESSES_AT)?;
+            (mapped(server), mapped(client))
         }
+        _ => network_header::<[[u32; 4]; 2]>(ctx, IPV6_ADDRESSES_AT)?.into(),
     };
     let (server_port, client_port) = (u16::from_be(ctx.load(0)?), u16::from_be(ctx.load(2)?));
     Ok(Connection { server, client, server_port, client_port, reserved: 0 })
+}
+
+/// Bytes of the header before TCP's. `T` is made of integers only.
+#[inline(always)]
+fn network_header<T: Copy>(ctx: &SkBuffContext, offset: u32) -> Result<T, i64> {
+    let mut bytes = MaybeUninit::<T>::uninit();
+    let length = size_of::<T>() as u32;
+    // SAFETY: the helper writes all of the `length` bytes, or says that it did not.
+    unsafe {
+        let skb = ctx.skb.skb.cast();
+        match bpf_skb_load_bytes_relative(skb, offset, bytes.as_mut_ptr().cast(), length, NETWORK_HEADER) {
+            0 => Ok(bytes.assume_init()),
+            error => Err(error),
+        }
+    }
 }
 
 /// `inet_csk_accept(..)` ends: its value is the socket of the connection that was waiting, if there is one.

@@ -42,6 +42,9 @@ pub const MEMBERS: &[(&str, &str)] = &[
     ("inet_sock", "inet_sport"),
 ];
 
+/// Members that a kernel may be built without: their offset is then 0, which the programs take for their absence.
+pub const OPTIONAL: &[(&str, &str)] = &[("sock_common", "skc_v6_daddr"), ("sock_common", "skc_v6_rcv_saddr")];
+
 /// The name of the global for a member.
 fn global(structure: &str, member: &str) -> String {
     format!("{structure}__{member}").to_uppercase()
@@ -49,8 +52,11 @@ fn global(structure: &str, member: &str) -> String {
 
 /// Every global with its value in this kernel.
 pub fn resolve(btf: &Btf) -> Result<Vec<(String, u32)>, BtfError> {
-    MEMBERS
+    let needed = MEMBERS
         .iter()
-        .map(|(structure, member)| Ok((global(structure, member), btf.offset(structure, member)?)))
-        .collect()
+        .map(|(structure, member)| Ok((global(structure, member), btf.offset(structure, member)?)));
+    let optional = OPTIONAL.iter().map(|(structure, member)| {
+        Ok((global(structure, member), btf.offset(structure, member).unwrap_or(0)))
+    });
+    needed.chain(optional).collect()
 }

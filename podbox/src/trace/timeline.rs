@@ -2,7 +2,8 @@
 //! filter that writes it attached to the socket.
 //!
 //! It takes part in no verdict: where a socket cannot be followed, the probe goes on and its parts stay unknown.
-//! Invariant: an entry goes with the probe that it is for.
+//! Invariant: an entry goes with the probe that it is for. What the kernel writes in the very moment in which a probe is
+//! given up stays in the map of connections that no server has taken, where it makes room for others in its turn.
 
 use super::map::{Plain, Sockets};
 use super::tracer::{Tracer, lock};
