@@ -30,6 +30,7 @@ pub mod probe;
 pub mod probed;
 pub mod proto;
 pub mod quantity;
+pub mod quote;
 #[cfg(test)]
 pub mod recorded;
 pub mod requests;

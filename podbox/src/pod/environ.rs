@@ -8,9 +8,10 @@ use super::compose::Context;
 use super::sources::Scope;
 use super::{resources, services};
 use crate::api::quantity::Quantity;
+use crate::api::quote::quoted;
 use crate::limits;
 use k8s_openapi::api::core::v1::{
-    Container, EnvFromSource, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
+    Container, EnvFromSource, EnvVar, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,6 +94,15 @@ impl Environment {
             }
         }
     }
+}
+
+/// Replaces `$(NAME)` by the values that a manifest itself has of variables, as they stand there: what upstream makes of a
+/// probe's command. One whose value comes from elsewhere has none, which is no value but the empty one.
+pub fn expand_literals(text: &str, variables: &[EnvVar]) -> Result<String, TooLong> {
+    expand(text, |name| {
+        let known = variables.iter().rev().find(|variable| variable.name == name)?;
+        Some(known.value.as_deref().unwrap_or_default())
+    })
 }
 
 fn expand<'v>(text: &str, mut value: impl FnMut(&str) -> Option<&'v str>) -> Result<String, TooLong> {
@@ -252,37 +262,8 @@ pub fn field(reference: &ObjectFieldSelector, context: &Context<'_>) -> Result<S
 /// `key="value"` lines, as a downward API file has them.
 fn lines(map: Option<&BTreeMap<String, String>>) -> String {
     let lines: Vec<_> =
-        map.into_iter().flatten().map(|(key, value)| format!("{key}={}", quoted(value))).collect();
+        map.into_iter().flatten().map(|(key, value)| format!("{key}={}", quoted(value.as_bytes()))).collect();
     lines.join("\n")
-}
-
-/// Go's `%q`, which is what upstream writes.
-fn quoted(text: &str) -> String {
-    let mut out = String::from('"');
-    for char in text.chars() {
-        match char {
-            '\x07' => out.push_str("\\a"),
-            '\x08' => out.push_str("\\b"),
-            '\x0b' => out.push_str("\\v"),
-            '\x0c' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '"' | '\\' => out.extend(['\\', char]),
-            '\0'..' ' | '\x7f' => out.push_str(&format!("\\x{:02x}", u32::from(char))),
-            _ if is_printable(char) => out.push(char),
-            _ if char <= '\u{ffff}' => out.push_str(&format!("\\u{:04x}", u32::from(char))),
-            _ => out.push_str(&format!("\\U{:08x}", u32::from(char))),
-        }
-    }
-    out.push('"');
-    out
-}
-
-/// Whether it shows. After a letter, so that what combines with the one before counts as such.
-fn is_printable(char: char) -> bool {
-    let pair = String::from_iter(['a', char]);
-    pair.escape_debug().eq(pair.chars()) || char == '\''
 }
 
 /// A container's request or limit, in units of the divisor, rounded up. A limit that is not set is the pod's as a whole,
@@ -337,16 +318,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_quoted_as_go_quotes_them() {
-        for (text, expected) in [
-            ("a\"b\\c'", r#""a\"b\\c'""#),
-            ("\x07\x08\t\n\x0b\x0c\r", r#""\a\b\t\n\v\f\r""#),
-            ("\0\x01\x1b\x7f", r#""\x00\x01\x1b\x7f""#),
-            ("\u{80}\u{a0}\u{200b}\u{2028}\u{feff}", r#""\u0080\u00a0\u200b\u2028\ufeff""#),
-            ("\u{e0001}\u{10ffff}", r#""\U000e0001\U0010ffff""#),
-            ("é 漢 e\u{301} 🎉", "\"é 漢 e\u{301} 🎉\""),
-        ] {
-            assert_eq!(quoted(text), expected);
+    fn a_probes_command_sees_what_the_manifest_itself_has() {
+        let container: Container = serde_json::from_str(
+            r#"{"name": "c", "env": [{"name": "A", "value": "old"}, {"name": "A", "value": "a"}, {"name": "B", "value": "$(A)"},
+                {"name": "E", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}"#,
+        )
+        .unwrap();
+        let env = container.env.unwrap();
+        for (text, expected) in
+            [("-p $(A)", "-p a"), ("$(B)", "$(A)"), ("[$(E)]", "[]"), ("$(NOPE) $$(A) $$", "$(NOPE) $(A) $")]
+        {
+            assert_eq!(expand_literals(text, &env).unwrap(), expected);
         }
     }
 

@@ -1,11 +1,13 @@
 //! Connections to servers in pods, and what keeps them from coming to be, in Go's words.
 
+use crate::limits;
 use nix::errno::Errno;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 /// Hears of sockets, and where to, before they connect.
@@ -25,8 +27,8 @@ pub async fn dial(host: &str, port: u16, until: Instant, sockets: &Sockets<'_>) 
     let connecting = async {
         let addresses = match host.parse() {
             Ok(address) => vec![SocketAddr::new(address, port)],
-            Err(_) => match lookup_host((host, port)).await {
-                Ok(addresses) => addresses.collect(),
+            Err(_) => match look_up(host, port).await {
+                Ok(addresses) => addresses,
                 Err(error) => return Err(format!("dial tcp: lookup {host}: {error}")),
             },
         };
@@ -42,6 +44,28 @@ pub async fn dial(host: &str, port: u16, until: Instant, sockets: &Sockets<'_>) 
     timeout_at(until.into(), connecting).await.unwrap_or_else(|_| Err(format!("dial tcp {to}: i/o timeout")))
 }
 
+/// Names that are being looked up. Each takes a thread, for as long as a resolver does not answer; others need threads, too.
+static LOOKUPS: Semaphore = Semaphore::const_new(limits::LOOKUPS);
+
+async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let name = host.to_owned();
+    held(&LOOKUPS, move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect)).await
+}
+
+/// Does it on a thread, once one of these is free; the thread keeps it until the end, also if nobody waits any more.
+async fn held<T: Send + 'static>(
+    some: &'static Semaphore,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let permit = some.acquire().await.map_err(io::Error::other)?;
+    let work = move || {
+        let done = work();
+        drop(permit);
+        done
+    };
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
 async fn connect(address: SocketAddr, sockets: &Sockets<'_>) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     sockets(socket.as_fd(), address);
@@ -55,5 +79,35 @@ pub(super) fn words(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => Errno::from_raw(number).desc().to_lowercase(),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn names_that_nobody_answers_for_take_so_many_threads_and_no_more() {
+        static FEW: Semaphore = Semaphore::const_new(2);
+        let (release, blocks) = std::sync::mpsc::channel::<()>();
+        let blocks = std::sync::Arc::new(std::sync::Mutex::new(blocks));
+        let asked = (0..100).map(|_| {
+            let blocks = std::sync::Arc::clone(&blocks);
+            timeout(
+                Duration::from_millis(20),
+                held(&FEW, move || {
+                    // Until the sender goes.
+                    drop(blocks.lock().map(|blocks| blocks.recv()));
+                    Ok(())
+                }),
+            )
+        });
+        let asked = futures_util::future::join_all(asked).await;
+        assert!(asked.iter().all(Result::is_err), "nobody waits for longer than it may");
+        assert_eq!(FEW.available_permits(), 0, "and two threads still do");
+        drop(release);
+        held(&FEW, || Ok(())).await.unwrap();
     }
 }

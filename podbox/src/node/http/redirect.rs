@@ -13,9 +13,14 @@ pub(super) fn follow(
     let Some(location) = location.filter(|location| leads && !location.is_empty()) else { return Ok(None) };
     let wrong = |why: String| format!("failed to parse Location header {location:?}: {why}");
     let location = location.split('#').next().unwrap_or_default();
-    let authority = location.starts_with("//") || location.contains("://");
-    if !authority {
+    let absolute = has_scheme(location).map_err(wrong)?;
+    if !absolute && !location.starts_with("//") {
         return Ok(Some(Request { path: resolved(&from.path, location), ..from.clone() }));
+    }
+    let opaque = location.split_once(':').is_some_and(|(_, rest)| !rest.starts_with("//"));
+    if absolute && opaque {
+        // It names no host at all.
+        return Ok(None);
     }
     let scheme = if from.secure { "https:" } else { "http:" };
     let full = if location.starts_with("//") { format!("{scheme}{location}") } else { location.to_owned() };
@@ -32,9 +37,22 @@ pub(super) fn follow(
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     // What the manifest called the server was for the address that it gave.
-    let headers =
-        from.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("host")).cloned().collect();
+    let own = |(name, _): &&(String, String)| !(absolute && name.eq_ignore_ascii_case("host"));
+    let headers = from.headers.iter().filter(own).cloned().collect();
     Ok(Some(Request { secure, host: from.host.clone(), port, path, headers }))
+}
+
+/// Whether a reference begins with a scheme: what comes before the first colon, if that is no part of a path.
+fn has_scheme(reference: &str) -> Result<bool, String> {
+    let Some(end) = reference.find([':', '/', '?']).filter(|end| reference[*end..].starts_with(':')) else {
+        return Ok(false);
+    };
+    let mut word = reference[..end].chars();
+    let letter = word.next().is_some_and(|first| first.is_ascii_alphabetic());
+    match letter && word.all(|char| char.is_ascii_alphanumeric() || "+-.".contains(char)) {
+        true => Ok(true),
+        false => Err("first path segment in URL cannot contain colon".to_owned()),
+    }
 }
 
 /// A reference to another resource of the same server, seen from one of its paths.
@@ -93,7 +111,11 @@ mod tests {
             ("x/../d", Some("http 8080 /a/d 1")),
             ("..", Some("http 8080 / 1")),
             ("?q", Some("http 8080 /a/b?q 1")),
-            ("//10.0.0.2/x", Some("http 80 /x 0")),
+            ("//10.0.0.2/x", Some("http 80 /x 1")),
+            ("/login?next=http://other/", Some("http 8080 /login?next=http://other/ 1")),
+            ("login?u=https://10.0.0.2/", Some("http 8080 /a/login?u=https://10.0.0.2/ 1")),
+            ("mailto:x", None),
+            ("localhost:8080/x", None),
             ("https://10.0.0.2:8443/x", Some("https 8443 /x 0")),
             ("http://10.0.0.2", Some("http 80 / 0")),
             ("http://example.com/x", None),
@@ -101,6 +123,7 @@ mod tests {
             assert_eq!(led(location), Ok(expected.map(str::to_owned)), "{location:?}");
         }
         assert_eq!(led("ftp://10.0.0.2/"), Err("unsupported protocol scheme \"ftp\"".to_owned()));
+        assert!(led("1x:y").unwrap_err().ends_with("first path segment in URL cannot contain colon"));
         assert!(led("http://a b/").unwrap_err().starts_with("failed to parse Location header"));
     }
 

@@ -22,10 +22,10 @@ pub struct Sniff<S> {
 
 impl First {
     /// The first line.
-    pub fn line(&self) -> String {
+    pub fn line(&self) -> Vec<u8> {
         let bytes = self.bytes();
         let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        String::from_utf8_lossy(line).trim_end().to_owned()
+        line.strip_suffix(b"\r").unwrap_or(line).to_vec()
     }
 
     /// The first bytes.

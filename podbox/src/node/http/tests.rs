@@ -38,8 +38,14 @@ fn lines(headers: &[(&str, &str)], path: &str) -> String {
 #[test]
 fn a_manifests_headers_go_before_the_usual_ones() {
     assert_eq!(lines(&[], "a?b=c"), "/a?b=c host=127.0.0.1:80 accept=*/* user-agent=agent");
-    let own = [("host", "web"), ("Accept", ""), ("user-agent", "x"), ("user-agent", "y")];
-    assert_eq!(lines(&own, "/"), "/ host=web accept= user-agent=x,y");
+    let own = [("host", "web"), ("Host", "web2"), ("Accept", ""), ("user-agent", "x"), ("user-agent", "y")];
+    assert_eq!(lines(&own, "/"), "/ host=web accept= user-agent=x");
+    let own = [("Content-Length", "5"), ("Transfer-Encoding", "chunked"), ("Connection", "keep-alive")];
+    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut headers = HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("close"))]);
+    add(&mut headers, &own).unwrap();
+    assert_eq!(headers.len(), 2);
+    assert_eq!(headers.get_all(CONNECTION).iter().collect::<Vec<_>>(), ["close", "keep-alive"]);
 }
 
 /// A certificate that nobody knows, for another name.
@@ -85,7 +91,7 @@ async fn a_servers_answer_is_one_whoever_it_is_and_whatever_it_speaks() {
         assert_eq!(status(&request).await, Ok(StatusCode::SERVICE_UNAVAILABLE), "{secure} {sealed}");
         let seen = server.await.unwrap();
         assert!(seen.starts_with("GET /hook HTTP/1.1\r\n"), "{seen}");
-        assert_eq!(seen.contains("authorization: Basic x"), authorized, "{seen}");
+        assert_eq!(seen.contains("\r\nAuthorization: Basic x\r\n"), authorized, "{seen}");
     }
 }
 
@@ -191,6 +197,9 @@ async fn whatever_a_server_sends_it_is_answered_in_time_and_in_gos_words() {
     let whole = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc";
     let answer = |body: &[u8]| Ok(Answer { status: StatusCode::OK, body: body.to_vec() });
     assert_eq!(probed(minute, whole, false).await, answer(b"abc"));
+    let headers: String = (0..500).map(|number| format!("x-{number}: y\r\n")).collect();
+    let many = format!("HTTP/1.1 200 OK\r\n{headers}x: folded\r\n as of old\r\n\r\nabc");
+    assert_eq!(probed(minute, many.leak().as_bytes(), true).await, answer(b"abc"));
     // Of a body without end, the beginning is read.
     let endless = b"HTTP/1.1 200 OK\r\n\r\n0123456789012345678901234567890";
     assert_eq!(probed(minute, endless, false).await, answer(b"0123456789012345"));

@@ -5,6 +5,7 @@
 
 use super::{of_runtime, seconds};
 use crate::api::identity::ContainerRef;
+use crate::api::quote::quoted;
 use crate::limits;
 use crate::node::Node;
 use crate::pod::probe::Outcome;
@@ -21,7 +22,8 @@ pub(super) async fn run<R: Runtime, I>(
     let spec = ExecSpec { args, timeout: Some(timeout), output_limit: limits::PROBE_OUTPUT, alone: true };
     match node.runtime.exec(run, &spec).await {
         Ok(result) if result.timed_out => {
-            Outcome::Failure(format!("command timed out: {command:?} timed out after {}", seconds(timeout)))
+            let (command, timeout) = (quoted(command.as_bytes()), seconds(timeout));
+            Outcome::Failure(format!("command timed out: {command} timed out after {timeout}"))
         }
         Ok(ExecResult { status: ExitStatus::Code(0), .. }) => Outcome::Success,
         Ok(ExecResult { mut stdout, stderr, .. }) => {

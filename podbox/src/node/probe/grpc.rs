@@ -5,7 +5,7 @@
 //! again as long as there is time.
 
 use super::http::AGENT;
-use super::{Attempt, seconds};
+use super::{Attempt, TOO_EARLY, seconds};
 use crate::clock;
 use crate::limits;
 use crate::node::http::{First, Sniff, authority, dial};
@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout_at};
 
-/// Between two tries to connect, as gRPC's own clients have it.
+/// Between two tries to connect, as gRPC's own clients have it, unless somebody begins to listen meanwhile.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// What became of a call.
@@ -41,18 +41,27 @@ pub(super) async fn check(host: &str, port: u16, service: &str, attempt: &Attemp
     let (address, within) = (authority(host, port), seconds(attempt.timeout));
     let connected = Mutex::new(First::default());
     let calls = async {
+        let mut pauses = TOO_EARLY.iter();
         loop {
+            // Before the try: whoever begins to listen while it fails is tried again.
+            let listened = attempt.listened.notified();
             match call(host, port, service, attempt, &connected).await {
-                Called::Nobody => sleep(AGAIN).await,
+                Called::Nobody => {}
                 called => return called,
+            }
+            tokio::select! {
+                () = sleep(*pauses.next().unwrap_or(&AGAIN)) => {}
+                // It may be a moment until it can be found.
+                () = listened => pauses = TOO_EARLY.iter(),
             }
         }
     };
+    let late = || Outcome::Failure(format!("timeout: health rpc did not complete within {within}"));
     match timeout_at(attempt.deadline().into(), calls).await {
+        // It was told how long it has, and may be the first to see that this is over.
+        Ok(Called::Code(DEADLINE_EXCEEDED, _)) => late(),
         Ok(called) => judged(called),
-        Err(_) if greets(&connected.lock().unwrap_or_else(PoisonError::into_inner)) => {
-            Outcome::Failure(format!("timeout: health rpc did not complete within {within}"))
-        }
+        Err(_) if greets(&connected.lock().unwrap_or_else(PoisonError::into_inner)) => late(),
         Err(_) => Outcome::Failure(format!(
             "timeout: failed to connect service {address:?} within {within}: context deadline exceeded"
         )),
@@ -102,6 +111,8 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
+const DEADLINE_EXCEEDED: u32 = 4;
+
 /// Whether a server began as one of HTTP/2 does: with its settings.
 fn greets(first: &First) -> bool {
     const SETTINGS: u8 = 4;
@@ -109,13 +120,22 @@ fn greets(first: &First) -> bool {
     bytes.len() >= 9 && bytes[3] == SETTINGS
 }
 
-/// Runs what a connection needs for as long as the call lasts.
+/// Runs what a connection needs.
 #[derive(Clone, Default)]
 struct Beside(Arc<Mutex<JoinSet<()>>>);
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Beside {
     fn execute(&self, work: F) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).spawn(work);
+    }
+}
+
+/// Ends it with the call: what runs holds what runs it, and so would never end by itself.
+struct Ends(Beside);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 }
 
@@ -135,8 +155,8 @@ async fn call(
         true => Called::Code(14, crate::api::error::chain(&error)),
         false => Called::Nobody,
     };
-    // Aborted with this call, whatever the server does.
     let beside = Beside::default();
+    let _ends = Ends(beside.clone());
     let mut builder = http2::Builder::new(beside.clone());
     let window = u32::try_from(limits::ANSWER_HEAD).unwrap_or(u32::MAX);
     builder
@@ -203,7 +223,7 @@ async fn read(answer: Response<hyper::body::Incoming>) -> Result<Called, hyper::
     if head.status != StatusCode::OK {
         return Ok(not_ok(head.status));
     }
-    if let Some(said) = code(&head.headers) {
+    if let Some(Err(said)) = code(&head.headers) {
         return Ok(said);
     }
     let mut body = Vec::new();
@@ -218,18 +238,19 @@ async fn read(answer: Response<hyper::body::Incoming>) -> Result<Called, hyper::
         }
     }
     Ok(match (code(&trailers), status(&body)) {
-        (Some(said), _) => said,
-        (None, Some(status)) => Called::Status(status),
-        (None, None) => Called::Code(13, "the answer is no HealthCheckResponse".to_owned()),
+        (Some(Err(said)), _) => said,
+        (Some(Ok(())), Some(status)) => Called::Status(status),
+        (Some(Ok(())), None) => Called::Code(13, "the answer is no HealthCheckResponse".to_owned()),
+        (None, _) => Called::Code(13, "server closed the stream without sending trailers".to_owned()),
     })
 }
 
-/// What headers or trailers say went wrong; nothing if they do not.
-fn code(headers: &HeaderMap) -> Option<Called> {
+/// Whether headers or trailers say that all is well, or what went wrong; none if they say nothing.
+fn code(headers: &HeaderMap) -> Option<Result<(), Called>> {
     let code: u32 = headers.get("grpc-status")?.to_str().ok()?.parse().unwrap_or(2);
     let why = headers.get("grpc-message").map(|why| why.as_bytes()).unwrap_or_default();
     let why = percent_encoding::percent_decode(why).decode_utf8_lossy().into_owned();
-    (code != 0).then_some(Called::Code(code, why))
+    Some(if code == 0 { Ok(()) } else { Err(Called::Code(code, why)) })
 }
 
 /// As gRPC reads the status of a server that knows HTTP alone.

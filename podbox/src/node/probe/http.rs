@@ -1,6 +1,7 @@
 //! Probes by an HTTP request: any answer from 200 on and below 400 will do.
 
 use super::Attempt;
+use crate::api::quote::quoted;
 use crate::limits;
 use crate::node::http::{self, Answer, Failure, Manner, Request};
 use crate::pod::probe::Outcome;
@@ -40,7 +41,9 @@ fn judged(answer: Result<Answer, Failure>) -> Outcome {
             status => Outcome::Failure(format!("HTTP probe failed with statuscode: {status}")),
         },
         Err(Failure { why, in_body: true, .. }) => Outcome::Errored("failure", why),
-        Err(Failure { url, why, in_body: false }) => Outcome::Failure(format!("Get {url:?}: {why}")),
+        Err(Failure { url, why, in_body: false }) => {
+            Outcome::Failure(format!("Get {}: {why}", quoted(url.as_bytes())))
+        }
     }
 }
 

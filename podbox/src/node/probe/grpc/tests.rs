@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use std::convert::Infallible;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 #[test]
 fn messages_are_framed_protobuf() {
@@ -58,7 +59,8 @@ async fn probed<F: Future<Output = ()> + Send + 'static>(
         }
     });
     let timeout = Duration::from_millis(ms);
-    let attempt = Attempt { begun: clock::instant(), timeout, sockets: &|_, _| {} };
+    let listened = Notify::new();
+    let attempt = Attempt { begun: clock::instant(), timeout, sockets: &|_, _| {}, listened: &listened };
     let outcome = check("127.0.0.1", port, service, &attempt).await;
     server.abort();
     match outcome {
@@ -127,6 +129,78 @@ async fn a_server_that_takes_too_long_is_told_from_one_that_is_not_there() {
     };
     let late = "timeout: health rpc did not complete within 1s".to_owned();
     assert_eq!(probed(1000, "", slow).await, Outcome::Failure(late));
+}
+
+#[tokio::test]
+async fn a_server_that_sees_its_time_run_out_first_and_one_that_says_nothing_of_its_call_have_failed() {
+    let answers = |stream, code: Option<&'static str>| async move {
+        let answer = move |_: Request<hyper::body::Incoming>| async move {
+            let said = code.map(|code| ("grpc-status".parse().unwrap(), code.parse().unwrap()));
+            let trailers = HeaderMap::from_iter(said);
+            let body = Full::new(Bytes::from(vec![0, 0, 0, 0, 2, 0x08, 1]));
+            let body = body.with_trailers(std::future::ready(Some(Ok(trailers))));
+            Ok::<_, Infallible>(Response::new(body))
+        };
+        let server = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+        drop(server.serve_connection(TokioIo::new(stream), service_fn(answer)).await);
+    };
+    let minute = 60_000;
+    let late = "timeout: health rpc did not complete within 1m0s".to_owned();
+    assert_eq!(probed(minute, "", move |s| answers(s, Some("4"))).await, Outcome::Failure(late));
+    let words = "error: health rpc probe failed: rpc error: code = Internal desc = \
+                 server closed the stream without sending trailers";
+    assert_eq!(probed(minute, "", move |s| answers(s, None)).await, Outcome::Failure(words.to_owned()));
+}
+
+#[tokio::test]
+async fn nothing_of_a_call_outlives_it() {
+    use tokio::io::AsyncWriteExt;
+    let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    let stubborn = move |mut stream: tokio::net::TcpStream| {
+        let ended = ended.clone();
+        async move {
+            // Settings that allow no stream at all.
+            drop(stream.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0]).await);
+            drop(stream.read_to_end(&mut Vec::new()).await);
+            let _ = ended.send(());
+        }
+    };
+    for _ in 0..20 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn({
+            let stubborn = stubborn.clone();
+            async move { stubborn(listener.accept().await.unwrap().0).await }
+        });
+        let (listened, timeout) = (Notify::new(), Duration::from_millis(50));
+        let attempt = Attempt { begun: clock::instant(), timeout, sockets: &|_, _| {}, listened: &listened };
+        assert_ne!(check("127.0.0.1", port, "", &attempt).await, Outcome::Success);
+        server.await.unwrap();
+        assert_eq!(ends.recv().await, Some(()), "the connection has ended");
+    }
+}
+
+#[tokio::test]
+async fn who_begins_to_listen_is_asked_at_once() {
+    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = reserved.local_addr().unwrap().port();
+    drop(reserved);
+    let listened = Notify::new();
+    let timeout = Duration::from_secs(3600);
+    let attempt = Attempt { begun: clock::instant(), timeout, sockets: &|_, _| {}, listened: &listened };
+    let asked = check("127.0.0.1", port, "", &attempt);
+    let server = async {
+        // Longer than all of the short pauses.
+        sleep(Duration::from_millis(200)).await;
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let since = clock::instant();
+        listened.notify_waiters();
+        let (stream, _) = listener.accept().await.unwrap();
+        (since.elapsed(), healthy(stream).await)
+    };
+    let (outcome, (after, ())) = tokio::join!(asked, server);
+    assert_eq!(outcome, Outcome::Success);
+    assert!(after < AGAIN / 2, "{after:?}");
 }
 
 proptest! {
