@@ -77,9 +77,13 @@ pub enum Enough {
 }
 
 impl Row {
-    /// The results that say something of the container.
+    /// The results that say something of the container. The failure of one that was only to bring success forward does not.
     fn telling(&self) -> impl Iterator<Item = &Probed> {
-        self.results.iter().filter(|result| result.verdict != Verdict::Unknown)
+        self.results.iter().filter(|result| match result.verdict {
+            Verdict::Success => true,
+            Verdict::Failure => !result.triggered,
+            Verdict::Unknown => false,
+        })
     }
 
     /// How long the fastest so many of a hundred took at most; none if there are none.
@@ -162,6 +166,9 @@ pub(crate) mod tests {
         );
         check(&[(Success, 3), (Failure, 1_000_100)], Some(Enough::Over(Duration::from_secs(1))));
         check(&[(Failure, 1_000_100), (Failure, 40)], Some(Enough::Never));
+        let mut early = row(ProbeType::Startup, &[(Success, 3), (Failure, 40)]);
+        early.results[1].triggered = true;
+        assert_eq!(early.enough(), Some(Enough::Of(Duration::from_micros(3))));
     }
 
     #[test]

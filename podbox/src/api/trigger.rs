@@ -17,6 +17,18 @@ pub struct Trigger {
     pub cause: Cause,
 }
 
+/// What of it is of interest to a pod: a kernel has far more to tell than probes can make use of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Interest {
+    /// Nothing: it has no probes.
+    Nothing,
+    /// Servers that come and go. All of its probes have succeeded.
+    Servers,
+    /// Ends of processes, too: somebody may be waiting for one.
+    Ends,
+}
+
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -37,6 +49,14 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Who cares at least.
+    pub fn interest(self) -> Interest {
+        match self {
+            Cause::Listening { .. } | Cause::Gone { .. } => Interest::Servers,
+            Cause::Exited | Cause::OomKilled => Interest::Ends,
+        }
+    }
+
     /// Whether a probe of this port is meant; `None`: a probe without a port, as a command is.
     pub fn concerns(self, probed: Option<u16>) -> bool {
         match (self, probed) {

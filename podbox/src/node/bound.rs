@@ -279,8 +279,13 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         self.refused.insert(uid.to_owned());
         if let Some(notices) = &self.notices {
             let (namespace, name, uid) = (at.namespace.clone(), at.name.clone(), uid.to_owned());
-            let notice =
-                Notice { part: None, warning: true, reason: reason.clone(), message: message.clone() };
+            let notice = Notice {
+                part: None,
+                warning: true,
+                reason: reason.clone(),
+                message: message.clone(),
+                remark: None,
+            };
             notices.tell(&PodRef { namespace, name, uid }, notice);
         }
         let message = format!("Pod was rejected: {message}");

@@ -192,7 +192,7 @@ impl<R: Runtime, I> Node<R, I> {
             tracing::warn!(pod = %run.pod, container = run.name, "{message} (see `podbox doctor`)");
             if let Some(notices) = self.notices.get() {
                 let (part, reason) = (Some(pod.shape.part(&run.name)), UNENFORCED.into());
-                notices.tell(&pod.pod, Notice { part, warning: true, reason, message });
+                notices.tell(&pod.pod, Notice { part, warning: true, reason, message, remark: None });
             }
         }
     }
@@ -202,7 +202,10 @@ impl<R: Runtime, I> Node<R, I> {
         let (Some(notices), Some(spec)) = (self.notices.get(), &pod.manifest.spec) else { return };
         let (host, cluster) = (&self.facts.resolver, &self.facts.cluster_dns);
         for (reason, message) in Resolver::left_out(spec, &pod.pod, host, cluster) {
-            notices.tell(&pod.pod, Notice { part: None, warning: true, reason: reason.into(), message });
+            notices.tell(
+                &pod.pod,
+                Notice { part: None, warning: true, reason: reason.into(), message, remark: None },
+            );
         }
     }
 

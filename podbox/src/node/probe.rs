@@ -16,7 +16,7 @@ mod triggers;
 
 pub use history::History;
 pub use tally::Tally;
-pub use triggers::Triggers;
+pub use triggers::{Heard, Triggers};
 
 use super::Node;
 use super::record::PodRecord;
@@ -30,6 +30,7 @@ use crate::api::witness::{Account, Looking, Unwitnessed, Witness};
 use crate::clock;
 use crate::limits;
 use crate::metrics;
+use crate::pod::environ;
 use crate::pod::probe::{self, Outcome, ProbeSpec};
 use crate::sandbox::runtime::Runtime;
 use k8s_openapi::api::core::v1::Probe;
@@ -37,6 +38,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// The kernel tells that a socket listens a moment before a connection can find it: so long a triggered probe waits
 /// until it is run again, whose server isn't there yet.
@@ -60,6 +62,8 @@ pub struct Probing {
     pub history: History,
     /// Who sees them from the kernel's side; nobody where that is not said.
     pub witness: OnceLock<Arc<dyn Witness>>,
+    /// Wakes those that wait for a server to be there.
+    pub listened: Notify,
 }
 
 impl Probing {
@@ -73,6 +77,9 @@ impl Probing {
             _ => return,
         };
         let Some(container) = event.subject.as_ref().map(ContainerRef::from) else { return };
+        if let Cause::Listening { .. } = cause {
+            self.listened.notify_waiters();
+        }
         self.triggers.tell(Trigger { container, cgroup: event.cgroup, cause });
     }
 
@@ -95,30 +102,47 @@ pub struct Asked {
     pub probe: ProbeType,
     /// Whether it counts if it fails.
     pub counts: bool,
+    /// Whether it is to be run again, and says nothing, where podbox itself was kept from running.
+    pub forgives: bool,
     /// When and how often.
     pub spec: ProbeSpec,
     /// The pod's own address.
     pub address: Option<Ipv4Addr>,
 }
 
-/// Runs one. Tried again, like the kubelet does, where it could not be run at all.
-pub async fn run<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Asked) -> Outcome {
-    let (at, begun) = (clock::wall(), clock::instant());
+impl Asked {
+    /// It was triggered, by a server that may not be found yet.
+    fn may_be_early(&self) -> bool {
+        !self.counts && self.spec.port.is_some()
+    }
+}
+
+/// Runs one: what came of it, and what the kernel knows of a failure that upstream's words don't say. Tried again, like the
+/// kubelet does, where it could not be run at all.
+pub async fn run<R: Runtime, I>(
+    node: &Node<R, I>,
+    pod: &PodRecord,
+    asked: &Asked,
+) -> (Outcome, Option<String>) {
+    let begun = clock::instant();
+    let (mut at, mut last) = (clock::wall(), begun);
     let (mut outcome, mut account) = once(node, pod, asked).await;
     let mut pauses = TOO_EARLY.iter();
     let mut tries = 1;
     loop {
         match &outcome {
             Outcome::Errored(..) if tries < limits::PROBE_TRIES => tries += 1,
-            Outcome::Failure(why) if !asked.counts && why.contains(REFUSED) => match pauses.next() {
+            Outcome::Failure(why) if asked.may_be_early() && why.contains(REFUSED) => match pauses.next() {
                 Some(pause) => tokio::time::sleep(*pause).await,
                 None => break,
             },
             _ => break,
         }
+        (at, last) = (clock::wall(), clock::instant());
         (outcome, account) = once(node, pod, asked).await;
     }
-    let took = clock::instant().saturating_duration_since(begun);
+    let end = clock::instant();
+    let took = end.saturating_duration_since(begun);
     // Nobody's failure, if it was only to bring success forward.
     if asked.counts || !matches!(outcome, Outcome::Failure(_)) {
         node.probing.tally.count(&asked.run, asked.probe, &outcome, took);
@@ -127,8 +151,11 @@ pub async fn run<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Aske
         let labels = [("probe_type", asked.probe.word()), ("phase", phase.name())];
         ::metrics::histogram!(metrics::PROBE_PHASE_SECONDS, &labels).record(*took);
     }
+    // Of this one are the parts, and how long the container needed.
+    let took = end.saturating_duration_since(last);
     node.probing.history.record(asked, &outcome, &account, (at, took));
-    outcome
+    let failed = matches!(outcome, Outcome::Failure(_));
+    (outcome, account.remark.filter(|_| failed))
 }
 
 async fn once<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Asked) -> (Outcome, Account) {
@@ -139,24 +166,25 @@ async fn once<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Asked) 
         watching.lock().unwrap_or_else(PoisonError::into_inner).socket(socket, server, answer)
     };
     let timeout = asked.spec.timeout;
-    let attempt = Attempt { begun: clock::instant(), timeout, sockets: &sockets };
+    let listened = &node.probing.listened;
+    let attempt = Attempt { begun: clock::instant(), timeout, sockets: &sockets, listened };
     let look = || watching.lock().unwrap_or_else(PoisonError::into_inner).look();
     let asking = looked_at(ask(node, pod, asked, &attempt), look);
     let (outcome, lag) = lag::beside(timeout, asking).await;
     let late = clock::instant() >= attempt.deadline();
-    let account = watching.into_inner().unwrap_or_else(PoisonError::into_inner).end(!late);
-    let outcome = match outcome {
-        Outcome::Failure(_) if late && lag::is_starvation(lag, timeout) => {
-            let (run, lag, probe) = (&asked.run, lag.as_millis(), asked.probe.name());
-            tracing::warn!(%run, "a {probe} probe is run again: podbox was kept from running for {lag} ms of it");
-            Outcome::Starved
-        }
-        Outcome::Failure(why) => Outcome::Failure(match &account.remark {
-            Some(remark) => format!("{why}; {remark}"),
-            None => why,
-        }),
-        outcome => outcome,
-    };
+    let mut account = watching.into_inner().unwrap_or_else(PoisonError::into_inner).end(!late);
+    let starved = late && matches!(outcome, Outcome::Failure(_)) && lag::is_starvation(lag, timeout);
+    if !starved {
+        return (outcome, account);
+    }
+    let words = format!("podbox itself was kept from running for {} ms of it", lag.as_millis());
+    if asked.forgives {
+        let (run, probe) = (&asked.run, asked.probe.name());
+        tracing::warn!(%run, "a {probe} probe is run again: {words}");
+        return (Outcome::Starved, account);
+    }
+    // So often in a row: whatever keeps podbox from running may well be this container.
+    account.remark = Some(account.remark.map_or(words.clone(), |remark| format!("{remark}, {words}")));
     (outcome, account)
 }
 
@@ -190,6 +218,8 @@ struct Attempt<'a> {
     timeout: Duration,
     /// Hears of each socket before it connects.
     sockets: &'a super::http::Sockets<'a>,
+    /// Tells when a server may be there that was not.
+    listened: &'a Notify,
 }
 
 impl Attempt<'_> {
@@ -214,8 +244,13 @@ async fn ask<R: Runtime, I>(
     let unknown = |why| Outcome::Errored("unknown", why);
     match said {
         Probe { exec: Some(exec), .. } => {
-            let command = exec.command.clone().unwrap_or_default();
-            exec::run(node, &asked.run, command, attempt.timeout).await
+            let variables = container.env.as_deref().unwrap_or_default();
+            let words = exec.command.iter().flatten();
+            let command: Result<_, _> = words.map(|word| environ::expand_literals(word, variables)).collect();
+            match command {
+                Ok(command) => exec::run(node, &asked.run, command, attempt.timeout).await,
+                Err(error) => unknown(format!("its command cannot be made: {error}")),
+            }
         }
         Probe { http_get: Some(get), .. } => match probe::port(&get.port, container) {
             Ok(port) => http::get(get, own(&get.host).unwrap_or(host), port, attempt).await,

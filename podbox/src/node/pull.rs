@@ -29,7 +29,7 @@ pub(super) async fn image<R, I: Images>(
     let (reference, policy) = pod.image(container);
     let tell = |warning: bool, reason: &'static str, message: String| {
         let part = Some(pod.shape.part(container));
-        say(Notice { part, warning, reason: reason.into(), message });
+        say(Notice { part, warning, reason: reason.into(), message, remark: None });
     };
     let mut logins = None;
     match node.images.here(reference, policy) {
@@ -110,7 +110,10 @@ pub async fn keyring<R, I>(node: &Node<R, I>, pod: &PodRecord) -> Keyring {
             "Unable to retrieve some image pull secrets ({names}); attempting to pull the image may not succeed."
         );
         let reason = "FailedToRetrieveImagePullSecret";
-        notices.tell(&pod.pod, Notice { part: None, warning: true, reason: reason.into(), message });
+        notices.tell(
+            &pod.pod,
+            Notice { part: None, warning: true, reason: reason.into(), message, remark: None },
+        );
     }
     keyring
 }

@@ -42,7 +42,7 @@ pub fn channel() -> (Notices, mpsc::Receiver<(PodRef, Notice)>) {
 /// What a pod has said.
 #[derive(Debug)]
 struct Told {
-    /// The Event's name and how often it happened, by what it says.
+    /// The Event's name and how often it happened, by what it says but for remarks.
     events: BTreeMap<Key, (String, u64)>,
     /// How many more it may say now.
     left: u32,
@@ -64,10 +64,11 @@ struct Write {
 /// What is written.
 enum What {
     New(Value),
-    /// It happened so often by now.
+    /// It happened so often by now, the last time in these words.
     Again {
         count: u64,
         time: String,
+        text: String,
     },
 }
 
@@ -139,7 +140,12 @@ impl<O: Objects> Recorder<O> {
             Entry::Occupied(mut known) => {
                 let (name, count) = known.get_mut();
                 *count += 1;
-                Write { name: name.clone(), pod, key, what: What::Again { count: *count, time } }
+                Write {
+                    name: name.clone(),
+                    pod,
+                    key,
+                    what: What::Again { count: *count, time, text: notice.text() },
+                }
             }
             Entry::Vacant(new) => {
                 let suffix = u64::from_be_bytes(chance::bytes());
@@ -166,10 +172,11 @@ impl<O: Objects> Recorder<O> {
     async fn write_one(&self, write: &Write) -> Result<(), ApiError> {
         match &write.what {
             What::New(event) => self.objects.ensure(event.clone()).await,
-            What::Again { count, time } => {
+            What::Again { count, time, text } => {
                 let again = |event: &mut Value| {
                     event["count"] = (*count).into();
                     event["lastTimestamp"] = time.clone().into();
+                    event["message"] = text.clone().into();
                 };
                 self.objects.update(&event_ref(&write.pod, &write.name), again).await.map(drop)
             }
@@ -195,7 +202,7 @@ fn event(pod: &PodRef, notice: &Notice, name: &str, node: &str, time: &str) -> V
         "involvedObject": about,
         "type": if notice.warning { "Warning" } else { "Normal" },
         "reason": &*notice.reason,
-        "message": notice.message,
+        "message": notice.text(),
         "source": {"component": COMPONENT, "host": node},
         "reportingComponent": COMPONENT,
         "reportingInstance": node,
@@ -257,7 +264,7 @@ mod tests {
 
     fn started(name: &str) -> Notice {
         let (part, message) = (Some(format!("containers{{{name}}}")), "Container started".to_owned());
-        Notice { part, warning: false, reason: "Started".into(), message }
+        Notice { part, warning: false, reason: "Started".into(), message, remark: None }
     }
 
     fn all(kept: &Kept) -> Vec<(String, u64)> {
@@ -286,6 +293,20 @@ mod tests {
         recorder.record(&mut vec![(pod(0), started("a"))], now).await;
         recorder.record(&mut vec![(pod(0), started("a"))], now).await;
         assert_eq!(all(kept), [("spec.containers{a}".to_owned(), 1)]);
+    }
+
+    #[tokio::test]
+    async fn what_differs_by_a_remark_is_the_same_and_the_last_remark_is_told() {
+        let kept: &'static Kept = Box::leak(Box::default());
+        let mut recorder = Recorder::new(kept, "n".into());
+        for remark in [None, Some("0.94s of it"), Some("0.95s of it")] {
+            let notice = Notice { remark: remark.map(str::to_owned), ..started("a") };
+            recorder.record(&mut vec![(pod(0), notice)], clock::instant()).await;
+        }
+        assert_eq!(all(kept), [("spec.containers{a}".to_owned(), 3)]);
+        let all = kept.0.lock().unwrap();
+        let messages: Vec<_> = all.values().map(|event| event["message"].as_str().unwrap()).collect();
+        assert_eq!(messages, ["Container started; 0.95s of it"]);
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ mod volumes;
 
 use super::Node;
 use super::change::Versions;
+use super::probe::Heard;
 use super::record::PodRecord;
 use super::refresh::Refresh;
 use super::view::PodView;
@@ -101,7 +102,7 @@ pub struct Worker<R, I> {
     saved: Option<Memory>,
     /// What the pod has become.
     versions: Versions,
-    triggers: mpsc::Receiver<Trigger>,
+    triggers: Heard,
     /// What happened last changed nothing that others could see.
     quiet: bool,
     ending: watch::Receiver<Ending>,
@@ -192,6 +193,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             if finished {
                 return;
             }
+            self.triggers.wants(self.interest());
             let wake_at = wake_at.into_iter().chain(self.next_look()).min();
             let event = self.select(wake_at, probe_at).await;
             self.apply(event);

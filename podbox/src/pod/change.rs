@@ -1,19 +1,22 @@
 //! What a later version of a pod means for what is known of it. Pure.
 //!
-//! Of a running pod, a container's image makes a run another one, which `pod::plan` replaces, and its share is changed where
-//! it runs. Everything else that may change is read where it is used, from the newest version.
+//! Of a running pod, a container's image makes a run another one, which `pod::plan` replaces, its share is changed where it
+//! runs, and a shorter period of a probe counts at once. Everything else that may change is read where it is used, from the newest version.
 
 use super::observed::Observed;
 use super::resize::Resize;
 use super::shape::Shape;
 
-/// Forgets what is known of images and shares that the pod does not ask for any more.
+/// Forgets what is known of images, shares and periods that the pod does not ask for any more.
 pub fn follow(pod: &Shape, seen: &mut Observed) {
     let pace = seen.pace;
     for shape in pod.containers() {
         let Some(container) = seen.containers.get_mut(&shape.name) else { continue };
         if container.asked.as_ref().is_some_and(|asked| *asked != shape.image) {
             container.forget_image(pace);
+        }
+        if let Some(run) = container.run_mut() {
+            run.probes.follow(&shape.probes);
         }
         if matches!(&container.resize, Resize::Failed { wanted, .. } if *wanted != shape.share) {
             container.resize = Resize::None;

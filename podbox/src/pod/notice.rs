@@ -24,14 +24,26 @@ pub struct Notice {
     pub reason: Cow<'static, str>,
     /// In words.
     pub message: String,
+    /// What there is to add this time. The same thing with another remark is no other thing.
+    pub remark: Option<String>,
+}
+
+impl Notice {
+    /// All of its words.
+    pub fn text(&self) -> String {
+        match &self.remark {
+            Some(remark) => format!("{}; {remark}", self.message),
+            None => self.message.clone(),
+        }
+    }
 }
 
 fn normal(reason: &'static str, message: String) -> Notice {
-    Notice { part: None, warning: false, reason: reason.into(), message }
+    Notice { part: None, warning: false, reason: reason.into(), message, remark: None }
 }
 
 fn warning(reason: &'static str, message: String) -> Notice {
-    Notice { part: None, warning: true, reason: reason.into(), message }
+    Notice { part: None, warning: true, reason: reason.into(), message, remark: None }
 }
 
 /// An image is on this node, and the pod may have it.
@@ -40,8 +52,8 @@ pub fn present(image: &str) -> Notice {
     normal("Pulled", format!("Container image {image:?} {WHY}"))
 }
 
-/// What came of a probe of this part of a pod, where that is worth an Event.
-pub fn probed(part: String, probe: ProbeType, outcome: &Outcome) -> Option<Notice> {
+/// What came of a probe of this part of a pod, where that is worth an Event; with what the kernel knows of it.
+pub fn probed(part: String, probe: ProbeType, outcome: &Outcome, remark: Option<String>) -> Option<Notice> {
     let told = |why: &str| -> String { why.chars().take(limits::PROBE_SAID).collect() };
     let notice = match outcome {
         Outcome::Success | Outcome::Starved => return None,
@@ -52,7 +64,7 @@ pub fn probed(part: String, probe: ProbeType, outcome: &Outcome) -> Option<Notic
             format!("{probe} probe errored and resulted in {state} state: {}", told(why)),
         ),
     };
-    Some(Notice { part: Some(part), ..notice })
+    Some(Notice { part: Some(part), remark, ..notice })
 }
 
 /// Why a container is ended whose probe failed; `follows`: it will run again.
@@ -99,7 +111,7 @@ pub fn notices<'a>(
         // Upstream does not call that a warning.
         let warning = verdict.reason != "DeadlineExceeded";
         let (reason, message) = (verdict.reason.clone(), verdict.message.clone());
-        all.push(Notice { part: None, warning, reason: reason.into(), message });
+        all.push(Notice { part: None, warning, reason: reason.into(), message, remark: None });
     }
     let (turn_before, turn) = (is_main_turn(shape, before), is_main_turn(shape, after));
     for (name, seen) in &after.containers {
@@ -348,7 +360,9 @@ mod tests {
     fn probes_are_told_in_the_kubelets_words() {
         let said = |outcome: Outcome| {
             let part = "containers{web}".to_owned();
-            let notice = probed(part.clone(), ProbeType::Readiness, &outcome)?;
+            let remark = Some("queue full".to_owned());
+            let notice = probed(part.clone(), ProbeType::Readiness, &outcome, remark)?;
+            assert_eq!(notice.text(), format!("{}; queue full", notice.message));
             assert!(notice.warning && notice.part == Some(part));
             Some(format!("{} {}", notice.reason, notice.message))
         };

@@ -22,7 +22,7 @@ pub use prober::{Outcome, Prober, Standing};
 pub use spec::{ProbeSpec, ProbeSpecs, of, port};
 
 use crate::api::probe::ProbeType;
-use crate::api::trigger::Cause;
+use crate::api::trigger::{Cause, Interest};
 use serde::{Deserialize, Serialize};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
@@ -117,6 +117,11 @@ impl Probes {
         self.get(probe).is_some_and(Prober::counts)
     }
 
+    /// Whether what is being run of this probe is run again if podbox itself is kept from running meanwhile.
+    pub fn forgives(&self, probe: ProbeType) -> bool {
+        self.get(probe).is_some_and(Prober::forgives)
+    }
+
     /// What came of it. Whether that changed how the run stands by this probe.
     pub fn outcome(&mut self, probe: ProbeType, spec: &ProbeSpec, outcome: &Outcome, now: Instant) -> bool {
         self.get_mut(probe).is_some_and(|prober| prober.outcome(spec, outcome, now))
@@ -136,6 +141,34 @@ impl Probes {
             }
         }
         any
+    }
+
+    /// A server comes or goes in another container of its pod, on a port that a probe of this one asks.
+    pub fn trigger_beside(&mut self, specs: &ProbeSpecs, cause: Cause, now: Instant) {
+        let (Cause::Listening { port } | Cause::Gone { port }) = cause else { return };
+        let asks = |probe| specs.get(probe).is_some_and(|spec| spec.port == Some(port));
+        if ProbeType::ALL.into_iter().any(asks) {
+            self.trigger(specs, cause, now);
+        }
+    }
+
+    /// Its manifest has changed: of what is to be run, a shorter period counts from the last time on.
+    pub fn follow(&mut self, specs: &ProbeSpecs) {
+        for probe in ProbeType::ALL {
+            if let (Some(prober), Some(spec)) = (self.get_mut(probe), specs.get(probe)) {
+                prober.follow(spec);
+            }
+        }
+    }
+
+    /// Which triggers may bring something forward.
+    pub fn interest(&self) -> Interest {
+        let probers = || ProbeType::ALL.into_iter().filter_map(|probe| self.get(probe));
+        match (probers().next(), probers().all(Prober::is_settled)) {
+            (None, _) => Interest::Nothing,
+            (Some(_), true) => Interest::Servers,
+            (Some(_), false) => Interest::Ends,
+        }
     }
 
     /// Its pod is to end: nothing is to be restarted any more, nor waited for.

@@ -43,7 +43,7 @@ impl History {
             phases_us: account.phases.iter().map(|(phase, took)| (*phase, micros(*took))).collect(),
             throttled_us: account.throttled.map(micros),
             stalled_us: account.stalled.map(micros),
-            message: message(outcome),
+            message: message(outcome, account.remark.as_deref()),
         };
         let mut pods = self.pods();
         let own = match pods.get_mut(&asked.run.pod) {
@@ -98,17 +98,17 @@ fn verdict(outcome: &Outcome) -> Verdict {
 }
 
 /// What an Event says of it, or its beginning.
-fn message(outcome: &Outcome) -> Option<String> {
+fn message(outcome: &Outcome, remark: Option<&str>) -> Option<String> {
     let why = match outcome {
         Outcome::Success => return None,
         Outcome::Starved => "podbox itself was kept from running",
         Outcome::Warning(why) | Outcome::Failure(why) | Outcome::Errored(_, why) => why,
     };
-    let mut end = why.len().min(limits::PROBE_MESSAGE_BYTES);
-    while !why.is_char_boundary(end) {
-        end -= 1;
+    let mut message = why[..why.floor_char_boundary(limits::PROBE_MESSAGE_BYTES)].to_owned();
+    if let (Outcome::Failure(_), Some(remark)) = (outcome, remark) {
+        message += &format!("; {remark}");
     }
-    Some(why[..end].to_owned())
+    Some(message)
 }
 
 #[cfg(test)]
@@ -132,7 +132,8 @@ mod tests {
         };
         let pod = PodRef { namespace: "n".into(), name: pod.into(), uid: "u".into() };
         let run = ContainerRef { pod, name: "c".into(), attempt: 2 };
-        Asked { run, cgroup: 1, probe: ProbeType::Readiness, counts: false, spec, address: None }
+        let probe = ProbeType::Readiness;
+        Asked { run, cgroup: 1, probe, counts: false, forgives: true, spec, address: None }
     }
 
     #[test]
@@ -146,14 +147,17 @@ mod tests {
         }
         let long = "é".repeat(limits::PROBE_MESSAGE_BYTES);
         let when = (SystemTime::UNIX_EPOCH, Duration::from_secs(1));
-        history.record(&asked("b"), &Outcome::Failure(long), &Account::default(), when);
+        let account = Account { remark: Some("queue full".to_owned()), ..Account::default() };
+        history.record(&asked("b"), &Outcome::Failure(long), &account, when);
         let rows = history.rows();
         let [a, b] = rows.as_slice() else { panic!("{rows:?}") };
         assert_eq!((a.results.len(), a.results[0].took_us), (limits::PROBE_RESULTS, 3));
         assert_eq!((a.timeout_ms, a.results[0].phases_us.len(), a.results[0].attempt), (1000, 1, 2));
         let failed = &b.results[0];
         assert_eq!((failed.verdict, failed.triggered), (Verdict::Failure, true));
-        assert_eq!(failed.message.as_ref().unwrap().len(), limits::PROBE_MESSAGE_BYTES);
+        let message = failed.message.as_ref().unwrap();
+        assert_eq!(message.len(), limits::PROBE_MESSAGE_BYTES + "; queue full".len());
+        assert!(message.ends_with("é; queue full"), "{message}");
         history.forget(&asked("a").run.pod);
         assert_eq!(history.rows().len(), 1);
     }

@@ -14,9 +14,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Upper bounds of the durations' buckets, in seconds: upstream's, and shorter ones.
-const BOUNDS: [f64; 16] = [
+const BOUNDS: [f64; 17] = [
     50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 0.5, 1.0, 2.5,
-    10.0,
+    5.0, 10.0,
 ];
 
 /// Of every probe of every container.
@@ -122,6 +122,15 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn upstreams_buckets_are_there() {
+        // The defaults of Prometheus' client, which upstream takes.
+        for bound in [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0] {
+            assert!(BOUNDS.contains(&bound), "{bound}");
+        }
+        assert!(BOUNDS.is_sorted());
+    }
 
     #[test]
     fn series_have_upstreams_names_and_end_with_their_pod() {

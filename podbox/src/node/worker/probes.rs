@@ -7,10 +7,10 @@ use super::report::Report;
 use crate::api::identity::ContainerRef;
 use crate::api::images::Images;
 use crate::api::probe::ProbeType;
-use crate::api::trigger::{Cause, Trigger};
+use crate::api::trigger::{Cause, Interest, Trigger};
 use crate::node::probe::{self, Asked};
 use crate::pod::notice;
-use crate::pod::observed::{Run, Termination};
+use crate::pod::observed::{ContainerSeen, Run, Termination};
 use crate::pod::probe::Outcome;
 use crate::sandbox::runtime::Runtime;
 use std::time::Instant;
@@ -23,12 +23,12 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             return;
         };
         current.probes.begin(probe, &spec, now);
-        let counts = current.probes.counts(probe);
+        let (counts, forgives) = (current.probes.counts(probe), current.probes.forgives(probe));
         let cgroup = current.started.cgroup_id;
-        let asked = Asked { run, cgroup, probe, counts, spec, address };
+        let asked = Asked { run, cgroup, probe, counts, forgives, spec, address };
         self.spawn(move |node, pod| async move {
-            let outcome = probe::run(&node, &pod, &asked).await;
-            Report::Probed { run: asked.run, probe, outcome }
+            let (outcome, remark) = probe::run(&node, &pod, &asked).await;
+            Report::Probed { run: asked.run, probe, outcome, remark }
         });
     }
 
@@ -36,7 +36,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         &mut self,
         run: &ContainerRef,
         probe: ProbeType,
-        outcome: &Outcome,
+        (outcome, remark): (&Outcome, Option<String>),
         now: Instant,
     ) {
         // Until it is said otherwise.
@@ -63,7 +63,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
                 false => seen.order(end, &why),
             }
         }
-        let notice = notice::probed(self.pod.shape.part(&run.name), probe, outcome).filter(|_| counts);
+        let notice =
+            notice::probed(self.pod.shape.part(&run.name), probe, outcome, remark).filter(|_| counts);
         if let (Some(notice), Some(notices)) = (notice, self.node.notices.get()) {
             notices.tell(&run.pod, notice);
         }
@@ -81,5 +82,17 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         if let Some(run) = seen.run_mut().filter(|run| current && own(run)) {
             run.probes.trigger(&shape.probes, trigger.cause, now);
         }
+        // Containers of a pod share their network: a sidecar may serve what is asked of another one.
+        for shape in self.pod.shape.containers().filter(|shape| shape.name != *name) {
+            if let Some(run) = self.seen.container_mut(&shape.name).run_mut() {
+                run.probes.trigger_beside(&shape.probes, trigger.cause, now);
+            }
+        }
+    }
+
+    /// Which triggers are worth waking for.
+    pub(super) fn interest(&self) -> Interest {
+        let runs = self.seen.containers.values().filter_map(ContainerSeen::run);
+        runs.map(|run| run.probes.interest()).max().unwrap_or(Interest::Nothing)
     }
 }

@@ -30,7 +30,7 @@ pub(super) enum Report {
     Called { run: ContainerRef, hook: Hook, result: Result<(), String> },
     Exit { container: String, result: Result<End, String> },
     Told { container: String, what: &'static str, result: Result<(), String> },
-    Probed { run: ContainerRef, probe: ProbeType, outcome: Outcome },
+    Probed { run: ContainerRef, probe: ProbeType, outcome: Outcome, remark: Option<String> },
     Resized { run: ContainerRef, wanted: Share, result: Result<(), Refusal> },
     Removed { problem: Option<String> },
 }
@@ -56,7 +56,9 @@ impl<R: Runtime, I: Images> Worker<R, I> {
                 }
             }
             Report::Called { run, hook, result } => self.note_called(&run, hook, result.err(), now),
-            Report::Probed { run, probe, outcome } => self.note_probed(&run, probe, &outcome, now),
+            Report::Probed { run, probe, outcome, remark } => {
+                self.note_probed(&run, probe, (&outcome, remark), now);
+            }
             Report::Exit { container, result } => self.note_exit(&container, result, now),
             Report::Told { result: Ok(()), .. } => {}
             Report::Told { container, what, result: Err(error) } => {

@@ -27,6 +27,8 @@ const ENDED_SPACING: Duration = Duration::from_millis(500);
 pub const SETTLED_SPACING: Duration = Duration::from_secs(1);
 /// Until a probe is run again that says nothing of the container, since the prober itself was kept from running.
 pub const STARVED_RETRY: Duration = Duration::from_millis(100);
+/// Such probes in a row. A container that hangs and leaves no processor to anybody else is the container's fault after all.
+pub const STARVED_MOST: u32 = 3;
 
 /// What came of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +73,8 @@ pub struct Prober {
     begun: Option<Instant>,
     /// One is being run; whether its failure counts.
     flight: Option<bool>,
+    /// How many said nothing, since the prober was kept from running, after the last one that did.
+    starved: u32,
     /// It is not run any more.
     over: bool,
 }
@@ -93,6 +97,7 @@ impl Prober {
             triggered: None,
             begun: None,
             flight: None,
+            starved: 0,
             over: false,
         }
     }
@@ -104,6 +109,13 @@ impl Prober {
         let at = if self.succeeded() { now + later } else { now };
         self.next = self.from.max(at);
         self.over = standing == Standing::Failure && self.ends_runs();
+    }
+
+    /// Its period may have become another one.
+    pub(super) fn follow(&mut self, spec: &ProbeSpec) {
+        if let Some(begun) = self.begun {
+            self.next = self.next.min(begun + spec.period);
+        }
     }
 
     /// How the run stands by it.
@@ -127,8 +139,11 @@ impl Prober {
         let by_period = now >= self.next;
         self.flight = Some(by_period);
         self.triggered = None;
-        self.begun = Some(now);
-        if by_period {
+        let first = self.begun.replace(now).is_none();
+        if by_period && first {
+            // What held it up was another probe, or a hook: the periods are counted from here.
+            self.next = now + spec.period;
+        } else if by_period {
             // From tick to tick, whatever a probe takes; ticks that passed meanwhile are left out.
             let late = now.saturating_duration_since(self.next).as_nanos() / spec.period.as_nanos().max(1);
             let ticks = u32::try_from(late).unwrap_or(u32::MAX).saturating_add(1);
@@ -139,6 +154,11 @@ impl Prober {
     /// Whether the one that is being run counts if it fails.
     pub(super) fn counts(&self) -> bool {
         self.flight == Some(true)
+    }
+
+    /// Whether it is run again where the prober was kept from running.
+    pub(super) fn forgives(&self) -> bool {
+        self.starved < STARVED_MOST
     }
 
     /// Something happened: it may be worth running it now. Whether it is due earlier for that.
@@ -158,7 +178,7 @@ impl Prober {
     }
 
     /// It succeeds, and nothing was said against it.
-    fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         self.succeeded() && self.streak.0 != Standing::Failure
     }
 
@@ -188,6 +208,7 @@ impl Prober {
             return false;
         }
         let before = self.standing;
+        self.starved = if *outcome == Outcome::Starved { self.starved.saturating_add(1) } else { 0 };
         match outcome {
             Outcome::Success | Outcome::Warning(_) => self.succeed(spec, counts),
             Outcome::Failure(_) if counts => self.count(Standing::Failure, spec.failures),

@@ -153,6 +153,47 @@ fn a_starved_probe_is_run_again_soon_as_what_it_was() {
 }
 
 #[test]
+fn starvation_is_not_forgiven_for_ever() {
+    let mut timeline = Timeline::new(ProbeType::Liveness, spec((0, 10, 1, 1)));
+    for _ in 0..prober::STARVED_MOST {
+        assert!(timeline.prober.forgives());
+        timeline.next(&Outcome::Starved, 1_000);
+    }
+    assert!(!timeline.prober.forgives(), "the next one counts, whatever it is");
+    timeline.next(&Outcome::Success, 1);
+    assert!(timeline.prober.forgives());
+}
+
+#[test]
+fn what_was_held_up_counts_its_periods_from_there() {
+    let zero = clock::instant();
+    let at = |ms| zero + Duration::from_millis(ms);
+    let own = spec((0, 10, 1, 2));
+    let specs =
+        ProbeSpecs { startup: Some(own.clone()), liveness: Some(own.clone()), ..ProbeSpecs::default() };
+    let mut probes = Probes::new(&specs, zero);
+    let mut run = |probe, outcome: &Outcome, now| {
+        probes.begin(probe, &own, now);
+        probes.outcome(probe, &own, outcome, now);
+        (probes.due(ProbeType::Liveness), probes.condemned(ProbeType::Liveness))
+    };
+    let (due, _) = run(ProbeType::Startup, &Outcome::Success, at(9_950));
+    assert!(due.is_some_and(|due| due <= at(9_950)), "it has waited for that");
+    assert_eq!(run(ProbeType::Liveness, &failure(), at(9_950)), (Some(at(19_950)), false));
+    assert!(run(ProbeType::Liveness, &failure(), at(19_950)).1, "a period later, and not before");
+}
+
+#[test]
+fn a_period_that_becomes_shorter_is_not_waited_out() {
+    let mut timeline = Timeline::new(ProbeType::Liveness, spec((0, 3600, 1, 1)));
+    timeline.next(&Outcome::Success, 1);
+    assert_eq!(timeline.due(), Some(3_600_000));
+    timeline.spec.period = Duration::from_millis(100);
+    timeline.prober.follow(&timeline.spec);
+    assert_eq!(timeline.due(), Some(100));
+}
+
+#[test]
 fn eager_probes_come_between_the_others_until_one_succeeds() {
     let eager = ProbeSpec { until_ready: Some(Duration::from_millis(250)), ..spec((1, 10, 1, 2)) };
     let mut timeline = Timeline::new(ProbeType::Startup, eager);
