@@ -5,7 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
-use podbox_tests::host::IMAGE;
+use podbox_tests::host::{Host, IMAGE};
+use podbox_tests::manifest;
 use podbox_tests::needs;
 use podbox_tests::node::Node;
 use podbox_tests::pods::{container as status, is_ready as ready};
@@ -52,6 +53,21 @@ impl Probed {
     #[track_caller]
     fn wait(&self, name: &str, what: &str, so: impl Fn(&Value) -> bool) -> Value {
         wait_for(&format!("{name} {what}"), limit(), || Some(self.pod(name)).filter(|pod| so(pod)))
+    }
+
+    /// The cgroups of a pod.
+    fn cgroups(&self, pod: &str) -> Vec<PathBuf> {
+        let uid = self.pod(pod)["metadata"]["uid"].as_str().expect("it has one").to_owned();
+        let mut found = vec![self.node.host.cgroup.clone()];
+        let mut own = Vec::new();
+        while let Some(dir) = found.pop() {
+            let below = fs::read_dir(&dir).into_iter().flatten().flatten();
+            found.extend(below.map(|entry| entry.path()).filter(|path| path.is_dir()));
+            if dir.to_string_lossy().contains(&uid) {
+                own.push(dir);
+            }
+        }
+        own
     }
 
     /// Waits until the pod's Events say all of this; `IP` stands for its address.
@@ -230,6 +246,23 @@ fn a_sidecar_holds_up_what_follows_until_its_startup_probe_succeeds() {
 }
 
 #[test]
+fn a_pod_that_is_run_without_a_node_is_probed_too() {
+    let test = "a_pod_that_is_run_without_a_node_is_probed_too";
+    let Some(()) = needs::host(test) else { return };
+    let Some(host) = Host::new(test) else { return };
+    let probe = "tcpSocket: {port: 81}, initialDelaySeconds: 1, periodSeconds: 1, failureThreshold: 1";
+    let fields = format!("volumeMounts: [{{name: v, mountPath: /v}}], livenessProbe: {{{probe}}}");
+    let container =
+        manifest::script("c", "[ -e /v/ran ] && exit 0; touch /v/ran; exec sleep 1000000", &fields);
+    let spec = format!(
+        "restartPolicy: OnFailure, volumes: [{{name: v, emptyDir: {{}}}}], containers: [{container}]"
+    );
+    let run = host.run(&manifest::pod("probed", &spec));
+    run.end().expect(0).says("default/probed c: Completed, restarts: 1");
+    host.assert_clean();
+}
+
+#[test]
 fn a_daemon_that_is_killed_flips_no_ready_condition_and_goes_on_probing() {
     let test = "a_daemon_that_is_killed_flips_no_ready_condition_and_goes_on_probing";
     let Some(mut probed) = Probed::start(test) else { return };
@@ -239,16 +272,29 @@ fn a_daemon_that_is_killed_flips_no_ready_condition_and_goes_on_probing() {
     startup["failureThreshold"] = 1000.into();
     readiness["periodSeconds"] = 2.into();
     fs::write(probed.dir("p").join("ready"), "").expect("the test's tmpfs has room");
-    let fields = json!({"startupProbe": startup, "readinessProbe": readiness});
+    let hangs = json!({"exec": {"command": ["/bin/busybox", "sleep", "1000003"]}, "timeoutSeconds": 3600});
+    let fields = json!({"startupProbe": startup, "readinessProbe": readiness, "livenessProbe": probe(hangs)});
     probed.create("p", json!({"containers": [container("c", "sleep 1000000", fields)]}));
     let since = |pod: &Value| {
         let mut all = pod["status"]["conditions"].as_array().into_iter().flatten();
         all.find(|condition| condition["type"] == "Ready").map(|ready| ready["lastTransitionTime"].clone())
     };
     let before = since(&probed.wait("p", "is ready", ready));
+    let sleeps = "sleep\x001000003\0";
+    let commands = |probed: &Probed| -> Vec<PathBuf> {
+        let sleeps = |dir: &PathBuf| {
+            let pids = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            let line = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            pids.lines().any(|pid| line(pid).ends_with(sleeps))
+        };
+        probed.cgroups("p").into_iter().filter(sleeps).collect()
+    };
+    let hanging = wait_for("a command hangs", limit(), || commands(&probed).pop());
     probed.node.restart(Signal::SIGKILL);
     let pod = probed.pod("p");
     assert!(ready(&pod));
+    // The one who kept its time has gone, and so does it.
+    wait_until("the command has ended", limit(), || !hanging.exists());
     assert_eq!((since(&pod), restarts(&pod, "c")), (before, 0));
     fs::remove_file(probed.dir("p").join("ready")).expect("it is there");
     let pod = probed.wait("p", "is not ready any more", |pod| !ready(pod));
@@ -320,38 +366,29 @@ fn commands_end_with_all_they_started_and_a_frozen_container_fails_in_time() {
         json!({"containers": [container("c", "sleep 1000000", json!({"readinessProbe": forks}))]}),
     );
     let frozen = exec("true");
-    probed.create(
-        "frozen",
-        json!({"containers": [container("c", "sleep 1000000", json!({"readinessProbe": frozen}))]}),
-    );
+    // Longer than the keeper is waited for otherwise.
+    let mut long = exec("true || true");
+    (long["timeoutSeconds"], long["failureThreshold"]) = (12.into(), 1000.into());
+    let fields = json!({"readinessProbe": frozen, "livenessProbe": long});
+    probed.create("frozen", json!({"containers": [container("c", "sleep 1000000", fields)]}));
     probed.wait("forks", "is ready", ready);
     probed.wait("frozen", "is ready", ready);
     let told = "command timed out: \"/bin/busybox sh -c trap '' TERM INT HUP; sleep 1000001 & sleep 1000001\" timed out after 1s";
     probed.told("stuck", &[&format!("Readiness probe failed: {told}")]);
 
-    let cgroups = |pod: &str| -> Vec<PathBuf> {
-        let uid = probed.pod(pod)["metadata"]["uid"].as_str().expect("it has one").to_owned();
-        let mut found = vec![probed.node.host.cgroup.clone()];
-        let mut own = Vec::new();
-        while let Some(dir) = found.pop() {
-            let below = fs::read_dir(&dir).into_iter().flatten().flatten();
-            found.extend(below.map(|entry| entry.path()).filter(|path| path.is_dir()));
-            if dir.to_string_lossy().contains(&uid) {
-                own.push(dir);
-            }
-        }
-        own
-    };
     // Between two probes there is nothing of either; never is there more than of one.
     for pod in ["stuck", "forks"] {
         let leaf =
-            |dir: &PathBuf| dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("exec-"));
-        wait_until("nothing of a probe is left", limit(), || !cgroups(pod).iter().any(leaf));
-        assert!(cgroups(pod).iter().filter(|dir| leaf(dir)).count() <= 1, "{pod}");
+            |dir: &PathBuf| dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("probe-"));
+        wait_until("nothing of a probe is left", limit(), || !probed.cgroups(pod).iter().any(leaf));
+        assert!(probed.cgroups(pod).iter().filter(|dir| leaf(dir)).count() <= 1, "{pod}");
     }
 
-    let container =
-        cgroups("frozen").into_iter().find(|dir| dir.ends_with("c-0")).expect("the container's cgroup");
+    let container = probed
+        .cgroups("frozen")
+        .into_iter()
+        .find(|dir| dir.ends_with("c-0"))
+        .expect("the container's cgroup");
     fs::write(container.join("cgroup.freeze"), "1").expect("a cgroup can be frozen");
     let pod = probed.wait("frozen", "is not ready any more", |pod| !ready(pod));
     assert_eq!(restarts(&pod, "c"), 0);
@@ -359,6 +396,8 @@ fn commands_end_with_all_they_started_and_a_frozen_container_fails_in_time() {
         "frozen",
         &["Readiness probe failed: command timed out: \"/bin/busybox sh -c true\" timed out after 1s"],
     );
+    let late = "command timed out: \"/bin/busybox sh -c true || true\" timed out after 12s";
+    probed.told("frozen", &[&format!("Liveness probe failed: {late}")]);
     probed.wait("forks", "is ready beside it", ready);
     fs::write(container.join("cgroup.freeze"), "0").expect("a cgroup can be thawed");
     probed.wait("frozen", "is ready again", ready);
