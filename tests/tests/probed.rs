@@ -1,5 +1,5 @@
-//! What the kernel adds to probes, on the real one: they run when a server listens, they say where their time went, and
-//! they may ask the kernel for a socket's state in place of a connection.
+//! What the kernel adds to probes, as people see it: they say where their time went, and they may ask the kernel for a socket's
+//! state in place of a connection.
 
 use std::fs;
 
@@ -67,35 +67,6 @@ fn is_ready(node: &Node, pod: &str) {
         let mut all = pod["status"]["conditions"].as_array().cloned().unwrap_or_default().into_iter();
         all.find(|condition| condition["type"] == "Ready" && condition["status"] == "True")
     });
-}
-
-#[test]
-fn who_listens_late_is_ready_at_once_and_not_a_period_later() {
-    let Some(node) = start("who_listens_late_is_ready_at_once_and_not_a_period_later") else { return };
-    // An hour: what is ready in this test is ready by a trigger.
-    let probe = |handler: Value| {
-        let mut probe = json!({"periodSeconds": 3600});
-        let more = handler.as_object().cloned().unwrap_or_default();
-        probe.as_object_mut().expect("it is one").extend(more);
-        probe
-    };
-    let ways = [
-        ("http", "http 8080", json!({"httpGet": {"port": 8080}})),
-        ("tcp", "tcp 8080", json!({"tcpSocket": {"port": 8080}})),
-    ];
-    for (name, job, handler) in ways {
-        let mut container = later(job);
-        container["readinessProbe"] = probe(handler.clone());
-        container["startupProbe"] = probe(handler);
-        create(&node, name, json!({}), &container);
-        let first = result(&node, name, "startup", "failure");
-        assert!(first["triggered"].is_null(), "{first}");
-        assert!(results(&node, name, "readiness").is_empty(), "it waits for the startup probe");
-        allow(&node, name);
-        is_ready(&node, name);
-        let started = result(&node, name, "startup", "success");
-        assert_eq!(started["triggered"], true, "{started}");
-    }
 }
 
 #[test]
