@@ -27,8 +27,9 @@ const ENDED_SPACING: Duration = Duration::from_millis(500);
 pub const SETTLED_SPACING: Duration = Duration::from_secs(1);
 /// Until a probe is run again that says nothing of the container, since the prober itself was kept from running.
 pub const STARVED_RETRY: Duration = Duration::from_millis(100);
-/// Such probes in a row. A container that hangs and leaves no processor to anybody else is the container's fault after all.
-pub const STARVED_MOST: u32 = 3;
+/// Such probes in a row, a minute of them by the usual timeout: a host may be that busy. A container that hangs and leaves no
+/// processor to anybody else for longer has failed after all.
+pub const STARVED_MOST: u32 = 60;
 
 /// What came of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
