@@ -395,8 +395,11 @@ impl ContainerSeen {
         }
     }
 
-    /// How often it was started again.
+    /// How often it was started again. What has not begun is no run yet, and what was refused will not be one.
     pub fn restarts(&self) -> u32 {
-        self.attempt
+        match (&self.state, &self.last) {
+            (ContainerState::Running(_) | ContainerState::Ended(_), _) | (_, None) => self.attempt,
+            (_, Some(last)) => last.attempt,
+        }
     }
 }

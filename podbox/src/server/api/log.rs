@@ -54,31 +54,45 @@ pub(super) fn container(pod: &Value, asked: &str) -> Result<(String, &'static st
     Ok((asked.to_owned(), statuses))
 }
 
-/// Which run is meant.
+/// Which run is meant: the one that the status names, in the order in which the kubelet looks.
 fn attempt(pod: &Value, container: &str, statuses: &str, previous: bool) -> Result<u32, ApiError> {
     let name = object::name(pod);
+    let none = |why: &str| {
+        let message = format!("container {container:?} in pod {name:?} {why}");
+        Err(ApiError::bad_request(message))
+    };
     let all = pod["status"][statuses].as_array();
-    let status = all.into_iter().flatten().find(|status| status["name"] == container);
-    let restarts = status.and_then(|status| status["restartCount"].as_u64()).unwrap_or(0);
-    let restarts = u32::try_from(restarts).unwrap_or(u32::MAX);
-    let state = status.map(|status| &status["state"]);
-    let ran = |state: &Value| state["running"].is_object() || state["terminated"].is_object();
+    let Some(status) = all.into_iter().flatten().find(|status| status["name"] == container) else {
+        return none("is not available");
+    };
+    let (state, last) = (&status["state"], &status["lastState"]["terminated"]);
     if previous {
-        return restarts.checked_sub(1).ok_or_else(|| {
+        return run_of(last).ok_or_else(|| {
             let message = format!("previous terminated container {container:?} in pod {name:?} not found");
             ApiError::bad_request(message)
         });
     }
-    match state {
-        Some(state) if ran(state) => Ok(restarts),
-        // It waits to be started again: its last run is what there is.
-        Some(_) if status.is_some_and(|status| status["lastState"]["terminated"].is_object()) => Ok(restarts),
-        waiting => {
-            let reason =
-                waiting.and_then(|state| state["waiting"]["reason"].as_str()).unwrap_or("ContainerCreating");
-            let message = format!("container {container:?} in pod {name:?} is waiting to start: {reason}");
-            Err(ApiError::bad_request(message))
-        }
+    let run = if state["running"].is_object() { run_of(status) } else { run_of(&state["terminated"]) };
+    // Of one that waits to be started again, the last run is what there is.
+    match run.or_else(|| run_of(last)) {
+        Some(run) => Ok(run),
+        None if state["terminated"].is_object() || last.is_object() => none("is terminated"),
+        None => none(&format!("is waiting to start: {}", reason(state))),
+    }
+}
+
+/// The run whose ID is there, as in `podbox://UID/NAME-RUN`.
+fn run_of(status: &Value) -> Option<u32> {
+    let (_, run) = status["containerID"].as_str()?.rsplit_once('-')?;
+    run.parse().ok()
+}
+
+/// Why a container waits that has never run, in the words that belong to logs.
+fn reason(state: &Value) -> &str {
+    match state["waiting"]["reason"].as_str().unwrap_or("ContainerCreating") {
+        "ErrImagePull" => "image can't be pulled",
+        "ImagePullBackOff" => "trying and failing to pull image",
+        reason => reason,
     }
 }
 
@@ -123,5 +137,68 @@ impl Api {
         let frames = stream.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
         *response.body_mut() = StreamBody::new(frames).boxed_unsync();
         Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Which run of a container with this status is shown, and which as the previous one: or what is said instead.
+    #[track_caller]
+    fn check(status: Value, expected: [Result<u32, &str>; 2]) {
+        let mut status = status;
+        status["name"] = "c".into();
+        let pod = json!({"metadata": {"name": "p"}, "status": {"containerStatuses": [status]}});
+        let found = [false, true].map(|previous| attempt(&pod, "c", "containerStatuses", previous));
+        let found = found.map(|found| found.map_err(|error| error.to_string()));
+        assert_eq!(found, expected.map(|one| one.map_err(str::to_owned)));
+    }
+
+    fn ended(run: u32) -> Value {
+        json!({"terminated": {"exitCode": 1, "containerID": format!("podbox://a-b/c-{run}")}})
+    }
+
+    #[test]
+    fn the_run_that_is_shown_is_the_one_that_the_status_names() {
+        const NO_PREVIOUS: Result<u32, &str> =
+            Err("previous terminated container \"c\" in pod \"p\" not found");
+        let waits = |reason: &str| json!({"waiting": {"reason": reason}});
+        let running = json!({"running": {}});
+        check(json!({"state": running, "containerID": "podbox://a-b/c-0"}), [Ok(0), NO_PREVIOUS]);
+        check(
+            json!({"state": running, "containerID": "podbox://a-b/c-7", "lastState": ended(6)}),
+            [Ok(7), Ok(6)],
+        );
+        check(json!({"state": ended(7), "lastState": ended(6)}), [Ok(7), Ok(6)]);
+        // In back-off the run that crashed last is both.
+        let back_off = json!({"state": waits("CrashLoopBackOff"), "lastState": ended(7), "restartCount": 7});
+        check(back_off, [Ok(7), Ok(7)]);
+        // The run that was to follow was refused.
+        let refused = waits("CreateContainerConfigError");
+        check(json!({"state": refused, "lastState": ended(7), "restartCount": 7}), [Ok(7), Ok(7)]);
+        let lost = json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}});
+        check(
+            json!({"state": lost, "lastState": {}}),
+            [Err("container \"c\" in pod \"p\" is terminated"), NO_PREVIOUS],
+        );
+        for (reason, words) in [
+            ("ContainerCreating", "container \"c\" in pod \"p\" is waiting to start: ContainerCreating"),
+            ("ErrImagePull", "container \"c\" in pod \"p\" is waiting to start: image can't be pulled"),
+            (
+                "ImagePullBackOff",
+                "container \"c\" in pod \"p\" is waiting to start: trying and failing to pull image",
+            ),
+        ] {
+            check(json!({"state": waits(reason)}), [Err(words), NO_PREVIOUS]);
+        }
+    }
+
+    #[test]
+    fn a_pod_that_was_never_begun_has_no_logs_to_show() {
+        let pod = json!({"metadata": {"name": "p"}, "status": {"phase": "Failed"}});
+        let said = attempt(&pod, "c", "containerStatuses", false).map_err(|error| error.to_string());
+        assert_eq!(said, Err("container \"c\" in pod \"p\" is not available".to_owned()));
     }
 }

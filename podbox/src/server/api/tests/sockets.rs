@@ -71,7 +71,7 @@ async fn with_pod() -> Client {
     let pod = json!({"metadata": {"name": "p"}, "spec": {
         "nodeName": "node", "containers": [{"name": "main", "image": "i"}],
     }});
-    let state = json!({"terminated": {"exitCode": 0}});
+    let state = json!({"terminated": {"exitCode": 0, "containerID": "podbox://u/main-0"}});
     let status = json!({"status": {"containerStatuses": [{
         "name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state,
     }]}});
