@@ -1,20 +1,14 @@
-//! What nobody needs any more on the node's disk: images that no pod uses, logs of runs before the last but one, and logs of
-//! pods that are gone.
+//! What nobody needs any more on the node's disk: images that no pod uses, and logs ([`logs`]).
 //!
 //! Images go when the disk is too full, those first that were used longest ago; never one that is in use, nor one that has
-//! just come. Containers themselves are taken away as they end. Logs are only touched of pods that this daemon has known.
+//! just come. Containers themselves are taken away as they end.
 
-use crate::api::error::chain;
+pub mod logs;
+
 use crate::api::stats::Filesystem;
-use crate::config::Config;
 use crate::image::{ImageError, Record, Store};
-use crate::sandbox::{tree, usage};
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use crate::sandbox::usage;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirEntry};
-use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// An image's records, by its id.
@@ -42,14 +36,12 @@ pub struct Garbage {
     images: Store,
     /// By the image's id.
     seen: BTreeMap<String, Seen>,
-    /// Pods that were here, by uid.
-    pods: BTreeSet<String>,
 }
 
 impl Garbage {
     /// That of a store of images.
     pub fn new(images: Store) -> Garbage {
-        Garbage { images, seen: BTreeMap::new(), pods: BTreeSet::new() }
+        Garbage { images, seen: BTreeMap::new() }
     }
 
     /// Removes images until so many bytes are free, or all that nobody uses; how many bytes that were. `wanted` are the
@@ -65,15 +57,18 @@ impl Garbage {
         let mounted = usage::mounted();
         let mut freed = 0;
         for id in expendable(candidates, bytes, age, now) {
-            for record in references.get(&id).into_iter().flatten() {
+            let records = references.get(&id).map(Vec::as_slice).unwrap_or_default();
+            let mut gone = !records.is_empty();
+            for record in records {
                 match self.images.remove(&record.reference, |layer| mounted.contains(layer)) {
                     Ok(_) => tracing::info!(image = record.reference, "removed, since the disk is too full"),
                     // Somebody uses it since, or took it away.
-                    Err(ImageError::InUse { .. } | ImageError::Unknown { .. }) => continue,
+                    Err(ImageError::InUse { .. } | ImageError::Unknown { .. }) => gone = false,
                     Err(error) => return Err(error),
                 }
-                freed += record.size;
             }
+            // Its bytes are there once, whatever number of names it has, and until the last one has gone.
+            freed += records.iter().map(|record| record.size).max().filter(|_| gone).unwrap_or(0);
         }
         Ok(freed)
     }
@@ -109,33 +104,6 @@ impl Garbage {
         });
         Ok((candidates.collect(), references))
     }
-
-    /// Takes away logs of pods that are not there any more, and of runs before the last but one of those that are. A pod
-    /// that mounts the directory may have put links there: they are not followed.
-    pub fn sweep_logs(&mut self, config: &Config, there: &BTreeSet<String>) {
-        for pod in fs::read_dir(&config.log_dir).into_iter().flatten().flatten() {
-            let name = pod.file_name().to_string_lossy().into_owned();
-            let Some((_, uid)) = name.rsplit_once('_') else { continue };
-            if there.contains(uid) {
-                in_directory(&pod.path(), |containers| {
-                    containers.for_each(|one| in_directory(&one.path(), old_runs));
-                });
-            } else if self.pods.remove(uid)
-                && let Err(error) = tree::remove(&pod.path())
-            {
-                tracing::warn!("removing the logs {} failed: {}", pod.path().display(), chain(&error));
-            }
-        }
-        self.pods.clone_from(there);
-    }
-}
-
-/// Does something with what is in a directory, whatever its path leads to meanwhile; nothing, if it is none.
-fn in_directory(path: &Path, work: impl FnOnce(&mut dyn Iterator<Item = DirEntry>)) {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let Ok(held) = open(path, flags, Mode::empty()) else { return };
-    let entries = fs::read_dir(format!("/proc/self/fd/{}", held.as_raw_fd()));
-    work(&mut entries.into_iter().flatten().flatten());
 }
 
 /// The images that go so that so many bytes are free.
@@ -163,19 +131,6 @@ pub fn too_many(disk: &Filesystem, high: u8, low: u8) -> Option<u64> {
         return None;
     }
     u64::try_from(u128::from(used).saturating_sub(percent(low.into()))).ok()
-}
-
-/// Removes the logs of a container's runs but for the last two. `3.log`, and rotated ones `3.log.TIME`.
-fn old_runs(files: &mut dyn Iterator<Item = DirEntry>) {
-    let run = |name: &str| name.split('.').next().and_then(|number| number.parse::<u32>().ok());
-    let runs: Vec<_> =
-        files.filter_map(|file| Some((run(&file.file_name().to_string_lossy())?, file.path()))).collect();
-    let Some(last) = runs.iter().map(|(run, _)| *run).max() else { return };
-    for (_, path) in runs.iter().filter(|(run, _)| *run + 1 < last) {
-        if let Err(error) = fs::remove_file(path) {
-            tracing::warn!("removing the log {} failed: {error}", path.display());
-        }
-    }
 }
 
 #[cfg(test)]
@@ -223,30 +178,5 @@ mod tests {
         check(151, None);
         check(150, Some(50));
         check(0, Some(200));
-    }
-
-    #[test]
-    fn logs_of_the_last_two_runs_stay_while_their_pod_does() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config { log_dir: dir.path().to_owned(), ..Config::default() };
-        let write = |path: &str| {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "x").unwrap();
-        };
-        for file in ["0.log", "1.log", "1.log.20260101-000000", "2.log", "3.log"] {
-            write(&format!("n_p_u/c/{file}"));
-        }
-        write("n_other_v/c/0.log");
-        let there = |path: &str| dir.path().join(path).exists();
-        let state = tempfile::tempdir().unwrap();
-        let mut garbage = Garbage::new(Store::open(state.path()).unwrap());
-        garbage.sweep_logs(&config, &BTreeSet::from(["u".to_owned()]));
-        let left: Vec<bool> = ["0.log", "1.log", "1.log.20260101-000000", "2.log", "3.log"]
-            .map(|f| there(&format!("n_p_u/c/{f}")))
-            .into();
-        assert_eq!(left, [false, false, false, true, true]);
-        garbage.sweep_logs(&config, &BTreeSet::new());
-        assert!(!there("n_p_u") && there("n_other_v"), "only what was known is removed");
     }
 }

@@ -17,6 +17,7 @@ pub use words::event;
 
 pub use active::refusal;
 
+use super::garbage::logs::{self, LogMarks};
 use super::garbage::{self, Garbage};
 use super::stats::Gauges;
 use super::view::Rows;
@@ -220,7 +221,9 @@ impl<O: Objects> Warden<O> {
     /// Ends pods that have more on the disk than they may, each told once. Waits for none of them.
     async fn end_excess(&mut self) {
         let Some(mut limited) = self.pods() else { return };
-        limited.retain(|active| ephemeral::is_limited(&active.manifest));
+        limited.retain(|active| {
+            ephemeral::is_limited(&active.manifest) && !evict::is_critical(active.priority())
+        });
         self.excessive.retain(|pod| limited.iter().any(|active| active.pod == *pod));
         limited.retain(|active| !self.excessive.contains(&active.pod));
         if limited.is_empty() {
@@ -317,12 +320,17 @@ impl<O: Objects> Warden<O> {
     }
 
     fn sweep_logs(&mut self) {
+        let marked = tokio::task::block_in_place(|| LogMarks::of(&self.config).all());
         let Ok(page) = self.store.list("/pods", None, None, 0, None) else { return };
         let uid = |bytes: &[u8]| {
             serde_json::from_slice::<Value>(bytes).ok().map(|pod| object::uid(&pod).to_owned())
         };
-        let there = page.entries.iter().filter_map(|entry| uid(&entry.bytes)).collect();
-        tokio::task::block_in_place(|| self.garbage.sweep_logs(&self.config, &there));
+        let mut there: BTreeSet<String> = page.entries.iter().filter_map(|entry| uid(&entry.bytes)).collect();
+        // Whoever was taken out of the API by force may still write.
+        let here = self.ends.views.borrow();
+        there.extend(here.iter().filter(|(_, view)| !view.gone).map(|(pod, _)| pod.uid.clone()));
+        drop(here);
+        tokio::task::block_in_place(|| logs::sweep(&self.config, &marked, &there));
     }
 
     async fn record(&self, of: &str, reason: &str, message: String) {

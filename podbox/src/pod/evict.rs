@@ -22,6 +22,11 @@ use std::time::{Duration, Instant};
 /// From this priority on a pod is critical to its node, and is never made to go.
 const CRITICAL: i32 = 2_000_000_000;
 
+/// Whether a pod of this priority is never made to go.
+pub fn is_critical(priority: i32) -> bool {
+    priority >= CRITICAL
+}
+
 /// How much there is of something, and how much could be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
@@ -127,7 +132,7 @@ pub fn first<T>(signal: Signal, candidates: Vec<Candidate<T>>) -> Option<Candida
         let exceeds = used > requested || signal == Signal::Pids;
         (Reverse(exceeds), candidate.priority, Reverse(i128::from(used) - i128::from(requested)))
     };
-    candidates.into_iter().filter(|candidate| candidate.priority < CRITICAL).min_by_key(rank)
+    candidates.into_iter().filter(|candidate| !is_critical(candidate.priority)).min_by_key(rank)
 }
 
 /// Why it goes, in upstream's words.
@@ -173,7 +178,7 @@ pub fn refusal(
     tolerates: bool,
 ) -> Option<String> {
     let only_memory = conditions.iter().all(|condition| *condition == Condition::Memory);
-    if conditions.is_empty() || priority >= CRITICAL || only_memory && (!best_effort || tolerates) {
+    if conditions.is_empty() || is_critical(priority) || only_memory && (!best_effort || tolerates) {
         return None;
     }
     let words: Vec<&str> = conditions.iter().map(|condition| condition.word()).collect();

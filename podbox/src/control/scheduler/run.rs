@@ -243,6 +243,7 @@ fn unscheduled(pod: &mut Value, message: &str, now: &str) {
     let since = same.map(|condition| condition["lastTransitionTime"].clone()).filter(Value::is_string);
     others.push(json!({
         "type": SCHEDULED,
+        "observedGeneration": object::generation(pod),
         "status": "False",
         "reason": UNSCHEDULABLE,
         "message": message,

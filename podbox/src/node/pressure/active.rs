@@ -59,6 +59,11 @@ impl Active {
         init.filter(move |container| seen(&container.name)).chain(main)
     }
 
+    /// How much it matters.
+    pub(super) fn priority(&self) -> i32 {
+        self.spec().and_then(|spec| spec.priority).unwrap_or(0)
+    }
+
     /// How long it wants to end.
     pub(super) fn grace(&self) -> Duration {
         let own = self.spec().and_then(|spec| spec.termination_grace_period_seconds);
@@ -93,7 +98,7 @@ impl Active {
         let containers = self.users(seen).map(own).collect();
         let volumes = disk.into_iter().flat_map(|disk| disk.volumes.values());
         let beside = volumes.map(|space| of_space(signal, *space)).sum();
-        let priority = self.spec().and_then(|spec| spec.priority).unwrap_or(0);
+        let priority = self.priority();
         Candidate { pod: self, priority, containers, beside }
     }
 }

@@ -43,10 +43,11 @@ async fn pods_with_too_much_on_the_disk_go_at_once_and_are_told_once() {
         Config { state_dir: dir.path().join("state"), log_dir: dir.path().join("log"), ..Config::default() };
     let images = image::Store::open(&config.state_dir.join("images")).unwrap();
     let store = Store::open(&dir.path().join("store")).unwrap();
-    for name in ["a", "b"] {
+    for (name, priority) in [("a", 0), ("b", 0), ("critical", 2_000_000_000)] {
+        let volumes = json!([{"name": "v", "emptyDir": {"sizeLimit": "1Ki"}}]);
         let pod = json!({
             "metadata": {"name": name, "namespace": "default", "uid": name},
-            "spec": {"nodeName": "n", "containers": [], "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Ki"}}]},
+            "spec": {"nodeName": "n", "priority": priority, "containers": [], "volumes": volumes},
         });
         let bytes = pod.to_string().into();
         store.put("/pods", &Key::new("default", name), Expected::Absent, move |_| bytes).await.unwrap();
@@ -59,14 +60,16 @@ async fn pods_with_too_much_on_the_disk_go_at_once_and_are_told_once() {
         (PodRef { namespace: "default".into(), name: name.into(), uid: name.into() }, Default::default())
     };
     // They are there for as long as they like.
-    let (_rows, views) = watch::channel(Rows::from(["a", "b"].map(row)));
+    let (_rows, views) = watch::channel(Rows::from(["a", "b", "critical"].map(row)));
     let ends = Ends { short: watch::Sender::default(), evictions, views };
     let gauges = Gauges::new(config.clone());
     let mut warden = Warden::new("n".into(), config, gauges, (store, Any), Garbage::new(images), ends);
     for expected in [2, 0] {
         let waits = tokio::time::timeout(limits::EVICTION_WAIT / 2, warden.end_excess());
         waits.await.expect("no pod is waited for");
-        let gone = std::iter::from_fn(|| told.try_recv().ok()).count();
-        assert_eq!(gone, expected);
+        let gone = std::iter::from_fn(|| told.try_recv().ok()).map(|eviction| eviction.pod.name);
+        let gone: Vec<_> = gone.collect();
+        assert_eq!(gone.len(), expected, "{gone:?}");
+        assert!(!gone.contains(&"critical".to_owned()));
     }
 }

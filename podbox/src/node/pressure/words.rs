@@ -54,7 +54,7 @@ fn size(bytes: u64) -> String {
 pub(super) fn disrupted(pod: &mut Value, message: &str, now: &str) {
     let condition = json!({
         "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": message,
-        "lastTransitionTime": now,
+        "lastTransitionTime": now, "observedGeneration": object::generation(pod),
     });
     match pod["status"]["conditions"].as_array_mut() {
         Some(all) => {
