@@ -313,7 +313,8 @@ pub const EVENT_CHECK: Duration = Duration::from_secs(60);
 pub const TOKEN_KEPT: Duration = Duration::from_secs(86_400);
 /// How long until volumes that could not be brought up to date are looked at again, if nothing changes.
 pub const REFRESH_RETRY: Duration = Duration::from_secs(10);
-/// How long until a sandbox that could not be made is tried again, if nothing changes: as often as the kubelet comes by.
+/// How long until a sandbox that could not be made or taken away is tried again, if nothing changes: as often as the kubelet
+/// comes by.
 pub const SANDBOX_RETRY: Duration = Duration::from_secs(10);
 /// First wait after a volume could not be set up; it doubles, as the kubelet has it.
 pub const MOUNT_RETRY_FIRST: Duration = Duration::from_millis(500);

@@ -354,17 +354,18 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
     }
 }
 
-/// The pods in the API that are to run, or to go on, on the node of this name.
+/// The pods in the API that are to run, or to go on, on the node of this name; or to go, if something of them is here.
 pub fn wanted(store: &Store, node: &str) -> Vec<Wanted> {
     let Ok(page) = store.list(PODS, None, None, 0, None) else { return Vec::new() };
     let here = page.entries.iter().filter_map(|entry| parsed(entry));
-    let here = here.filter(|pod| pod["spec"]["nodeName"] == node && !over(pod));
+    let here = here.filter(|pod| pod["spec"]["nodeName"] == node && (!over(pod) || object::deleting(pod)));
     let wanted = |mut pod: Value| {
         let word = |field: &str| object::text(&pod, field).to_owned();
         let reference = PodRef { namespace: word("namespace"), name: word("name"), uid: word("uid") };
+        let over = over(&pod);
         // One that nobody can read says nothing of what was.
         let status = serde_json::from_value(pod["status"].take()).unwrap_or_default();
-        Wanted { pod: reference, status }
+        Wanted { pod: reference, over, status }
     };
     here.map(wanted).collect()
 }

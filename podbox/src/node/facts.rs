@@ -1,8 +1,9 @@
-//! What pods are told of this node, read from the host once at start.
+//! What pods are told of this node: what stays, read from the host once at start, and how it finds others by name
+//! ([`host_names`]), read for each sandbox.
 
 use super::register::capacity;
 use crate::config::{Config, SeccompDefault};
-use crate::pod::compose::NodeFacts;
+use crate::pod::compose::{HostNames, NodeFacts};
 use crate::pod::resolver::{ClusterDns, Resolver};
 use crate::sandbox::spec::Seccomp;
 use nix::sys::sysinfo::sysinfo;
@@ -15,22 +16,16 @@ use std::thread;
 
 /// The facts now. What the host does not say is left empty: a pod that needs it says so when it starts.
 pub fn of_host(config: &Config) -> NodeFacts {
-    let resolver = host_resolver().unwrap_or_else(|error| {
-        tracing::warn!(%error, "pods get no name servers: reading the host's failed");
-        Resolver::default()
-    });
     let cpu_milli = thread::available_parallelism().map_or(1000, |cpus| cpus.get() as u64 * 1000);
     let memory_bytes = sysinfo().map(|info| info.ram_total()).unwrap_or_default();
     NodeFacts {
         node_name: gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         host_ip: host_ip().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         pod_cidr: config.pod_cidr,
-        resolver,
         cluster_dns: ClusterDns {
             servers: config.cluster_dns.clone(),
             domain: config.cluster_domain.clone(),
         },
-        hosts: fs::read_to_string("/etc/hosts").unwrap_or_default(),
         log_dir: config.log_dir.clone(),
         cpu_milli,
         memory_bytes,
@@ -41,6 +36,15 @@ pub fn of_host(config: &Config) -> NodeFacts {
             SeccompDefault::Unconfined => Seccomp::Unconfined,
         },
     }
+}
+
+/// How the host finds others by name now. Blocking.
+pub fn host_names() -> HostNames {
+    let resolver = host_resolver().unwrap_or_else(|error| {
+        tracing::warn!(%error, "a pod gets no name servers of the host: reading them failed");
+        Resolver::default()
+    });
+    HostNames { resolver, hosts: fs::read_to_string("/etc/hosts").unwrap_or_default() }
 }
 
 /// The host's resolver configuration, as it serves pods: systemd-resolved's servers when it has only loopback

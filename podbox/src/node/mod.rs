@@ -51,6 +51,7 @@ use crate::sandbox::runtime::{Obstacle, Runtime, Started, Unenforced};
 use crate::sandbox::seccomp;
 use crate::sandbox::spec::{ContainerSpec, Mount, MountSource, Resources, Seccomp};
 use checkpoint::Checkpoints;
+use garbage::logs::LogMarks;
 use probe::Probing;
 use record::PodRecord;
 use recorder::Notices;
@@ -102,11 +103,20 @@ impl<R: Runtime, I> Node<R, I> {
             false => Some(self.lease(pod).map_err(|error| failed(FAILED_SANDBOX, chain(&error)))?),
         };
         let made = async {
-            let sources = pod.sources.read(&references::of_sandbox(&pod.manifest)).await;
-            let spec = compose::sandbox(&pod.manifest, &sources, &self.facts, address)?;
-            self.tell_resolver(pod);
+            let wanted = references::of_sandbox(&pod.manifest);
+            let host = tokio::task::spawn_blocking(facts::host_names);
+            let (sources, host) = tokio::join!(pod.sources.read(&wanted), host);
+            let host = host.map_err(|error| failed(FAILED_SANDBOX, error.to_string()))?;
+            let spec = compose::sandbox(&pod.manifest, &sources, &self.facts, &host, address)?;
+            self.tell_resolver(pod, &host.resolver);
             let volumes = spec.host_volumes.clone();
-            let ensured = tokio::task::spawn_blocking(move || hostpath::ensure(&volumes)).await;
+            // The logs of `podbox run` are there for whoever ran it.
+            let marks = self.has_api().then(|| (LogMarks::of(&self.config), pod.pod.uid.clone()));
+            let ensured = tokio::task::spawn_blocking(move || {
+                marks.into_iter().for_each(|(marks, uid)| marks.note(&uid));
+                hostpath::ensure(&volumes)
+            })
+            .await;
             let unfit = match ensured {
                 Ok(ensured) => ensured.err().map(|error| error.to_string()),
                 Err(error) => Some(error.to_string()),
@@ -118,7 +128,10 @@ impl<R: Runtime, I> Node<R, I> {
         match made.await {
             Ok(()) => Ok(address),
             Err(failure) => {
-                self.release(&pod.pod);
+                // What is left of a try keeps its address, and is taken away before the next one.
+                if let Err(error) = self.discard(&pod.pod).await {
+                    tracing::error!(pod = %pod.pod, "taking back what was made of its sandbox failed: {error}");
+                }
                 Err(failure)
             }
         }
@@ -198,10 +211,9 @@ impl<R: Runtime, I> Node<R, I> {
     }
 
     /// Says what of its resolver's configuration a pod does not get.
-    fn tell_resolver(&self, pod: &PodRecord) {
+    fn tell_resolver(&self, pod: &PodRecord, host: &Resolver) {
         let (Some(notices), Some(spec)) = (self.notices.get(), &pod.manifest.spec) else { return };
-        let (host, cluster) = (&self.facts.resolver, &self.facts.cluster_dns);
-        for (reason, message) in Resolver::left_out(spec, &pod.pod, host, cluster) {
+        for (reason, message) in Resolver::left_out(spec, &pod.pod, host, &self.facts.cluster_dns) {
             notices.tell(
                 &pod.pod,
                 Notice { part: None, warning: true, reason: reason.into(), message, remark: None },

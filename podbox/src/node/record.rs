@@ -79,7 +79,8 @@ impl PodRecord {
     pub fn status(&self, seen: &Observed, host: IpAddr, ip: Option<Ipv4Addr>, now: Instant) -> PodStatus {
         let images =
             self.containers().map(|c| (c.name.clone(), c.image.clone().unwrap_or_default())).collect();
-        let made = matches!(seen.sandbox, SandboxState::Ready | SandboxState::Removing);
+        let made =
+            matches!(seen.sandbox, SandboxState::Ready | SandboxState::Removing | SandboxState::Stuck { .. });
         let ip = match host {
             // In the host's network it has the host's address.
             IpAddr::V4(host) if made && self.host_network() => Some(host),

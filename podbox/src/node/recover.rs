@@ -26,11 +26,13 @@ use k8s_openapi::api::core::v1::PodStatus;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
-/// A pod that the API binds to this node, and that has not ended.
+/// A pod that the API binds to this node, and that has not ended or has not gone.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Which.
     pub pod: PodRef,
+    /// Its containers have ended, for good: only what is left of it is still to be taken away.
+    pub over: bool,
     /// What the API says of it.
     pub status: PodStatus,
 }
@@ -48,7 +50,9 @@ pub async fn recover<I>(node: &Node<Engine, I>, wanted: &[Wanted]) -> Result<Mem
     let remembered = node.checkpoints.iter().flat_map(|checkpoints| checkpoints.read());
     for mut memory in remembered {
         let uid = memory.pod.uid.clone();
-        if !wanted.iter().any(|wanted| wanted.pod.uid == uid) {
+        let is_wanted = |wanted: &&Wanted| wanted.pod.uid == uid;
+        let wanted = wanted.iter().find(is_wanted);
+        if wanted.is_none_or(|wanted| wanted.over && !recorded.contains(&memory.pod)) {
             node.checkpoints.iter().for_each(|checkpoints| checkpoints.remove(&uid));
             continue;
         }
@@ -59,8 +63,8 @@ pub async fn recover<I>(node: &Node<Engine, I>, wanted: &[Wanted]) -> Result<Mem
         }
         memories.insert(uid, memory);
     }
-    for Wanted { pod, status } in wanted {
-        if !memories.contains_key(&pod.uid) {
+    for Wanted { pod, over, status } in wanted {
+        if !over && !memories.contains_key(&pod.uid) {
             memories
                 .extend(Memory::of_status(pod, status, wall, boot).map(|memory| (pod.uid.clone(), memory)));
         }
@@ -73,6 +77,10 @@ pub async fn recover<I>(node: &Node<Engine, I>, wanted: &[Wanted]) -> Result<Mem
         node.runtime.remove(container).await?;
     }
     let left = node.runtime.sandboxes();
+    // What was being taken away, and could not be: their workers go on with that.
+    for memory in memories.values_mut().filter(|memory| memory.is_ending()) {
+        memory.sandbox |= left.contains(&memory.pod);
+    }
     let mut leases = node.leases.lock().unwrap_or_else(PoisonError::into_inner);
     let kept = leases.retain(|uid| memories.contains_key(uid) || left.iter().any(|pod| pod.uid == uid));
     if let Err(error) = kept {

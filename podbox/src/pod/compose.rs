@@ -29,12 +29,8 @@ pub struct NodeFacts {
     pub host_ip: IpAddr,
     /// The range of pod addresses, with the bridge's own as its address.
     pub pod_cidr: Ipv4Net,
-    /// What the host's `/etc/resolv.conf` has for pods.
-    pub resolver: Resolver,
     /// The cluster's DNS.
     pub cluster_dns: ClusterDns,
-    /// The host's `/etc/hosts`, for pods in its network.
-    pub hosts: String,
     /// Where container logs go.
     pub log_dir: PathBuf,
     /// The node's processors in thousandths.
@@ -47,6 +43,15 @@ pub struct NodeFacts {
     pub seccomp_default: Seccomp,
     /// What containers have requested of memory is kept for them, and they are slowed down before their limit.
     pub memory_qos: bool,
+}
+
+/// How the host finds others by their names: read anew for each sandbox, since a host may come to another network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostNames {
+    /// What its `/etc/resolv.conf` has for pods.
+    pub resolver: Resolver,
+    /// Its `/etc/hosts`, for pods in its network.
+    pub hosts: String,
 }
 
 impl NodeFacts {
@@ -181,6 +186,7 @@ pub fn sandbox(
     pod: &Pod,
     sources: &Sources,
     facts: &NodeFacts,
+    host: &HostNames,
     address: Option<Ipv4Addr>,
 ) -> Result<SandboxSpec, StartFailure> {
     let context = Context::new(pod, sources, facts, address)?;
@@ -190,7 +196,7 @@ pub fn sandbox(
     let names = context.names()?;
     let volumes = spec.volumes.as_deref().unwrap_or_default();
     let aliases = naming::aliases(spec).map_err(|why| failure("CreateContainerError", why))?;
-    let resolver = Resolver::of_pod(spec, context.scope.namespace, &facts.resolver, &facts.cluster_dns);
+    let resolver = Resolver::of_pod(spec, context.scope.namespace, &host.resolver, &facts.cluster_dns);
     let resources = facts.pod_resources(pod);
     let memory = resources.memory_max.unwrap_or(u64::MAX).min(facts.allocatable.memory);
     let file_volumes = volumes::file_volumes(volumes, &context).into_iter();
@@ -208,7 +214,7 @@ pub fn sandbox(
         resources,
         hosts: match address {
             Some(address) => names.hosts(address.into(), &aliases),
-            None => naming::host_network_hosts(&facts.hosts, &aliases),
+            None => naming::host_network_hosts(&host.hosts, &aliases),
         },
         resolv_conf: resolver.text(),
         hostname: names.hostname,

@@ -55,7 +55,7 @@ pub struct Memory {
     pub accepted: SystemTime,
     /// Its address, if it has one of its own.
     pub address: Option<Ipv4Addr>,
-    /// Its sandbox is whole: made, and its removal not begun.
+    /// Its sandbox is whole: made, and its removal not begun. For one that is ending: something of it is there.
     pub sandbox: bool,
     /// Its containers by name.
     pub containers: BTreeMap<String, Container>,
@@ -210,6 +210,11 @@ impl Memory {
             at_once: seen.termination.is_some_and(|end| end.at_once),
             verdict: seen.verdict.clone(),
         }
+    }
+
+    /// Its end was asked for.
+    pub fn is_ending(&self) -> bool {
+        self.termination.is_some()
     }
 
     /// What a worker goes on from. Signals of a stop that had begun are sent again: whether they were is unknown.

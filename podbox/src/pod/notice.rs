@@ -107,6 +107,9 @@ pub fn notices<'a>(
     {
         all.push(failed_mount(message.clone()));
     }
+    if let (SandboxState::Stuck { message, .. }, true) = (&after.sandbox, before.sandbox != after.sandbox) {
+        all.push(warning("FailedKillPod", format!("error killing pod: {message}")));
+    }
     if let (Some(verdict), None) = (&after.verdict, &before.verdict) {
         // Upstream does not call that a warning.
         let warning = verdict.reason != "DeadlineExceeded";
@@ -302,13 +305,17 @@ mod tests {
         let sandbox = |seen: &mut Observed| {
             seen.sandbox = SandboxState::Failed { message: "no veth".into(), until: clock::instant() };
         };
+        let stuck = |seen: &mut Observed| {
+            seen.sandbox = SandboxState::Stuck { message: "no umount".into(), until: clock::instant() };
+        };
         let expected = [
             "Failed Error: ErrImagePull",
             "BackOff Back-off pulling image \"web:1\"",
             "Failed Error: ImagePullBackOff",
             "FailedCreatePodSandBox Failed to create pod sandbox: no veth",
+            "FailedKillPod error killing pod: no umount",
         ];
-        assert_eq!(told(RestartPolicy::Always, &[&fail, &sandbox]), expected);
+        assert_eq!(told(RestartPolicy::Always, &[&fail, &sandbox, &stuck]), expected);
     }
 
     #[test]

@@ -7,9 +7,9 @@
 //!              └────────── Failed ◀───────────┘ (on error)
 //!
 //! sandbox    Absent ──▶ Creating ──▶ Ready ──▶ Removing ──▶ Removed
-//!                        │    ▲
-//!                  error ▼    │ tried again after a while, or when something changed
-//!                       Failed, Unmounted
+//!                        │    ▲                  │    ▲
+//!                  error ▼    │ tried again      ▼    │ tried again after a while
+//!                       Failed, Unmounted        Stuck
 //!
 //! container  Waiting ──▶ Starting ──▶ Running ──▶ Ended ──▶ Starting …
 //!                            │                      ▲
@@ -65,7 +65,7 @@ pub enum SandboxState {
     Creating,
     /// There.
     Ready,
-    /// The last try failed and left nothing.
+    /// The last try failed, and what it had made was taken back, as far as it could be.
     Failed {
         /// What went wrong, for people.
         message: String,
@@ -81,7 +81,14 @@ pub enum SandboxState {
     },
     /// Being taken away.
     Removing,
-    /// Taken away; with what could not be, if anything.
+    /// Something of it could not be taken away: it is still there.
+    Stuck {
+        /// What, for people.
+        message: String,
+        /// When it is tried again.
+        until: Instant,
+    },
+    /// Taken away; with what could not be, if anything, where nobody waits for that.
     Removed {
         /// What teardown could not do.
         problem: Option<String>,

@@ -222,7 +222,10 @@ fn go_on(pod: &Shape, seen: &Observed, now: Instant, plan: &mut Plan) {
             stop_ordered(pod, seen, now, plan);
             run_containers(pod, seen, now, plan);
         }
-        SandboxState::Creating | SandboxState::Removing | SandboxState::Removed { .. } => {}
+        SandboxState::Creating
+        | SandboxState::Removing
+        | SandboxState::Stuck { .. }
+        | SandboxState::Removed { .. } => {}
     }
 }
 

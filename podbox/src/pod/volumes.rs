@@ -266,7 +266,7 @@ fn file(path: &str, bytes: Vec<u8>, mode: i32) -> VolumeFile {
 mod tests {
     use super::*;
     use crate::api::admission;
-    use crate::pod::compose::{NodeFacts, sandbox};
+    use crate::pod::compose::{HostNames, NodeFacts, sandbox};
     use crate::pod::sources::Sources;
     use crate::sandbox::spec::Seccomp;
     use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
@@ -277,9 +277,7 @@ mod tests {
             node_name: "n".into(),
             host_ip: [192, 0, 2, 1].into(),
             pod_cidr: "10.0.0.1/24".parse().unwrap(),
-            resolver: Default::default(),
             cluster_dns: Default::default(),
-            hosts: String::new(),
             log_dir: "/logs".into(),
             cpu_milli: 1000,
             memory_bytes: 1 << 30,
@@ -301,7 +299,7 @@ mod tests {
         let map =
             json!({"metadata": {"name": "kube-root-ca.crt", "namespace": "a"}, "data": {"ca.crt": "C"}});
         sources.add_config_map(&serde_json::from_value(map).unwrap());
-        let error = sandbox(&pod, &sources, &facts(), None).unwrap_err();
+        let error = sandbox(&pod, &sources, &facts(), &HostNames::default(), None).unwrap_err();
         assert!(
             error.message.contains("kube-api-access-abcde") && error.message.contains("token"),
             "{error:?}"
@@ -309,7 +307,8 @@ mod tests {
 
         sources.set_token(references::wanted(None, Some(3607)), Ok("s3cret".into()));
         assert!(!format!("{sources:?}").contains("s3cret"));
-        let volume = sandbox(&pod, &sources, &facts(), None).unwrap().file_volumes.remove(0);
+        let volume =
+            sandbox(&pod, &sources, &facts(), &HostNames::default(), None).unwrap().file_volumes.remove(0);
         let told = |file: &VolumeFile| (file.path.clone(), String::from_utf8_lossy(&file.bytes).into_owned());
         let files: Vec<_> = volume.files.iter().map(told).collect();
         let expected = [("token", "s3cret"), ("ca.crt", "C"), ("namespace", "a")];

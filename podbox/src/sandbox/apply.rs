@@ -22,7 +22,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Why one step, or taking it back, failed.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum StepError {
     /// A file or a mount.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// A file, a directory or a mount that stays.
+    #[error("cannot remove {}", .0.display())]
+    Stays(PathBuf, #[source] io::Error),
     /// A cgroup.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
@@ -197,9 +200,13 @@ impl Hands<'_> {
     }
 
     fn undo_one(&self, undo: &Undo) -> Result<(), StepError> {
+        let stays = |path: &Path| {
+            let path = path.to_owned();
+            move |error: io::Error| StepError::Stays(path, error)
+        };
         match undo {
-            Undo::Remove(path) => remove(path)?,
-            Undo::Unmount(target) => unmount(target)?,
+            Undo::Remove(path) => remove(path).map_err(stays(path))?,
+            Undo::Unmount(target) => unmount(target).map_err(stays(target))?,
             Undo::RemoveCgroup(path) => cgroup::remove(path)?,
             Undo::Unpin(dir) => netns::unpin(dir)?,
             Undo::DetachLink(name) => link::detach(name)?,

@@ -1,10 +1,12 @@
 //! What is left when something fails: nothing.
 
 use crate::host::isolated;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use podbox::api::error::chain;
 use podbox::sandbox::engine::Options;
 use podbox::sandbox::runtime::Runtime;
 use podbox::sandbox::spec::{EmptyDir, FileVolume, VolumeFile};
+use std::fs;
 
 /// More than any plan has.
 const STEPS: usize = 64;
@@ -38,6 +40,30 @@ fn whichever_step_of_a_sandbox_fails_nothing_is_left() {
             assert_eq!(host.left(), Vec::<String>::new(), "after step {step}");
         }
         assert!((10..STEPS).contains(&failed), "{failed} steps");
+    });
+}
+
+#[test]
+fn what_cannot_be_taken_away_stays_known_and_is_taken_away_later() {
+    isolated("sandbox_cannot_go", |host| async move {
+        let engine = host.engine().await;
+        let mut pod = host.pod("stuck");
+        pod.empty_dirs = vec![EmptyDir { name: "disk".into(), memory: false, size_limit: None }];
+        engine.create_sandbox(&pod).await.unwrap();
+        let held = host.config.state_dir.join("pods/uid-stuck/volume-disk/held");
+        fs::create_dir(&held).unwrap();
+        mount(Some("tmpfs"), &held, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        for _ in 0..2 {
+            let text = chain(&engine.remove_sandbox(&pod.pod).await.unwrap_err());
+            assert!(text.contains("uid-stuck"), "{text}");
+            assert_eq!(engine.sandboxes(), [pod.pod.clone()]);
+        }
+        umount2(&held, MntFlags::MNT_DETACH).unwrap();
+        engine.remove_sandbox(&pod.pod).await.unwrap();
+        assert_eq!(host.left(), Vec::<String>::new());
+        engine.create_sandbox(&pod).await.unwrap();
+        engine.remove_sandbox(&pod.pod).await.unwrap();
+        engine.close().await.unwrap();
     });
 }
 

@@ -70,13 +70,21 @@ impl<R: Runtime, I: Images> Worker<R, I> {
                 }
                 self.seen.container_mut(&run.name).resized(run.attempt, wanted, result, now);
             }
-            Report::Removed { problem } => {
-                if let Some(problem) = &problem {
-                    tracing::error!(pod = %self.pod.pod, "removing the sandbox failed: {problem}");
-                }
-                self.seen.sandbox = SandboxState::Removed { problem };
-            }
+            Report::Removed { problem } => self.note_removed(problem, now),
         }
+    }
+
+    fn note_removed(&mut self, problem: Option<String>, now: Instant) {
+        if let Some(problem) = &problem {
+            tracing::error!(pod = %self.pod.pod, "removing the sandbox failed: {problem}");
+        }
+        self.seen.sandbox = match problem {
+            // A pod leaves the API only when nothing of it is left. Whoever waits for `podbox run` to end does not wait for that.
+            Some(message) if self.node.has_api() => {
+                SandboxState::Stuck { message, until: now + limits::SANDBOX_RETRY }
+            }
+            problem => SandboxState::Removed { problem },
+        };
     }
 
     fn note_image(&mut self, container: &str, asked: &str, result: Result<Image, PullFailure>, now: Instant) {

@@ -37,11 +37,13 @@ pub(super) fn all(pod: &Shape, seen: &Observed, end: Termination, now: Instant, 
         return;
     }
     match &seen.sandbox {
-        SandboxState::Ready => plan.step(PodStep::RemoveSandbox),
-        SandboxState::Absent
+        SandboxState::Stuck { until, .. } if *until > now => plan.wake(*until),
+        // Of a try that failed, something may be left.
+        SandboxState::Ready
+        | SandboxState::Stuck { .. }
         | SandboxState::Failed { .. }
-        | SandboxState::Unmounted { .. }
-        | SandboxState::Removed { .. } => plan.finished = true,
+        | SandboxState::Unmounted { .. } => plan.step(PodStep::RemoveSandbox),
+        SandboxState::Absent | SandboxState::Removed { .. } => plan.finished = true,
         SandboxState::Creating | SandboxState::Removing => {}
     }
 }

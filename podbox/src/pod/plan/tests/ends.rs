@@ -92,3 +92,24 @@ fn termination_before_the_sandbox_is_there_ends_at_once() {
     let mut node = Node::new(shape(&[], &["a"], RestartPolicy::Always));
     assert_eq!(node.terminate(30), "finished");
 }
+
+#[test]
+fn what_could_not_be_taken_away_is_tried_again_until_nothing_is_left() {
+    let mut node = Node::new(shape(&[], &["a"], RestartPolicy::Always));
+    node.settle();
+    node.terminate(30);
+    let until = node.now + Duration::from_secs(10);
+    let exited = Exited { status: ExitStatus::Code(0), at: clock::wall() };
+    node.seen.container_mut("a").exited(exited, false, String::new(), node.now);
+    node.seen.sandbox = SandboxState::Stuck { message: "busy".into(), until };
+    assert_eq!(node.settle(), "", "its pod is not through with it");
+    assert_eq!(node.wakes_in(), Some(10));
+    assert_eq!(node.pass(10), "remove finished");
+}
+
+#[test]
+fn what_is_left_of_a_sandbox_that_could_not_be_made_is_taken_away() {
+    let mut node = Node::new(shape(&[], &["a"], RestartPolicy::Always));
+    node.seen.sandbox = SandboxState::Failed { message: "no veth".into(), until: node.now };
+    assert_eq!(node.terminate(30), "remove finished");
+}
