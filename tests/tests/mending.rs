@@ -53,6 +53,12 @@ fn what_is_refused_before_a_program_runs_is_no_run_and_goes_well_once_it_is_mend
     let key = json!({"configMapKeyRef": {"name": "settings", "key": "wanted"}});
     let unset = script("c", STAYS, json!({"env": [{"name": "X", "valueFrom": key}]}));
     let unset = json!({"restartPolicy": "Never", "containers": [unset, beside()]});
+    let key = json!({"secretKeyRef": {"name": "login", "key": "key"}});
+    let binary = script("c", STAYS, json!({"env": [{"name": "X", "valueFrom": key}]}));
+    let binary = json!({"containers": [binary, beside()]});
+    // The byte 0xff.
+    let login =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"}, "data": {"key": "/w=="}});
     let classed = json!({"runtimeClassName": "late", "containers": [script("c", STAYS, json!({}))]});
     let nowhere = script("c", STAYS, json!({"workingDir": "/etc/hostname"}));
     let nowhere = json!({"restartPolicy": "Never", "containers": [nowhere]});
@@ -60,14 +66,26 @@ fn what_is_refused_before_a_program_runs_is_no_run_and_goes_well_once_it_is_mend
     let denied = json!({
         "securityContext": {"sysctls": sysctls}, "containers": [script("c", STAYS, json!({}))],
     });
-    node.create_all(&[class("other"), map("other")]);
+    let name = node.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]);
+    let bound = |more: Value| {
+        let mut spec = json!({"nodeName": name, "containers": [script("c", STAYS, json!({}))]});
+        spec.as_object_mut().expect("it is an object").extend(more.as_object().cloned().unwrap_or_default());
+        spec
+    };
+    let mut labelled = pod("labelled", bound(json!({})));
+    labelled["metadata"]["labels"] = json!({"kubernetes.io/os": "windows"});
+    node.create_all(&[class("other"), map("other"), login]);
     node.create_all(&[
         pod("ghost", ghost),
         pod("link", link),
         pod("unset", unset),
+        pod("binary", binary),
         pod("classed", classed),
         pod("nowhere", nowhere),
         pod("denied", denied),
+        pod("foreign", bound(json!({"os": {"name": "windows"}}))),
+        pod("asks", bound(json!({"hostUsers": false}))),
+        labelled,
     ]);
 
     let refused = |name: &str, reason: &str, words: &str| {
@@ -82,6 +100,7 @@ fn what_is_refused_before_a_program_runs_is_no_run_and_goes_well_once_it_is_mend
     let sub_path = "failed to prepare subPath for volumeMount \"v\" of container \"c\"";
     refused("link", "CreateContainerConfigError", sub_path);
     refused("unset", "CreateContainerConfigError", "couldn't find key wanted in ConfigMap default/settings");
+    refused("binary", "CreateContainerConfigError", "key key in Secret default/login is not UTF-8");
     let no_runtime = "failed to get sandbox runtime: no runtime for \"other\" is configured";
     node.wait_described("classed", &["Warning FailedCreatePodSandBox", no_runtime]);
     assert_eq!(node.pod("classed")["status"]["message"], Value::Null, "the Event says it");
@@ -89,9 +108,10 @@ fn what_is_refused_before_a_program_runs_is_no_run_and_goes_well_once_it_is_mend
     node.kubectl(&["set", "image", "pod/ghost", &format!("c={}", podbox_tests::host::IMAGE)]);
     node.inside("link", "other", "rm /v/out && mkdir /v/out");
     node.kubectl(&["patch", "configmap", "settings", "-p", "{\"data\": {\"wanted\": \"2\"}}"]);
+    node.kubectl(&["patch", "secret", "login", "-p", "{\"stringData\": {\"key\": \"text\"}}"]);
     node.kubectl(&["delete", "runtimeclass", "late"]);
     node.create_all(&[class("podbox")]);
-    for name in ["link", "unset", "classed"] {
+    for name in ["link", "unset", "binary", "classed"] {
         let pod = node.wait_pod(name, "runs", is_ready);
         assert_eq!(container(&pod, "c")["restartCount"], 0);
     }
@@ -107,4 +127,24 @@ fn what_is_refused_before_a_program_runs_is_no_run_and_goes_well_once_it_is_mend
     assert!(denied["status"]["startTime"].is_string(), "{}", denied["status"]);
     let sysctl = "forbidden sysctl: \"net.core.somaxconn\" not allowlisted";
     node.wait_described("denied", &["Reason: SysctlForbidden", "Warning SysctlForbidden", sysctl]);
+
+    // Nor does what is for another system, or asks for what there is not, wait to be mended.
+    for (name, reason, words) in [
+        ("foreign", "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"),
+        (
+            "labelled",
+            "PodOSSelectorNodeLabelDoesNotMatch",
+            "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label",
+        ),
+        ("asks", "UnsupportedPodSpec", "spec.hostUsers: not supported yet: there are no user namespaces yet"),
+    ] {
+        let refused = node.wait_pod(name, "is refused", is_over);
+        assert_eq!(refused["status"]["phase"], "Failed");
+        assert_eq!(refused["status"]["reason"], reason);
+        assert_eq!(refused["status"]["message"], format!("Pod was rejected: {words}"));
+        node.wait_described(name, &[&format!("Warning {reason}"), words]);
+    }
+    let log = node.client("kubectl").args(["logs", "foreign"]).output().expect("kubectl starts");
+    let said = String::from_utf8_lossy(&log.stderr).into_owned();
+    assert!(said.contains("container \"c\" in pod \"foreign\" is not available"), "{said}");
 }

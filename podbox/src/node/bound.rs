@@ -62,6 +62,8 @@ pub struct Bound<R, I, O> {
     refused: BTreeSet<String>,
     /// Pods that have had their run here, while the API has them: what it says of them may be older than that.
     ended: BTreeSet<String>,
+    /// Pods that are being ended here though the API does not have them any more: their ends are nobody's news.
+    departed: BTreeSet<String>,
     /// What pods of an earlier daemon go on from, until they do.
     memories: Memories,
     notices: Option<Notices>,
@@ -98,8 +100,8 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
     ) -> Self {
         let objects = Arc::new(objects);
         let teller = Teller::new(Arc::clone(&objects));
-        let (views, refused) = (node.views.watch(), BTreeSet::new());
-        let (ended, notices) = (BTreeSet::new(), node.notices.get().cloned());
+        let (refused, ended, departed) = Default::default();
+        let (views, notices) = (node.views.watch(), node.notices.get().cloned());
         let allowed_sysctls = node.config.allowed_unsafe_sysctls.clone();
         Bound {
             store,
@@ -111,6 +113,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             teller,
             refused,
             ended,
+            departed,
             memories,
             notices,
             allowed_sysctls,
@@ -123,7 +126,8 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
     pub async fn run(mut self) {
         let mut watch = self.begin().await;
         // Taken out of the API since it was asked what is wanted.
-        for (_, memory) in std::mem::take(&mut self.memories) {
+        for (uid, memory) in std::mem::take(&mut self.memories) {
+            self.departed.insert(uid);
             self.agent.discard(memory.pod);
         }
         loop {
@@ -137,6 +141,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
                 Event::Behind => watch = self.begin().await,
                 Event::Views => self.tell(),
                 Event::Told(written) => self.written(&written),
+                Event::Finished(uid) if self.departed.remove(&uid) => {}
                 Event::Finished(uid) => drop(self.ended.insert(uid)),
                 Event::Evict(Eviction { pod, message, grace }) => {
                     let verdict = Verdict { reason: EVICTED.to_owned(), message };
@@ -167,7 +172,10 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             let Ok(watch) = self.store.watch(PODS, None, page.revision) else { continue };
             let there = page.entries.iter().filter_map(|entry| parsed(entry));
             let there: BTreeSet<String> = there.map(|pod| object::uid(&pod).to_owned()).collect();
-            self.ended.retain(|uid| there.contains(uid));
+            let here: Vec<String> = self.agent.pods().map(|record| record.pod.uid.clone()).collect();
+            let known = here.iter().chain(&self.ended).chain(&self.refused);
+            let gone: Vec<String> = known.filter(|uid| !there.contains(*uid)).cloned().collect();
+            gone.iter().for_each(|uid| self.departs(uid));
             for entry in &page.entries {
                 self.look(entry).await;
             }
@@ -180,10 +188,18 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             Happened::Added | Happened::Modified => self.look(&change.entry).await,
             Happened::Deleted => {
                 let Some(pod) = parsed(&change.entry) else { return };
-                // Whoever took it out of the API did not wait for it.
-                self.agent.terminate_pod(object::uid(&pod), Duration::ZERO);
-                self.ended.remove(object::uid(&pod));
+                self.departs(object::uid(&pod));
             }
+        }
+    }
+
+    /// A pod has left the API. What runs of it here ends at once: whoever took it out did not wait for it.
+    fn departs(&mut self, uid: &str) {
+        self.ended.remove(uid);
+        self.refused.remove(uid);
+        if self.agent.has(uid) {
+            self.departed.insert(uid.to_owned());
+            self.agent.terminate_pod(uid, Duration::ZERO);
         }
     }
 

@@ -1,5 +1,5 @@
-//! What no room on a node helps against: kernel settings that are not allowed, profiles that cannot be enforced. Pure; the words
-//! are the kubelet's.
+//! What no room on a node helps against: another system, kernel settings that are not allowed, profiles that cannot be
+//! enforced. Pure; the words are the kubelet's.
 
 use crate::sandbox::sysctl;
 use k8s_openapi::api::core::v1::Pod;
@@ -12,6 +12,29 @@ pub struct Rejection {
     pub reason: Cow<'static, str>,
     /// In words.
     pub message: String,
+}
+
+/// What this system is called.
+const SYSTEM: &str = "linux";
+/// The label by which pods say what they are for.
+const SYSTEM_LABEL: &str = "kubernetes.io/os";
+
+/// Whether a pod is for this system. Like the kubelet, it looks at the pod's label, and not at its selector of nodes: that is
+/// one as any other.
+pub fn system(pod: &Pod) -> Result<(), Rejection> {
+    let refuse = |reason: &'static str, what: &str, node: &str| {
+        let message = format!("Failed to admit pod as the {what} doesn't match node {node}");
+        Err(Rejection { reason: reason.into(), message })
+    };
+    let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get(SYSTEM_LABEL));
+    if label.is_some_and(|label| label != SYSTEM) {
+        return refuse("PodOSSelectorNodeLabelDoesNotMatch", "`kubernetes.io/os` label", "label");
+    }
+    let os = pod.spec.as_ref().and_then(|spec| spec.os.as_ref());
+    if os.is_some_and(|os| os.name != SYSTEM) {
+        return refuse("PodOSNotSupported", "OS field", "OS");
+    }
+    Ok(())
 }
 
 /// Whether a pod may have its kernel settings; `allowed` is what the node allows of unsafe ones.
@@ -65,6 +88,20 @@ mod tests {
         check(&init, true, Some("Cannot enforce AppArmor: podbox does not apply its profiles"));
         check(&format!("{{{}, containers: [{{name: c}}]}}", profile("Unconfined")), false, None);
         check("{containers: [{name: c}]}", false, None);
+    }
+
+    #[test]
+    fn a_pod_that_is_labelled_for_another_system_is_refused() {
+        let check = |labels: &str, expected: Option<&str>| {
+            let pod: Pod = serde_yaml::from_str(&format!("{{metadata: {{labels: {{{labels}}}}}}}")).unwrap();
+            let rejected = system(&pod).err();
+            assert_eq!(rejected.as_ref().map(|rejected| &*rejected.reason), expected);
+            let said = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
+            assert!(rejected.is_none_or(|rejected| rejected.message == said));
+        };
+        check("", None);
+        check("kubernetes.io/os: linux", None);
+        check("kubernetes.io/os: windows", Some("PodOSSelectorNodeLabelDoesNotMatch"));
     }
 
     #[test]

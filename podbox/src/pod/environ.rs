@@ -165,27 +165,39 @@ pub fn own(container: &Container, context: &Context<'_>) -> Result<Environment, 
 
 fn take_all(source: &EnvFromSource, scope: &Scope<'_>, environment: &mut Environment) -> Result<(), String> {
     let prefix = source.prefix.as_deref().unwrap_or_default();
-    let mut set = |entries: &BTreeMap<String, Vec<u8>>| {
-        for (key, value) in entries {
-            // Upstream skips what is not UTF-8 or would not be a name.
-            if let Ok(value) = String::from_utf8(value.clone())
-                && !key.contains('=')
-            {
-                environment.set(&format!("{prefix}{key}"), value);
-            }
+    let mut set = |key: &str, value: String| {
+        // It would not be a name.
+        if !key.contains('=') {
+            environment.set(&format!("{prefix}{key}"), value);
         }
     };
     if let Some(reference) = &source.config_map_ref
         && let Some(map) = scope.config_map(&reference.name, reference.optional)?
     {
-        set(&map.entries);
+        for (key, value) in &map.entries {
+            // Binary data, which upstream does not take, is not among them.
+            if let Ok(value) = String::from_utf8(value.clone()) {
+                set(key, value);
+            }
+        }
     }
     if let Some(reference) = &source.secret_ref
         && let Some(secret) = scope.secret(&reference.name, reference.optional)?
     {
-        set(&secret.entries);
+        for (key, value) in &secret.entries {
+            set(key, text_of_secret(value, key, &reference.name, scope)?);
+        }
     }
     Ok(())
+}
+
+/// A Secret's value as that of a variable. Other bytes than text are refused, as every runtime refuses them that speaks the
+/// CRI: another value than the Secret's would be worse than none.
+fn text_of_secret(value: &[u8], key: &str, name: &str, scope: &Scope<'_>) -> Result<String, String> {
+    String::from_utf8(value.to_vec()).map_err(|_| {
+        let namespace = scope.namespace;
+        format!("key {key} in Secret {namespace}/{name} is not UTF-8, as the value of a variable has to be")
+    })
 }
 
 /// A variable's value from elsewhere; `None` if it is optional and not there.
@@ -200,14 +212,18 @@ fn from(
         let key = &reference.key;
         let missing =
             || format!("couldn't find key {key} in ConfigMap {}/{}", sources.namespace, reference.name);
-        return value(found.and_then(|map| map.entries.get(key)), reference.optional, missing);
+        // Binary data is for volumes.
+        let found = found.and_then(|map| String::from_utf8(map.entries.get(key)?.clone()).ok());
+        return value(found, reference.optional, missing);
     }
     if let Some(reference) = &source.secret_key_ref {
         let found = sources.secret(&reference.name, reference.optional)?;
         let key = &reference.key;
         let missing =
             || format!("couldn't find key {key} in Secret {}/{}", sources.namespace, reference.name);
-        return value(found.and_then(|secret| secret.entries.get(key)), reference.optional, missing);
+        let found = found.and_then(|secret| secret.entries.get(key));
+        let found = found.map(|bytes| text_of_secret(bytes, key, &reference.name, sources)).transpose()?;
+        return value(found, reference.optional, missing);
     }
     if let Some(reference) = &source.field_ref {
         return field(reference, context).map(Some);
@@ -219,12 +235,12 @@ fn from(
 }
 
 fn value(
-    found: Option<&Vec<u8>>,
+    found: Option<String>,
     optional: Option<bool>,
     missing: impl Fn() -> String,
 ) -> Result<Option<String>, String> {
     match found {
-        Some(bytes) => Ok(Some(String::from_utf8_lossy(bytes).into_owned())),
+        Some(value) => Ok(Some(value)),
         None if optional == Some(true) => Ok(None),
         None => Err(missing()),
     }
@@ -356,6 +372,15 @@ mod tests {
             let value = |name: &str| values.get(name).map(String::as_str);
             assert_eq!(expand(text, value).as_deref(), Ok(expected), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_secret_that_is_no_text_is_refused_by_name() {
+        let sources = crate::pod::sources::Sources::default();
+        let text = |bytes: &[u8]| text_of_secret(bytes, "key", "login", &Scope::new(&sources, "team"));
+        assert_eq!(text("café".as_bytes()).as_deref(), Ok("café"));
+        let said = "key key in Secret team/login is not UTF-8, as the value of a variable has to be";
+        assert_eq!(text(b"\xffhidden"), Err(said.to_owned()));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Whether a node takes a pod that somebody has bound to it, in the kubelet's words. Pure.
 //!
-//! Deliberately not here: looking for a node (`control::scheduler` does), and what only running the pod shows.
+//! Deliberately not here: looking for a node (`control::scheduler` does, which asks nobody for their system), and what only
+//! running the pod shows.
 
 mod room;
 
 pub use room::Taken;
 
-use super::admit::Rejection;
+use super::admit::{self, Rejection};
 use crate::api::hostports;
 use crate::api::wish::{Tolerance, Wish};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -17,6 +18,7 @@ pub fn admits(pod: &Pod, node: &Node, taken: &Taken) -> Result<(), Rejection> {
     let refuse = |predicate: &'static str, why: &str| {
         Err(Rejection { reason: predicate.into(), message: format!("Predicate {predicate} failed: {why}") })
     };
+    admit::system(pod)?;
     // What the node knows nothing of is somebody else's to count.
     if let Some(short) = taken.short(pod, node).into_iter().find(|short| !short.is_foreign(node)) {
         return Err(Rejection {

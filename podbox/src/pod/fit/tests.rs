@@ -31,6 +31,10 @@ fn check(node_spec: &str, spec: &str, others: &[&str], expected: (&str, &str)) {
 
 #[test]
 fn who_is_bound_by_others_is_refused_in_the_kubelets_words() {
+    // Nothing else is looked at of one that is for another system.
+    let foreign = "Failed to admit pod as the OS field doesn't match node OS";
+    check("", "os: {name: windows}, nodeSelector: {disk: hdd}", &[], ("PodOSNotSupported", foreign));
+    check("", "os: {name: linux}", &[], ("", ""));
     let much = "Node didn't have enough resource: cpu, requested: 3000, used: 0, capacity: 2000";
     check("", &asks("cpu: 3"), &[], ("OutOfcpu", much));
     let more = "Node didn't have enough resource: cpu, requested: 501, used: 1500, capacity: 2000";
