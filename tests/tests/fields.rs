@@ -325,6 +325,21 @@ fn memory_that_was_requested_is_kept_where_the_node_is_told_so() {
     }
     let sums = || ["", "guaranteed", "burstable"].map(|class| read(slice.join(class), "memory.min"));
     assert_eq!(sums(), [mib(56), mib(24), mib(32)]);
+    // Given all that it may have, it is not slowed down any more, and what is kept for it counts for all groups that it lies in.
+    let whole = json!({"requests": {"memory": "40Mi"}, "limits": {"memory": "40Mi"}});
+    let patch = json!({"spec": {"containers": [{"name": "c", "resources": whole}]}}).to_string();
+    node.kubectl(&["patch", "pod", "part", "--subresource", "resize", "-p", &patch]);
+    node.wait_pod("part", "has what it asked for", |pod| {
+        container(pod, "c")["resources"]["requests"]["memory"] == "40Mi"
+    });
+    let part = group(&node, "part");
+    let of_run = |file: &str| read(part.join("c-0"), file);
+    assert_eq!(
+        [of_run("memory.min"), of_run("memory.high"), of_run("memory.max")],
+        [mib(40), "max".into(), mib(40)]
+    );
+    assert_eq!([read(part.clone(), "memory.min"), read(part, "memory.max")], [mib(40), mib(40)]);
+    wait_until("it is kept for it", limit(), || sums() == [mib(80), mib(24), mib(56)]);
     node.kubectl(&["delete", "pod", "part", "whole", "--grace-period=1", "--timeout=60s"]);
     wait_until("only what is there is kept", limit(), || sums() == [mib(16), mib(0), mib(16)]);
 }

@@ -184,7 +184,7 @@ mod tests {
             "eater".to_owned(),
             LastEvent { text: "OOM kill".into(), attempt: 1, oom: true },
         )]);
-        let rows = rows(&BTreeMap::from([(pod, PodView { status, events, gone: false })]));
+        let rows = rows(&BTreeMap::from([(pod, PodView { status, events, ..PodView::default() })]));
         assert_eq!(
             sentence(&rows[0]),
             "default/hog eater: OOMKilled (137), restarts: 2, 10.85.0.2, kernel: OOM kill"

@@ -47,19 +47,24 @@ fn taken<R, I>(node: &Node<R, I>, but: &PodRef) -> (u64, u64) {
     let rows = rows.borrow();
     let over =
         |view: &PodView| view.gone || matches!(view.status.phase.as_deref(), Some("Succeeded" | "Failed"));
-    let others = rows.iter().filter(|(pod, view)| *pod != but && !over(view));
-    let given = others.flat_map(|(_, view)| {
-        let main = view.status.container_statuses.iter().flatten();
-        let init = view.status.init_container_statuses.iter().flatten();
-        main.chain(init.filter(|one| one.state.as_ref().is_some_and(|state| state.running.is_some())))
-    });
     let amount = |status: &ContainerStatus, name: &str| {
         let given = status.allocated_resources.as_ref().and_then(|given| given.get(name));
         given.and_then(|given| Quantity::parse(&given.0).ok()).unwrap_or(Quantity::ZERO)
     };
     let number = |value: i64| u64::try_from(value).unwrap_or(0);
-    given.fold((0, 0), |(cpu, memory), status| {
-        let (more_cpu, more_memory) = (amount(status, "cpu").milli_value(), amount(status, "memory").value());
-        (cpu + number(more_cpu), memory + number(more_memory))
+    let of_pod = |view: &PodView| {
+        let main = view.status.container_statuses.iter().flatten();
+        let init = view.status.init_container_statuses.iter().flatten();
+        let runs = |one: &&ContainerStatus| one.state.as_ref().is_some_and(|state| state.running.is_some());
+        let given = main.chain(init.filter(runs)).fold((0, 0), |(cpu, memory), status| {
+            let (more_cpu, more_memory) =
+                (amount(status, "cpu").milli_value(), amount(status, "memory").value());
+            (cpu + number(more_cpu), memory + number(more_memory))
+        });
+        view.pledge.with(given)
+    };
+    let others = rows.iter().filter(|(pod, view)| *pod != but && !over(view));
+    others.map(|(_, view)| of_pod(view)).fold((0, 0), |(cpu, memory), (more_cpu, more_memory)| {
+        (cpu.saturating_add(more_cpu), memory.saturating_add(more_memory))
     })
 }

@@ -5,6 +5,7 @@
 
 use crate::api::identity::PodRef;
 use crate::metrics;
+use crate::pod::resources::Pledge;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PodStatus};
 use std::collections::BTreeMap;
 use tokio::sync::watch;
@@ -16,6 +17,8 @@ pub struct PodView {
     pub status: PodStatus,
     /// The latest kernel event of each of its containers.
     pub events: BTreeMap<String, LastEvent>,
+    /// What it takes of the node beside what its status says of its containers.
+    pub pledge: Pledge,
     /// Nothing of it is left on the node.
     pub gone: bool,
 }

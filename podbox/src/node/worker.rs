@@ -32,6 +32,7 @@ use crate::pod::memory::{Memory, Moment};
 use crate::pod::notice::{self, Notice};
 use crate::pod::observed::{Observed, Termination, Verdict};
 use crate::pod::plan::{Plan, PodStep, is_main_turn, plan};
+use crate::pod::resources::Pledge;
 use crate::pod::restart::Pace;
 use crate::sandbox::runtime::Runtime;
 use crate::{clock, limits};
@@ -300,6 +301,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let status = self.pod.status(&self.seen, self.node.facts.host_ip, self.address, clock::instant());
         self.node.views.update(&self.pod.pod, |view: &mut PodView| {
             view.status = status;
+            view.pledge = Pledge::of(&self.pod.manifest);
             view.gone = gone;
         });
     }

@@ -208,4 +208,16 @@ mod tests {
         let why = "Node didn't have enough resource: cpu, requested: 2500, used: 501, capacity: 3000";
         assert_eq!(lacks(&pod, (501, 0), 3000, 1 << 30).as_deref(), Some(why));
     }
+
+    #[test]
+    fn what_is_asked_for_as_a_whole_counts_and_so_does_overhead() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({"spec": {
+            "resources": {"requests": {"cpu": "2"}}, "overhead": {"cpu": "100m", "memory": "1Ki"},
+            "containers": [{"name": "a", "resources": {"requests": {"cpu": "500m", "memory": "1Ki"}}}]}}))
+        .unwrap();
+        let why = "Node didn't have enough capacity: cpu, requested: 2100, capacity: 2000";
+        assert_eq!(exceeds(&pod, 2000, 1 << 30).as_deref(), Some(why));
+        // To others, whatever its containers have been given.
+        assert_eq!(resources::Pledge::of(&pod).with((300, 1024)), (2100, 2048));
+    }
 }

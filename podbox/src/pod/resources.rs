@@ -4,7 +4,7 @@ pub use crate::api::requests::{limit, pod_limit, pod_request, request};
 
 use crate::api::identity::QosClass;
 use crate::api::quantity::Quantity;
-use crate::api::requests::listed;
+use crate::api::requests::{self, listed};
 use crate::sandbox::spec::{CpuMax, Resources};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -92,11 +92,38 @@ pub fn protect_pod(own: &mut Resources, pod: &Pod) {
     own.memory_min = whole.or_else(sum);
 }
 
-/// Thousandths of a processor, and bytes, that a pod asks for.
+/// Thousandths of a processor, and bytes, that a pod asks for: its containers, or all of it as a whole; and its overhead.
 pub fn requested(pod: &Pod) -> (u64, u64) {
-    let cpu = total(pod, |container| Some(request(container, "cpu").map_or(0, millis)));
-    let memory = total(pod, |container| Some(request(container, "memory").map_or(0, bytes)));
-    (cpu.unwrap_or(0), memory.unwrap_or(0))
+    let all = requests::of_pod(pod);
+    let amount = |name: &str| all.get(name).copied().unwrap_or(Quantity::ZERO);
+    (millis(amount("cpu")), bytes(amount("memory")))
+}
+
+/// What a pod takes of its node beside what its containers have been given, or in the place of it: thousandths of processors,
+/// and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pledge {
+    whole: (Option<u64>, Option<u64>),
+    overhead: (u64, u64),
+}
+
+impl Pledge {
+    /// A pod's.
+    pub fn of(pod: &Pod) -> Pledge {
+        let (cpu, memory) = (pod_request(pod, "cpu"), pod_request(pod, "memory"));
+        let overhead = |name: &str| overhead(pod, name);
+        Pledge {
+            whole: (cpu.map(millis), memory.map(bytes)),
+            overhead: (overhead("cpu").map_or(0, millis), overhead("memory").map_or(0, bytes)),
+        }
+    }
+
+    /// What it takes in all, where its containers have been given so much.
+    pub fn with(self, given: (u64, u64)) -> (u64, u64) {
+        let sum =
+            |whole: Option<u64>, given: u64, overhead: u64| whole.unwrap_or(given).saturating_add(overhead);
+        (sum(self.whole.0, given.0, self.overhead.0), sum(self.whole.1, given.1, self.overhead.1))
+    }
 }
 
 /// What a pod needs at most at any time: its containers and sidecars together, or one init container

@@ -342,7 +342,7 @@ impl Runtime for Engine {
         let qos = self.tracked(container)?.label.qos;
         let (shared, container) = (self.0.clone(), container.clone());
         let (own, pod) = (resources.clone(), pod.clone());
-        blocking(move || Ok(shared.resize(&container, qos, &own, &pod)?)).await
+        blocking(move || shared.resize(&container, qos, &own, &pod)).await
     }
 
     async fn remove(&self, container: &ContainerRef) -> Result<(), EngineError> {

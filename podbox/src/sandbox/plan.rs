@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use volumes::volumes;
 
 pub use facts::Facts;
-pub use limits::{enforced, kept, unenforced};
+pub use limits::{enforced, kept, resized, unenforced};
 pub use volumes::refill;
 
 /// A pod's `/dev/shm` has the size that Docker and containerd give it.

@@ -61,10 +61,9 @@ impl Label {
 pub fn write(spec: &SandboxSpec, facts: &Facts) -> Result<(), RecordError> {
     let path = facts.record(&spec.pod);
     let new = path.with_extension("new");
-    let mut spec = spec.clone();
-    // Teardown needs the files' names; what is in them may be a secret.
-    spec.file_volumes.iter_mut().flat_map(|volume| &mut volume.files).for_each(|file| file.bytes.clear());
-    let text = serde_json::to_vec(&spec).map_err(|error| RecordError::Parse(path.clone(), error))?;
+    // Teardown needs the files' names only.
+    let text =
+        serde_json::to_vec(&spec.without_bytes()).map_err(|error| RecordError::Parse(path.clone(), error))?;
     let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &path));
     written.map_err(|error| RecordError::Io(path, error))
 }

@@ -164,6 +164,19 @@ pub struct VolumeFile {
     pub owner: Option<u32>,
 }
 
+impl SandboxSpec {
+    /// What is kept of it once it is built: its files' names, but not what is in them, which may be secrets, and many.
+    pub fn without_bytes(&self) -> SandboxSpec {
+        let mut spec = self.clone();
+        // Emptied ones would still hold their room.
+        spec.file_volumes
+            .iter_mut()
+            .flat_map(|volume| &mut volume.files)
+            .for_each(|file| file.bytes = Default::default());
+        spec
+    }
+}
+
 impl std::fmt::Debug for VolumeFile {
     // The bytes may be a secret's.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

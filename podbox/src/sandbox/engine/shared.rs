@@ -64,14 +64,14 @@ impl Shared {
         let steps = planned.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
         match lock(&self.sandboxes).entry(pod.clone()) {
             Entry::Occupied(_) => return Err(EngineError::SandboxExists(pod.clone())),
-            Entry::Vacant(place) => drop(place.insert(Arc::new(spec.clone()))),
+            Entry::Vacant(place) => drop(place.insert(Arc::new(spec.without_bytes()))),
         }
         // Before the first step: whoever finds the record can take away whatever was done.
         let built = record::write(spec, &self.facts).map_err(EngineError::from).and_then(|()| {
             let applied = self.hands().apply(&steps);
             applied.map_err(|source| EngineError::Create { pod: pod.clone(), source })
         });
-        built.map(|_| self.protect(spec)).inspect_err(|error| {
+        built.map(|_| self.protect_with(spec)).inspect_err(|error| {
             // What could not be taken back is still in the record: the next sweep tries again.
             let clean = !matches!(error, EngineError::Create { source, .. } if !source.left.is_empty());
             if clean && record::remove(pod, &self.facts).is_ok() {
@@ -111,7 +111,7 @@ impl Shared {
         lock(&self.sandboxes).remove(pod);
         // One that was opened meanwhile.
         lock(&self.askers).remove(pod);
-        self.protect(&spec);
+        self.protect_with(&spec);
         Ok(())
     }
 
@@ -127,10 +127,16 @@ impl Shared {
     }
 
     /// Keeps for all pods what they have requested of memory, of which each gets its own: the groups that they lie in hand on
-    /// only what they have themselves. Nothing where `changed`, a pod that came or went, has nothing to be kept. Without it,
-    /// pods run as they would on a node that is not told to: a failure is told, and harms none.
-    fn protect(&self, changed: &SandboxSpec) {
-        if changed.resources.memory_min.is_none() || !self.facts.controllers.contains("memory") {
+    /// only what they have themselves. Nothing where a pod that came or went has nothing to be kept.
+    fn protect_with(&self, changed: &SandboxSpec) {
+        if changed.resources.memory_min.is_some() {
+            self.protect();
+        }
+    }
+
+    /// Without it, pods run as they would on a node that is not told to: a failure is told, and harms none.
+    fn protect(&self) {
+        if !self.facts.controllers.contains("memory") {
             return;
         }
         let sandboxes = lock(&self.sandboxes);
@@ -202,18 +208,31 @@ impl Shared {
         qos: QosClass,
         own: &Resources,
         whole: &Resources,
-    ) -> Result<(), CgroupError> {
+    ) -> Result<(), EngineError> {
         let outer = self.facts.pod_cgroup(&container.pod, qos);
         let inner = self.facts.container_cgroup(container, qos);
         if let Some(limit) = own.memory_max {
             cgroup::check_usage(&inner, limit)?;
         }
-        let (own, pod) = (plan::enforced(own, &self.facts), plan::enforced(whole, &self.facts));
+        let (own, pod) = (plan::resized(own, &self.facts), plan::resized(whole, &self.facts));
         cgroup::set(&outer, pod.iter().filter(|setting| cgroup::grows(&outer, setting)))?;
         cgroup::set(&inner, &own)?;
         cgroup::set(&outer, &pod)?;
-        if let Some(spec) = lock(&self.sandboxes).get_mut(&container.pod) {
-            Arc::make_mut(spec).resources = whole.clone();
+        self.note_share(&container.pod, whole)
+    }
+
+    /// Keeps in mind, and on file, what a pod as a whole has now, and what is kept for all pods by that.
+    fn note_share(&self, pod: &PodRef, whole: &Resources) -> Result<(), EngineError> {
+        let mut sandboxes = lock(&self.sandboxes);
+        let Some(spec) = sandboxes.get_mut(pod) else { return Ok(()) };
+        let before = std::mem::replace(&mut Arc::make_mut(spec).resources, whole.clone());
+        if before != *whole {
+            // One at a time: several containers of a pod may be resized at once.
+            record::write(spec, &self.facts)?;
+        }
+        drop(sandboxes);
+        if before.memory_min != whole.memory_min {
+            self.protect();
         }
         Ok(())
     }

@@ -31,6 +31,23 @@ pub fn enforced(resources: &Resources, facts: &Facts) -> Vec<Setting> {
     all.filter(|(controller, _)| facts.controllers.contains(*controller)).map(|(_, s)| s).collect()
 }
 
+/// What to write into a cgroup that may have had other resources: what they leave out is not to stay.
+pub fn resized(resources: &Resources, facts: &Facts) -> Vec<Setting> {
+    const NONE: [(&str, &str, &str); 4] = [
+        ("cpu", "cpu.max", "max"),
+        ("memory", "memory.max", "max"),
+        ("memory", "memory.high", "max"),
+        ("memory", "memory.min", "0"),
+    ];
+    let mut all = enforced(resources, facts);
+    for (controller, file, value) in NONE {
+        if facts.controllers.contains(controller) && all.iter().all(|setting| setting.file != file) {
+            all.push(Setting { file, value: value.to_owned(), optional: false });
+        }
+    }
+    all
+}
+
 /// Limits in these resources that this host cannot enforce.
 pub fn unenforced(resources: &Resources, facts: &Facts) -> Vec<Unenforced> {
     let all = settings(resources).into_iter();

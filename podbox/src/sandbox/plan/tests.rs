@@ -179,6 +179,26 @@ fn limits_are_written_where_the_host_can_and_named_where_it_cannot() {
 }
 
 #[test]
+fn what_another_share_leaves_out_does_not_stay() {
+    let written = |controllers: &[&str]| -> Vec<String> {
+        let wanted = Resources { memory_max: Some(1 << 20), ..Resources::default() };
+        let settings = resized(&wanted, &facts(controllers));
+        settings.iter().map(|s| format!("{}={}", s.file, s.value)).collect()
+    };
+    let all = ["memory.max=1048576", "memory.swap.max=0", "cpu.max=max", "memory.high=max", "memory.min=0"];
+    assert_eq!(written(&["cpu", "memory", "pids"]), all);
+    assert_eq!(written(&["cpu"]), ["cpu.max=max"]);
+}
+
+#[test]
+fn of_what_is_built_the_names_of_files_are_kept_and_what_is_in_them_is_not() {
+    let kept = pod().without_bytes();
+    let file = &kept.file_volumes[0].files[0];
+    assert_eq!((file.path.as_str(), file.bytes.len()), ("a/b", 0));
+    assert_eq!(kept.empty_dirs, pod().empty_dirs);
+}
+
+#[test]
 fn mounts_come_outermost_first_and_may_replace_the_pods_own_but_not_hide_them() {
     let at = [
         ("key", "/data/deep/key"),
