@@ -5,8 +5,11 @@ use crate::control::action::{Action, Saying};
 use crate::control::pods::{Member, Phase};
 use crate::control::revision::{History, Revision};
 use crate::limits;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
+
+/// How old a pod is at least that is made anew: one that no node takes is not made again and again without a pause.
+const REST: SignedDuration = SignedDuration::from_secs(1);
 
 /// A set and its pods, sorted out.
 pub struct Look<'a> {
@@ -21,11 +24,12 @@ pub struct Look<'a> {
     pub now: Timestamp,
 }
 
-/// What is to be done, and what is to be said in any case.
+/// What is to be done, what is to be said in any case, and when to look again.
 #[derive(Default)]
 pub struct Steps {
     pub actions: Vec<Action>,
     pub said: Vec<Saying>,
+    pub wake_at: Option<Timestamp>,
 }
 
 impl<'a> Look<'a> {
@@ -104,7 +108,11 @@ impl<'a> Look<'a> {
         }
         // However it ended: it may have been made to.
         if pod.phase == Phase::Ended {
-            steps.actions.push(identity::delete(self.set, pod));
+            let rested = pod.created.and_then(|created| created.checked_add(REST).ok());
+            match rested.filter(|rested| *rested > self.now) {
+                Some(rested) => steps.wake_at = steps.wake_at.into_iter().chain([rested]).min(),
+                None => steps.actions.push(identity::delete(self.set, pod)),
+            }
             return false;
         }
         if pod.phase == Phase::Pending {

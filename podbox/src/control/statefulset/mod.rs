@@ -136,8 +136,9 @@ fn step(set: &StatefulSet, observed: &Observed<'_>, attempt: Attempt<'_>, now: T
     let paused = attempt.pausing && !steps.actions.is_empty();
     let mut actions = match steps.actions.is_empty() || paused {
         false => Actions::of(steps.actions),
-        true => Actions { wake_at: look.next_available(), ..Actions::of(status::told(&look)) },
+        true => Actions::of(status::told(&look)),
     };
+    actions.wake_at = steps.wake_at.into_iter().chain(look.next_available()).min();
     (actions.said, actions.paused) = (steps.said, paused);
     actions
 }

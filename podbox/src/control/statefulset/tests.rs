@@ -160,7 +160,11 @@ impl World {
             let Some(name) =
                 self.of("Pod").into_iter().find(|(_, pod)| waits(pod)).map(|(name, _)| name.to_owned())
             else {
-                return;
+                match self.look().wake_at {
+                    Some(at) => self.now = at,
+                    None => return,
+                }
+                continue;
             };
             match object::deleting(self.get("Pod", &name).unwrap()) {
                 true => drop(self.objects.remove(&("Pod".to_owned(), name))),
@@ -273,7 +277,11 @@ fn ended_pods_are_made_anew_however_they_ended() {
     let mut world = World::new(json!({}));
     world.run();
     for phase in ["Failed", "Succeeded"] {
+        // Not without any pause, though, if it was made just now.
         world.phase("web-1", phase);
+        world.check(&["0 one", "1 one", "2 one"]);
+        world.now = world.look().wake_at.unwrap();
+        world.settle();
         world.check(&["0 one", "2 one"]);
         world.run();
         world.check(&["0 one", "1 one", "2 one"]);

@@ -2,6 +2,7 @@
 //! taken away; writes meet conflicts; the control plane ends between any two writes and begins anew. When that is over, there is what was
 //! asked for, and after all was deleted there is nothing.
 
+mod daemons;
 mod sets;
 
 use crate::api::kinds::{Kind, Kinds};
