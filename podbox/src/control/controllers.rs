@@ -10,6 +10,7 @@ use super::world::World;
 use super::{garbage, gather};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 /// Now, by both clocks.
@@ -103,7 +104,13 @@ impl Controllers {
                 continue;
             }
             let attempt = Attempt { failure: self.failures.get(&work), pausing };
-            let actions = self.reconcile(&work, source, attempt, now.wall);
+            let looked = AssertUnwindSafe(|| self.reconcile(&work, source, attempt, now.wall));
+            let Ok(actions) = panic::catch_unwind(looked) else {
+                // A bug, told where it is. One object that nobody thought of is not to stop all others.
+                tracing::error!("reconciling {work:?} broke; it is tried again later");
+                self.queue.failed(&work, now.since);
+                continue;
+            };
             if let Some(at) = actions.wake_at {
                 let wait = Duration::try_from(at.duration_since(now.wall).max(SignedDuration::ZERO));
                 self.queue.add_at(work.clone(), now.since + wait.unwrap_or_default());
@@ -177,5 +184,45 @@ impl Controllers {
             Work::Budget(key) => gather::budget(world, source, key, now),
             Work::Garbage(place) => garbage::look(place, &world.graph, &world.catalog, source),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::kinds::Kinds;
+    use crate::control::source::Found;
+
+    /// One in which Deployments cannot be looked at without breaking something.
+    struct Cursed;
+
+    impl Source for Cursed {
+        fn get(&self, collection: &str, _key: &Key) -> Option<Found> {
+            assert_ne!(collection, gather::DEPLOYMENTS, "as it was meant to");
+            let object =
+                r#"{"metadata": {"name": "a", "namespace": "n", "uid": "b"}, "spec": {"replicas": 1}}"#;
+            Some(Found { bytes: object.as_bytes().into(), revision: 1 })
+        }
+
+        fn named(&self, _collection: &str, _name: &str) -> Vec<Found> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn an_object_that_breaks_its_controller_stops_no_other_and_is_tried_again() {
+        let mut controllers = Controllers::new(Catalog::new(&Kinds::new()));
+        let key = Key::new("n", "a");
+        for collection in [gather::DEPLOYMENTS, gather::REPLICA_SETS] {
+            let kind = controllers.catalog().collection(collection).unwrap();
+            controllers.note(kind, &key, br#"{"metadata": {"name": "a", "namespace": "n", "uid": "b"}}"#);
+        }
+        let now = Now { wall: Timestamp::UNIX_EPOCH, since: Duration::from_secs(1) };
+        let mut looked = Vec::new();
+        while let Some((work, _)) = controllers.next(now, &Cursed, 10) {
+            looked.push(work);
+        }
+        assert!(looked.contains(&Work::ReplicaSet(key)), "{looked:?}");
+        assert!(controllers.next_time().is_some_and(|at| at > now.since), "the other one is tried again");
     }
 }

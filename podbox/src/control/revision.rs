@@ -10,6 +10,8 @@ use super::meta::Meta;
 use super::workload::Workload;
 use super::{number, status, template};
 use crate::api::objects::{Seen, Target};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The label by which pods say of which revision they are.
@@ -53,13 +55,14 @@ impl Revision {
         self.meta.labels.get(name).map(String::as_str)
     }
 
-    /// The template that it holds.
+    /// The template that it holds. Anybody may write anything into a revision: what is no template is an empty one, whose pods the API
+    /// refuses, in words.
     pub fn template(&self) -> Value {
         let mut template = self.object["data"]["spec"]["template"].clone();
         if let Some(fields) = template.as_object_mut() {
             fields.remove("$patch");
         }
-        template
+        if PodTemplateSpec::deserialize(&template).is_ok() { template } else { json!({}) }
     }
 
     fn seen(&self) -> Seen {
@@ -129,7 +132,7 @@ impl<'a> History<'a> {
         let last = self.all.last();
         let Some(newest) = self.newest() else { return Some(self.begin(last, taken, attempt)) };
         let last = last.filter(|last| last.name() != newest.name())?;
-        let (seen, edit) = (newest.seen(), Edit::Merge(json!({"revision": last.number() + 1})));
+        let (seen, edit) = (newest.seen(), Edit::Merge(json!({"revision": last.number().saturating_add(1)})));
         Some(Actions::of([Write::Edit { at: newest.at.clone(), part: "", seen, edit }]))
     }
 
@@ -165,7 +168,7 @@ impl<'a> History<'a> {
             "kind": "ControllerRevision",
             "metadata": metadata,
             "data": template::sorted(&data(template)),
-            "revision": last.map_or(1, |last| last.number() + 1),
+            "revision": last.map_or(1, |last| last.number().saturating_add(1)),
         });
         let failed = format!("create ControllerRevision {name} failed error: ");
         Actions::of([Action {

@@ -4,6 +4,7 @@
 //! page cache. The files are root's alone, since an image's environment may hold a secret.
 
 use crate::pod::memory::Memory;
+use crate::sandbox::sweep_unfinished;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -33,7 +34,9 @@ impl Checkpoints {
     /// Makes the place for them.
     pub fn prepare(&self) -> Result<(), CheckpointError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
-        made.map_err(|source| CheckpointError { action: "making", path: self.dir.clone(), source })
+        made.map_err(|source| CheckpointError { action: "making", path: self.dir.clone(), source })?;
+        sweep_unfinished(&self.dir);
+        Ok(())
     }
 
     /// Replaces a pod's memory.

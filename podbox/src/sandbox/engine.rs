@@ -123,6 +123,7 @@ impl Engine {
         let run_dir = facts.run_dir.clone();
         let spec = KeeperSpec { program: options.program.clone(), run_dir, cgroup: keeper_cgroup };
         let keeper = Client::open(&spec)?;
+        record::sweep(&facts.run_dir.join("sandboxes"));
         let sandboxes = record::read_all(&facts.run_dir)?;
         let sandboxes = sandboxes.into_iter().map(|spec| (spec.pod.clone(), Arc::new(spec))).collect();
         Ok(Engine(Arc::new(Shared {

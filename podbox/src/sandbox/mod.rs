@@ -53,4 +53,5 @@ mod sys;
 mod terminal;
 mod wire;
 
+pub use record::sweep as sweep_unfinished;
 pub use sys::bound_arenas;

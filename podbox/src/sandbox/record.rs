@@ -68,6 +68,17 @@ pub fn write(spec: &SandboxSpec, facts: &Facts) -> Result<(), RecordError> {
     written.map_err(|error| RecordError::Io(path, error))
 }
 
+/// Takes away what a podbox that was killed had begun to write into a directory, and had not yet given its name. Only for whom it
+/// belongs to: others may be writing.
+pub fn sweep(dir: &Path) {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "new")) {
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!("removing {}, which is unfinished, failed: {error}", path.display());
+        }
+    }
+}
+
 /// Every sandbox that has a record.
 pub fn read_all(run_dir: &Path) -> Result<Vec<SandboxSpec>, RecordError> {
     let dir = run_dir.join("sandboxes");
@@ -91,5 +102,23 @@ pub fn remove(pod: &PodRef, facts: &Facts) -> Result<(), RecordError> {
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RecordError::Io(path, error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_written_to_its_end_is_taken_away_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.json", "b.new", "new"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        sweep(dir.path());
+        sweep(&dir.path().join("absent"));
+        let left: std::collections::BTreeSet<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["a.json".into(), "new".into()].into());
     }
 }

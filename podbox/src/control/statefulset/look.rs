@@ -3,7 +3,7 @@
 use super::{Observed, StatefulSet, claims, identity};
 use crate::control::action::{Action, Saying};
 use crate::control::pods::{Member, Phase};
-use crate::control::revision::{History, Revision};
+use crate::control::revision::{History, LABEL, Revision};
 use crate::limits;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -146,11 +146,16 @@ impl<'a> Look<'a> {
     /// The revision of which a new pod is to be.
     fn revision(&self, ordinal: i64) -> &Revision {
         let start = self.set.ordinals().start;
-        let status = &self.set.workload.object["status"];
+        // Those that there are, not those that the status tells of: it may be of before the last deletion.
+        let of_current =
+            |pod: &Member| !pod.deleting && pod.labels.get(LABEL).is_some_and(|of| of == self.current.name());
         let older = match (self.set.updates(), self.set.rolling()) {
             (false, _) => start,
             (true, Some(_)) => self.set.partition(),
-            (true, None) => start + status["currentReplicas"].as_i64().unwrap_or(0),
+            (true, None) => {
+                let count = self.replicas().filter(|(_, pod)| of_current(pod)).count();
+                start.saturating_add(i64::try_from(count).unwrap_or(i64::MAX))
+            }
         };
         if ordinal < older { self.current } else { self.update }
     }

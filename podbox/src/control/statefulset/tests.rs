@@ -21,6 +21,8 @@ struct World {
     now: Timestamp,
     said: Vec<String>,
     made: usize,
+    /// Pods have no grace.
+    at_once: bool,
 }
 
 fn template(image: &str) -> Value {
@@ -39,7 +41,7 @@ impl World {
         });
         set["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let now = Timestamp::from_second(1_000_000).unwrap();
-        World { set, objects: BTreeMap::new(), now, said: Vec::new(), made: 0 }
+        World { set, objects: BTreeMap::new(), now, said: Vec::new(), made: 0, at_once: false }
     }
 
     fn parallel(mut spec: Value) -> World {
@@ -124,6 +126,10 @@ impl World {
     }
 
     fn delete(&mut self, pod: &str) {
+        if self.at_once {
+            self.objects.remove(&("Pod".to_owned(), pod.to_owned()));
+            return;
+        }
         let now = self.now.to_string();
         object::set(self.get_mut("Pod", pod), "deletionTimestamp", now);
     }

@@ -235,7 +235,7 @@ impl World {
             return;
         }
         let meant = pod.pointer(MEANT).and_then(Value::as_str);
-        if meant.is_some_and(|node| self.objects.get("/nodes", &Key::new("", node)).is_none()) {
+        if self.is_lost(pod) {
             return;
         }
         let node = meant.map_or_else(|| format!("node-{}", which % 3), str::to_owned);
@@ -251,6 +251,12 @@ impl World {
         });
     }
 
+    /// Whether a pod is meant for a node that is not there: it waits, until its controller takes it back.
+    fn is_lost(&self, pod: &Value) -> bool {
+        let meant = pod.pointer(MEANT).and_then(Value::as_str);
+        meant.is_some_and(|node| self.objects.get("/nodes", &Key::new("", node)).is_none())
+    }
+
     /// Until nothing is to be done, with pods that run.
     fn settle(&mut self) {
         for _ in 0..3000 {
@@ -260,7 +266,9 @@ impl World {
                 continue;
             }
             let pods = self.list(PODS);
-            let waits = |pod: &Value| pod["status"]["phase"] == "Pending" || object::deleting(pod);
+            let waits = |pod: &Value| {
+                object::deleting(pod) || pod["status"]["phase"] == "Pending" && !self.is_lost(pod)
+            };
             if let Some(index) = pods.iter().position(waits) {
                 self.node(index, false);
                 continue;

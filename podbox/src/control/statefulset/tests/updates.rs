@@ -108,3 +108,41 @@ fn a_name_that_is_taken_by_another_template_is_not_used() {
     world.status("collisionCount", 1);
     assert_eq!(world.of("ControllerRevision").len(), 2);
 }
+
+#[test]
+fn pods_that_go_at_once_are_replaced_too_where_no_partition_is_named() {
+    for begin in [World::new, World::parallel] {
+        let mut world = begin(json!({"updateStrategy": {"type": "RollingUpdate"}}));
+        world.at_once = true;
+        world.settle();
+        world.edit(json!({"template": template("two")}));
+        world.run();
+        world.check(&["0 two", "1 two", "2 two"]);
+    }
+}
+
+#[test]
+fn what_anybody_wrote_into_a_revision_breaks_nothing() {
+    let at = Target {
+        api_version: "apps/v1".into(),
+        kind: "ControllerRevision".into(),
+        namespace: "n".into(),
+        name: "web-x".into(),
+    };
+    let world = World::new(json!({}));
+    let set = StatefulSet::new(at.clone(), world.set.clone(), 1).unwrap();
+    let wrong = [
+        "x".into(),
+        1.into(),
+        json!({"metadata": {"labels": "x"}}),
+        json!({"spec": "x"}),
+        json!([]),
+        Value::Null,
+    ];
+    for template in wrong {
+        let object = json!({"metadata": {"name": "web-x"}, "data": {"spec": {"template": template}}});
+        let revision = Revision::new(at.clone(), object, 1);
+        assert_eq!(revision.template(), json!({}), "{template}");
+        assert!(matches!(identity::create(&set, 0, &revision).write, Write::Create(_)));
+    }
+}
