@@ -143,6 +143,8 @@ impl Scheduler {
             Err(error) => return unread("pod", key, &error),
         };
         self.forget_pod(key);
+        // Once this pod is forgotten, a node that is gone may have no number any more.
+        let node = self.cluster.id(&seen.node);
         self.cluster.add(&load, node);
         self.stirred = self.stirred.and(Cure::NEIGHBOURS);
         let uid = seen.uid.as_str().into();

@@ -134,3 +134,18 @@ fn what_cannot_be_read_is_left_alone() {
     world.pod(&pod("p", "", ""));
     assert_eq!(world.all(), ["p on n"]);
 }
+
+#[test]
+fn a_pod_of_a_node_that_is_gone_takes_no_room_on_the_next_and_gives_it_none() {
+    let mut world = World::default();
+    world.there(&pod("left", "", &asks("cpu: 1")), "gone");
+    let mut changed = pod("left", "", &asks("cpu: 1"));
+    changed["metadata"]["generation"] = 2.into();
+    world.there(&changed, "gone");
+    world.node(&node("n", "", ""));
+    world.gone("left");
+    world.pod(&pod("a", "", &asks("cpu: 2")));
+    world.pod(&pod("b", "", &asks("cpu: 1")));
+    let decided = world.all();
+    assert_eq!((decided[0].as_str(), reasons(&decided[1])), ("a on n", "1 Insufficient cpu"));
+}
