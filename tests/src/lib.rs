@@ -12,6 +12,7 @@ pub mod events;
 pub mod host;
 pub mod log;
 pub mod manifest;
+pub mod metrics;
 pub mod needs;
 pub mod node;
 pub mod pods;

@@ -1,13 +1,11 @@
 //! What podbox says the kernel did to containers, compared with what the generators caused.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
 use nix::sys::signal::Signal;
 use podbox_tests::events::Events;
 use podbox_tests::host::{Host, entries};
 use podbox_tests::manifest::{container, pod, script};
+use podbox_tests::metrics::metrics;
 use podbox_tests::needs;
 use serde_json::Value;
 
@@ -51,14 +49,6 @@ fn metric(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
 fn total(text: &str, name: &str) -> f64 {
     let ours = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
     ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-}
-
-fn metrics() -> String {
-    let mut stream = TcpStream::connect("127.0.0.1:9810").expect("podbox serves metrics");
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: podbox\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
 }
 
 #[test]

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
@@ -12,6 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podbox_tests::comeback::{Node, PODS, assert_complete, container, phase, spec};
+use podbox_tests::metrics::metrics;
 use podbox_tests::needs;
 use podbox_tests::rounds::{self, Random};
 use podbox_tests::run::limit;
@@ -190,14 +189,6 @@ fn counted(ends: &[End], killed: &str, hog: Option<&str>) {
     };
     assert_eq!(whole("podbox_kernel_unwatched_containers"), Some(0.0), "{text}");
     assert!(whole("podbox_kernel_gap_seconds").is_some_and(|gap| gap > 0.0), "{text}");
-}
-
-fn metrics() -> String {
-    let mut stream = TcpStream::connect("127.0.0.1:9810").expect("podbox serves metrics");
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: podbox\r\nConnection: close\r\n\r\n").expect("it listens");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("it answers");
-    text
 }
 
 fn is_empty(events: &Path) -> bool {

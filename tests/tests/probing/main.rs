@@ -6,13 +6,13 @@ mod manifests;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use manifests::{bad, commands, ends, frozen, kinds, periods, six, table, throttled};
 use podbox_tests::host::entries;
+use podbox_tests::metrics::metrics;
 use podbox_tests::needs;
 use podbox_tests::node::Node;
 use podbox_tests::pods::{container as status, is_ready};
@@ -388,12 +388,4 @@ fn children(of: u32) -> BTreeSet<String> {
     let all = entries(Path::new("/proc")).into_iter();
     let own = all.filter(|path| parent(path) == Some(of));
     own.map(|path| fs::read_to_string(path.join("stat")).unwrap_or_default()).collect()
-}
-
-fn metrics() -> String {
-    let mut stream = TcpStream::connect("127.0.0.1:9810").expect("podbox serves metrics");
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: podbox\r\nConnection: close\r\n\r\n").expect("it listens");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("it answers");
-    text
 }

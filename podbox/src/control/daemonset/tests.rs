@@ -7,6 +7,7 @@ use crate::api::object;
 use crate::control::action::{Action, Write};
 use crate::control::key::Key;
 use crate::control::pods::Pods;
+use crate::control::tests::template;
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
 
@@ -20,10 +21,6 @@ struct World {
     now: Timestamp,
     made: usize,
     said: Vec<String>,
-}
-
-fn template(image: &str) -> Value {
-    json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": image}]}})
 }
 
 fn rolling(surge: Value, unavailable: Value) -> Value {

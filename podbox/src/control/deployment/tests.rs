@@ -6,6 +6,7 @@ use crate::api::objects::Target;
 use crate::control::action::{Edit, Failure};
 use crate::control::meta::Head;
 use crate::control::template;
+use crate::control::tests::template;
 use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -17,10 +18,6 @@ struct World {
     now: i64,
     made: i64,
     said: Vec<String>,
-}
-
-fn template(image: &str) -> Value {
-    json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": image}]}})
 }
 
 impl World {

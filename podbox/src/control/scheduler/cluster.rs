@@ -49,7 +49,7 @@ impl Cluster {
 
     /// A node is gone; pods may still be on it.
     pub fn forget(&mut self, name: &str) {
-        if let Some(id) = self.ids.get(name).copied() {
+        if let Some(id) = self.find(name) {
             self.places[id.0].facts = None;
             self.release(id);
         }
@@ -68,10 +68,15 @@ impl Cluster {
         self.release(node);
     }
 
+    /// The number that a node has, if it has one.
+    pub fn find(&self, name: &str) -> Option<NodeId> {
+        self.ids.get(name).copied()
+    }
+
     /// The number of a node, of which nothing more need be known.
     pub fn id(&mut self, name: &str) -> NodeId {
-        if let Some(id) = self.ids.get(name) {
-            return *id;
+        if let Some(id) = self.find(name) {
+            return id;
         }
         let place = Place::new(name.into());
         let id = match self.free.pop() {

@@ -128,10 +128,10 @@ impl Scheduler {
 
     /// A pod is on a node.
     fn settle(&mut self, key: &Key, seen: Seen, bytes: &[u8]) {
-        let node = self.cluster.id(&seen.node);
+        let node = self.cluster.find(&seen.node);
         let known = self.pods.get_mut(key);
         if let Some(known) = known
-            && known.on.as_ref().is_some_and(|(on, _)| *on == node)
+            && known.on.as_ref().is_some_and(|(on, _)| Some(*on) == node)
             && known.seen.is_like(&seen)
         {
             // It was given to that node here.
@@ -143,7 +143,7 @@ impl Scheduler {
             Err(error) => return unread("pod", key, &error),
         };
         self.forget_pod(key);
-        // Once this pod is forgotten, a node that is gone may have no number any more.
+        // Only now: with its last pod, a node that is gone loses its number.
         let node = self.cluster.id(&seen.node);
         self.cluster.add(&load, node);
         self.stirred = self.stirred.and(Cure::NEIGHBOURS);

@@ -10,6 +10,7 @@ use crate::control::action::{Action, Write};
 use crate::control::key::Key;
 use crate::control::pods::Pods;
 use crate::control::revision::LABEL;
+use crate::control::tests::template;
 use jiff::SignedDuration;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -23,10 +24,6 @@ struct World {
     made: usize,
     /// Pods have no grace.
     at_once: bool,
-}
-
-fn template(image: &str) -> Value {
-    json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": image}]}})
 }
 
 impl World {

@@ -79,6 +79,11 @@ impl World {
     }
 }
 
+/// A template of pods that are `app=x`, of this image.
+pub fn template(image: &str) -> Value {
+    json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": image}]}})
+}
+
 pub fn target(api_version: &'static str, kind: &'static str, name: &str) -> Target {
     Target {
         api_version: api_version.into(),

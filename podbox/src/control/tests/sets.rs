@@ -1,7 +1,7 @@
 //! StatefulSets and DaemonSets through the API, with nodes that say of every pod that it runs.
 
-use super::workloads::{PODS, serve, template};
-use super::{World, target};
+use super::workloads::{PODS, serve};
+use super::{World, target, template};
 use crate::api::lifecycle::Propagation;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};

@@ -14,7 +14,7 @@ use crate::control::catalog::Catalog;
 use crate::control::controllers::{Controllers, Now, Outcome};
 use crate::control::key::{Key, Work};
 use crate::control::source::{Found, Source};
-use crate::control::tests::MEANT;
+use crate::control::tests::{MEANT, template};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -285,10 +285,6 @@ impl World {
 
 fn target(api_version: &'static str, kind: &'static str, name: &str) -> Target {
     Target { api_version: api_version.into(), kind: kind.into(), namespace: "n".into(), name: name.into() }
-}
-
-fn template(image: &str) -> Value {
-    json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": image}]}})
 }
 
 fn deployment(replicas: u64, recreate: bool) -> Value {

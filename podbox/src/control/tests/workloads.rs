@@ -1,6 +1,6 @@
 //! Deployments, ReplicaSets and ReplicationControllers through the API, with a node that says of every pod that it runs.
 
-use super::{MEANT, World, target};
+use super::{MEANT, World, target, template};
 use crate::api::lifecycle::Propagation;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
@@ -9,10 +9,6 @@ use serde_json::{Value, json};
 pub(super) const PODS: &str = "/pods";
 const SETS: &str = "apps/replicasets";
 const DEPLOYMENTS: &str = "apps/deployments";
-
-pub(super) fn template(image: &str) -> Value {
-    json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": image}]}})
-}
 
 fn replica_set(name: &str, replicas: i32) -> Value {
     json!({
