@@ -16,7 +16,9 @@ pub fn is_due(rolling: &Rolling<'_>) -> bool {
 pub fn steps(rolling: &Rolling<'_>) -> Vec<Action> {
     let wanted = rolling.desired.replicas();
     if let Some(only) = active_or_latest(rolling) {
-        return rolling.resize(only, wanted).into_iter().collect();
+        // It may have the size already, and remember another one: scaling would be due for ever, and nothing rolled out.
+        let step = if is_due(rolling) { rolling.rescale(only, wanted) } else { rolling.resize(only, wanted) };
+        return step.into_iter().collect();
     }
     let active_old = || rolling.old.iter().filter(|set| set.is_active());
     if rolling.new.as_ref().is_some_and(|new| is_saturated(new, wanted)) {

@@ -261,6 +261,18 @@ fn in_the_middle_of_a_rollout_all_are_scaled_in_proportion() {
 }
 
 #[test]
+fn a_set_that_has_the_right_size_by_chance_does_not_hold_the_rollout_back() {
+    let mut world = World::rolling(3, json!(1), json!(0));
+    world.roll("");
+    // Whoever scaled it last wrote the size for a Deployment that wanted seven.
+    let set = world.sets.values_mut().next().unwrap();
+    set["metadata"]["annotations"][revision::DESIRED] = "7".into();
+    world.edit(json!({"template": template("two")}));
+    world.roll("");
+    world.check(&[("one", 0), ("two", 3)]);
+}
+
+#[test]
 fn a_name_that_is_taken_is_not_used() {
     let mut world = World::rolling(1, json!(1), json!(0));
     let name = format!("web-{}", template::hash(&template("one"), 0));
