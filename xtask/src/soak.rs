@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: the randomised tests at length. `test` runs a seeded sample of the same ones.
+//! `cargo xtask soak`: the randomised tests at length. `test` runs a seeded sample of the same ones; here property tests
+//! meet other cases each time, unless `PROPTEST_RNG_SEED` says which.
 //!
 //! A randomised test reads its counts from the environment: property tests `PROPTEST_CASES`; privileged ones, whose
 //! names contain `seeded`, `PODBOX_ROUNDS` and `PODBOX_SEED`. A failure names its seed; `--seed` starts there again.
