@@ -354,6 +354,8 @@ pub const HOOK_CONNECT: Duration = Duration::from_secs(30);
 pub const RECONCILED_AT_ONCE: usize = 256;
 /// How long controllers sleep when nothing is to come: any change wakes them.
 pub const CONTROL_IDLE: Duration = Duration::from_secs(3600);
+/// Volumes that podbox's own provisioner makes or takes away at a time.
+pub const VOLUMES_AT_ONCE: usize = 16;
 /// Writes of the scheduler that are under way at a time: as many as the store makes durable together.
 pub const BINDINGS_AT_ONCE: usize = STORE_BATCH;
 /// Pods that the scheduler looks at in vain before it looks at what has changed meanwhile.

@@ -23,7 +23,7 @@ macro_rules! transcripts {
     };
 }
 
-transcripts!(apply change create_and_get daemons describe discover events helm jobs nodes patterns pods rollout sets top who);
+transcripts!(apply change create_and_get daemons describe discover events helm jobs nodes patterns pods rollout sets storage top who);
 
 #[test]
 fn every_transcript_is_played() {

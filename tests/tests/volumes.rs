@@ -276,61 +276,53 @@ fn host_paths_are_what_their_type_says_and_claims_lead_to_their_volumes() {
     claims(&node, &dir);
 }
 
-/// Nobody binds claims yet: the test does.
+/// Claims of disks that somebody has set aside, and one that a pod brings along.
 fn claims(node: &Node, dir: &Path) {
-    let volume = "volumes: [{name: v, persistentVolumeClaim: {claimName: data}}, {name: e, ephemeral: {volumeClaimTemplate: \
-        {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}}}}], securityContext: {fsGroup: 3000}";
-    let mounts = "{name: v, mountPath: /v}, {name: e, mountPath: /e}";
-    apply(node, &staying("claims", mounts, "", volume));
-    let missing = "persistentvolumeclaims \"data\" not found";
-    let told = || node.kubectl(&["describe", "pod", "claims"]);
-    wait_until(missing, limit(), || told().contains(missing));
-    let uid = node.kubectl(&["get", "pod", "claims", "-o", "jsonpath={.metadata.uid}"]);
-    let owner =
-        json!([{"apiVersion": "v1", "kind": "Pod", "name": "claims", "uid": uid, "controller": true}]);
-    let (disk, own) = (dir.join("disk"), dir.join("own"));
+    let claims = "{name: v, persistentVolumeClaim: {claimName: data}}, {name: h, persistentVolumeClaim: {claimName: named}}";
+    let own = "{name: e, ephemeral: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: \
+        {requests: {storage: 1Mi}}}}}}";
+    let volumes = format!("volumes: [{claims}, {own}], securityContext: {{fsGroup: 3000}}");
+    let mounts = "{name: v, mountPath: /v}, {name: h, mountPath: /h}, {name: e, mountPath: /e}";
+    apply(node, &staying("claims", mounts, "", &volumes));
+    let missing = "persistentvolumeclaim \"data\" not found";
+    wait_until(missing, limit(), || node.kubectl(&["describe", "pod", "claims"]).contains(missing));
     // Whatever disk of this node: there is only this one.
     let here = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [
         {"key": "kubernetes.io/hostname", "operator": "Exists"}]}]}});
-    let local = json!({"local": {"path": disk}, "nodeAffinity": here});
-    let named = json!({"hostPath": {"path": own, "type": "DirectoryOrCreate"}});
-    for (name, place, owners) in [("data", local, json!([])), ("claims-e", named, owner)] {
+    let local = json!({"local": {"path": dir.join("disk")}, "nodeAffinity": here});
+    let named = json!({"hostPath": {"path": dir.join("own"), "type": "DirectoryOrCreate"}});
+    for (name, place) in [("data", local), ("named", named)] {
         let spec = json!({
             "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}},
             "volumeName": format!("pv-{name}"), "storageClassName": "",
         });
         let claim = json!({
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-            "metadata": {"name": name, "ownerReferences": owners}, "spec": spec,
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec,
         });
         apply(node, &claim.to_string());
-        if name == "data" {
-            wait_until("it is not bound", limit(), || {
-                told().contains("error processing PVC default/data: PVC is not bound")
-            });
-        }
-        let uid = node.kubectl(&["get", "pvc", name, "-o", "jsonpath={.metadata.uid}"]);
         let mut volume = json!({
             "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("pv-{name}")},
-            "spec": {
-                "capacity": {"storage": "1Mi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "",
-                "claimRef": {"namespace": "default", "name": name, "uid": uid},
-            },
+            "spec": {"capacity": {"storage": "1Mi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": ""},
         });
         let spec = volume["spec"].as_object_mut().expect("it is an object");
         spec.extend(place.as_object().cloned().expect("it is an object"));
         apply(node, &volume.to_string());
-        let bound = r#"{"status":{"phase":"Bound"}}"#;
-        node.kubectl(&["patch", "pvc", name, "--subresource=status", "--type=merge", "-p", bound]);
     }
     ready(node, "claims");
     // A path of the host's that is only named is nobody's to give away.
     assert_eq!(
-        sh(node, "claims", "echo kept >/v/x; echo own >/e/x; stat -c '%a %g' /v /e"),
-        "2775 3000\n755 0"
+        sh(node, "claims", "echo kept >/v/x; echo own >/h/x; echo own >/e/x; stat -c '%a %g' /v /h /e"),
+        "2775 3000\n755 0\n2777 3000"
     );
+    let made = || node.kubectl(&["get", "pv", "-o", "jsonpath={.items[*].metadata.name}"]);
+    assert!(made().contains("pvc-"), "{}", made());
     node.kubectl(&["delete", "pod", "claims", "--grace-period=1"]);
     assert_eq!(fs::read_to_string(dir.join("disk/x")).expect("it outlives the pod"), "kept\n");
+    wait_until("what the pod brought is gone", limit(), || made() == "pv-data pv-named");
+    node.kubectl(&["delete", "pvc", "data", "named"]);
+    let phases = || node.kubectl(&["get", "pv", "-o", "jsonpath={.items[*].status.phase}"]);
+    wait_until("volumes without claims say so", limit(), || phases() == "Released Released");
+    assert_eq!(fs::read_to_string(dir.join("own/x")).expect("it outlives the claim"), "own\n");
 }
 
 /// A directory of the host that is mounted, and another mount below it.

@@ -30,7 +30,10 @@ pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const TOLERATED_SECONDS: i64 = 300;
 /// An hour, and seven seconds by which people recognise tokens that were not asked for in particular.
 pub const TOKEN_SECONDS: i64 = 3607;
-const DEFAULT_STORAGE_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+/// Of a storage class: claims that name none get this one.
+pub const DEFAULT_STORAGE_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+/// podbox's own provisioner of volumes.
+pub const NODE_LOCAL: &str = "podbox.io/node-local";
 
 /// The service account that a pod runs as, once it is defaulted.
 pub fn service_account_name(pod: &Pod) -> &str {

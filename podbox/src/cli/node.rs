@@ -14,6 +14,7 @@ use crate::node::garbage::Garbage;
 use crate::node::heartbeat::Heartbeat;
 use crate::node::logs::NodeLogs;
 use crate::node::pressure::{self, Ends, Warden};
+use crate::node::provisioner::Provisioner;
 use crate::node::recorder::{self, Recorder};
 use crate::node::recover::recover;
 use crate::node::register::Identity;
@@ -36,6 +37,8 @@ const MANAGER: &str = "podbox-node";
 
 /// The name under which the scheduler does: upstream's, for whoever looks at who owns a field.
 const SCHEDULER: &str = "kube-scheduler";
+/// The name under which volumes of this node are made.
+const PROVISIONER: &str = "podbox-provisioner";
 
 /// Runs until SIGINT or SIGTERM.
 pub fn run(config: Config) -> anyhow::Result<ExitCode> {
@@ -105,6 +108,9 @@ async fn serve(
     let agent = daemon.take_agent();
     let desk = Desk::new(cluster.store.clone(), objects.clone());
     loops.spawn(desk.share().run());
+    let provisioner = Local::new(Arc::clone(&cluster.api), PROVISIONER);
+    let volumes = daemon.node.config.state_dir.join("volumes");
+    loops.spawn(Provisioner::new(cluster.store.clone(), provisioner, name.clone(), volumes).run());
     let scheduler = Local::new(Arc::clone(&cluster.api), SCHEDULER);
     let hint = Hint { node: name.clone(), short: pressure.clone() };
     loops.spawn(scheduler::run::run(cluster.store.clone(), scheduler, hint));

@@ -18,6 +18,7 @@ pub mod logs;
 mod merge;
 pub mod pressure;
 pub mod probe;
+pub mod provisioner;
 pub mod pull;
 pub mod record;
 pub mod recorder;

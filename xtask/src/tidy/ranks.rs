@@ -54,6 +54,7 @@ const RANKS: &[(&str, Rank)] = &[
     ("control::follow", 3),
     ("control::manager", 3),
     ("control::scheduler::run", 3),
+    ("control::volumes::run", 3),
     ("node::*", 3),
     ("server::*", 3),
     // Composition.

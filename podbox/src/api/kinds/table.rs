@@ -222,7 +222,6 @@ const POD_FIELDS: &[&str] = &[
 const NOT_SCALED: &str = "nothing acts on it: pods are not scaled automatically";
 
 const NOT_ANSWERED: &str = "nothing forwards what is sent to its address yet";
-const NOT_BOUND: &str = "nothing binds volumes and claims yet: pods cannot use them";
 const NOT_PROVIDED: &str = "nothing provides storage by it yet";
 
 fn cores() -> Vec<Kind> {
@@ -246,8 +245,8 @@ fn cores() -> Vec<Kind> {
             .fields(&["spec.unschedulable"])
             .sub("proxy", "NodeProxyOptions", ANY)
             .status(),
-        row::<core::PersistentVolume>().inert(NOT_BOUND).short(&["pv"]).shown_deleted().status(),
-        row::<core::PersistentVolumeClaim>().inert(NOT_BOUND).short(&["pvc"]).shown_deleted().status(),
+        row::<core::PersistentVolume>().short(&["pv"]).shown_deleted().status(),
+        row::<core::PersistentVolumeClaim>().short(&["pvc"]).shown_deleted().status(),
         row::<core::Pod>()
             .short(&["po"])
             .in_all()
@@ -371,7 +370,7 @@ fn others() -> Vec<Kind> {
         row::<storage::CSIDriver>().inert(NOT_PROVIDED).versioned().shown_deleted(),
         row::<storage::CSINode>().inert(NOT_PROVIDED).versioned().shown_deleted(),
         row::<storage::CSIStorageCapacity>().inert(NOT_PROVIDED).versioned(),
-        row::<storage::StorageClass>().inert(NOT_PROVIDED).short(&["sc"]).shown_deleted(),
+        row::<storage::StorageClass>().short(&["sc"]).shown_deleted(),
         row::<storage::VolumeAttachment>().inert(NOT_PROVIDED).versioned().shown_deleted().status(),
         row::<storage::VolumeAttributesClass>().inert(NOT_PROVIDED).short(&["vac"]),
     ]

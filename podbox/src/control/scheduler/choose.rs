@@ -11,7 +11,10 @@ use super::score;
 use super::spreading::Spreading;
 use super::verdict::{Cure, Refusal, Unfit};
 use crate::api::hostports;
+use crate::control::action::Write;
+use crate::control::key::Key;
 use k8s_openapi::api::core::v1::Taint;
+use std::collections::BTreeSet;
 
 const CLOSED: &str = "node(s) were unschedulable";
 const NOT_WISHED: &str = "node(s) didn't match Pod's node affinity/selector";
@@ -21,12 +24,32 @@ const FULL: &str = "Too many pods";
 /// The taint that a node closed to new pods stands for.
 const CLOSED_TAINT: &str = "node.kubernetes.io/unschedulable";
 
+/// A node for a pod.
+#[derive(Debug)]
+pub struct Choice {
+    /// Which one.
+    pub node: NodeId,
+    /// The claims that it has to wait for there.
+    pub awaits: BTreeSet<Key>,
+    /// What is to be written so that they get volumes there.
+    pub writes: Vec<Promise>,
+}
+
+/// A claim, the volume that it gets, if that is there, and how this is written.
+pub type Promise = (Key, Option<String>, Write);
+
 /// The best node for a pod, or why there is none.
-pub fn choose(demand: &Demand, cluster: &Cluster) -> Result<NodeId, Unfit> {
+pub fn choose(demand: &Demand, cluster: &Cluster) -> Result<Choice, Unfit> {
+    let storage = &cluster.storage;
+    let needs = match storage.needs(demand) {
+        Ok(needs) => needs,
+        Err(why) => return Err(Unfit::lacking(demand.preempts, cluster.nodes().count(), why)),
+    };
     let (nearness, spreading) = (Nearness::of(demand, cluster), Spreading::of(demand, cluster));
     let (mut fit, mut unfit) = (Vec::new(), Unfit::new(demand.preempts));
     for (id, place, facts) in cluster.nodes() {
         let judged = alone(demand, place, facts)
+            .and_then(|()| needs.check(storage, place, facts))
             .and_then(|()| spreading.check(facts))
             .and_then(|()| nearness.check(facts));
         match judged {
@@ -34,7 +57,8 @@ pub fn choose(demand: &Demand, cluster: &Cluster) -> Result<NodeId, Unfit> {
             Err(refusal) => unfit.add(refusal),
         }
     }
-    score::best(demand, cluster, &fit).ok_or(unfit)
+    let node = score::best(demand, cluster, &fit).ok_or(unfit)?;
+    Ok(Choice { node, awaits: needs.awaits(), writes: needs.writes(storage, cluster.place(node)) })
 }
 
 /// Whether a node takes a pod, wherever others are.

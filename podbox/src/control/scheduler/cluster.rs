@@ -5,6 +5,7 @@
 use super::census::Census;
 use super::demand::Load;
 use super::place::{Facts, NodeId, Place, images};
+use super::storage::Storage;
 use super::term::Namespaces;
 use k8s_openapi::api::core::v1::{Node, Taint};
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ pub struct Cluster {
     pub census: Census,
     /// The labels of namespaces.
     pub namespaces: Namespaces,
+    /// Claims and volumes.
+    pub storage: Storage,
 }
 
 impl Cluster {
@@ -59,12 +62,14 @@ impl Cluster {
     pub fn add(&mut self, load: &Load, node: NodeId) {
         self.places[node.0].add(load);
         self.census.add(load, node);
+        self.storage.add(&load.claims);
     }
 
     /// A pod is not any more.
     pub fn take(&mut self, load: &Load, node: NodeId) {
         self.places[node.0].take(load);
         self.census.take(load, node);
+        self.storage.take(&load.claims);
         self.release(node);
     }
 
@@ -119,6 +124,9 @@ impl Cluster {
     /// Whether there is nothing at all.
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty() && self.census.is_empty() && self.free.len() == self.places.len()
+        self.ids.is_empty()
+            && self.census.is_empty()
+            && self.storage.is_empty()
+            && self.free.len() == self.places.len()
     }
 }

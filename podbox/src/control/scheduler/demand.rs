@@ -5,9 +5,10 @@ use super::term::{Spread, Term};
 use crate::api::hostports;
 use crate::api::support::{self, Tokens};
 use crate::api::wish::{self, Tolerance, Wish};
+use crate::control::key::Key;
 use crate::control::meta::Labels;
 use crate::sandbox::spec::Forward;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
 use std::sync::Arc;
 
 /// What a pod takes of a node, and is to other pods.
@@ -29,6 +30,8 @@ pub struct Load {
     pub ports: Vec<Forward>,
     /// What it asks of who comes later.
     pub bonds: Vec<Bond>,
+    /// Its claims.
+    pub claims: Vec<Key>,
 }
 
 /// What a pod that is there means to one that comes.
@@ -69,6 +72,10 @@ pub struct Demand {
     pub spread: Vec<Spread>,
     /// Its images, with their tags.
     pub images: Vec<String>,
+    /// Its uid.
+    pub uid: String,
+    /// Of its claims, which ones it brings along itself.
+    pub own: Vec<bool>,
     /// Why it waits, as its status says it.
     pub told: Option<String>,
 }
@@ -103,6 +110,8 @@ impl Demand {
             tolerance: Tolerance::of(pod),
             spread: spreads.map(|given| Spread::of(given, pod)).collect(),
             images: images(spec),
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            own: claims(pod).into_iter().map(|(_, own)| own).collect(),
             told: told(pod),
             near,
             far,
@@ -123,7 +132,24 @@ fn load(pod: &Pod) -> Load {
         presumed: Amounts::presumed(pod),
         ports: hostports::of_pod(pod),
         bonds: Vec::new(),
+        claims: claims(pod).into_iter().map(|(key, _)| key).collect(),
     }
+}
+
+/// A pod's claims, and whether it brings them along.
+fn claims(pod: &Pod) -> Vec<(Key, bool)> {
+    let word = |field: &Option<String>| field.clone().unwrap_or_default();
+    let (namespace, name) = (word(&pod.metadata.namespace), word(&pod.metadata.name));
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let claim = |volume: &Volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(claim), _) => Some((Key::new(&namespace, &claim.claim_name), false)),
+        (None, Some(_)) => Some((Key::new(&namespace, &format!("{name}-{}", volume.name)), true)),
+        (None, None) => None,
+    };
+    let mut all: Vec<_> = volumes.filter_map(claim).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 fn bonds(near: &[Term], far: &[Term], liked: &[(i32, Term)]) -> Vec<Bond> {

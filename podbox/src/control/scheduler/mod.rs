@@ -1,7 +1,7 @@
 //! The scheduler: gives pods without a node one that takes them; those that none takes wait, and say why.
 //!
 //! ```text
-//!   pods, nodes, namespaces ──▶ cluster: what each node holds      waiting: who is next
+//!   pods, nodes, volumes, … ──▶ cluster: what each node holds      waiting: who is next
 //!                                     └──────────▶ choose ◀──────────┘
 //!                                   a node │            │ none
 //!                            Decision::Bind ▼            ▼ Decision::Tell, and wait until something happens that may help
@@ -10,13 +10,14 @@
 //! Pure but for `run`: it is told what changes and what the time is, and says what is to be written. A decision counts
 //! from the moment that it is made: the next pod is judged with it, whether it is written yet or not, so that many are written at
 //! once. Pods of other schedulers are theirs, and gated ones wait for who gated them. Nobody is made to go for a pod of higher priority;
-//! it only comes first.
+//! it only comes first. A pod whose claims wait for it (`Decision::Provide`) is given its node once they have volumes there.
 //!
 //! Invariants: what it holds of a pod follows from what the store shows and what it has decided since, whatever order changes of
 //! different kinds come in; a pod that no node takes is neither bound nor ended, so that nobody replaces it.
 
 mod census;
 mod choose;
+mod claims;
 mod cluster;
 mod demand;
 mod nearness;
@@ -26,18 +27,21 @@ pub mod run;
 mod score;
 mod seen;
 mod spreading;
+mod storage;
 mod term;
 mod verdict;
 mod waiting;
 
 use super::key::Key;
+use super::pods::drop_from;
 use crate::control::meta::Head;
+use choose::{Choice, Promise};
 use cluster::Cluster;
 use demand::{Demand, Load};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use place::NodeId;
 use seen::Seen;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use verdict::Cure;
@@ -59,12 +63,22 @@ pub struct Subject {
 }
 
 /// What is to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
     /// A pod is given to a node.
     Bind(Subject, Arc<str>),
+    /// Claims of a pod get their volumes on the node that it is to be given when they have them.
+    Provide(Subject, Vec<Promise>),
     /// A pod is told why it waits.
     Tell(Subject, String),
+}
+
+impl Decision {
+    /// Whom it is about.
+    pub fn subject(&self) -> &Subject {
+        let (Decision::Bind(subject, _) | Decision::Provide(subject, _) | Decision::Tell(subject, _)) = self;
+        subject
+    }
 }
 
 /// A pod, as far as it was looked at.
@@ -77,6 +91,14 @@ struct Known {
     on: Option<(NodeId, Arc<Load>)>,
     /// While it was given a node, it turned out to want none.
     withdrawn: bool,
+    /// Claims that are to have volumes before it can be there.
+    awaits: BTreeSet<Key>,
+}
+
+impl Known {
+    fn new(seen: Seen, on: Option<(NodeId, Arc<Load>)>) -> Known {
+        Known { uid: seen.uid.as_str().into(), seen, on, withdrawn: false, awaits: BTreeSet::new() }
+    }
 }
 
 /// The scheduler.
@@ -87,6 +109,10 @@ pub struct Scheduler {
     pods: BTreeMap<Key, Known>,
     /// What has happened since somebody was looked at.
     stirred: Cure,
+    /// Who waits for a claim to have a volume.
+    awaited: BTreeMap<Key, BTreeSet<Key>>,
+    /// Pods whose claims have all they need, so that they can be where they are to be.
+    provided: BTreeSet<Key>,
 }
 
 impl Scheduler {
@@ -105,8 +131,10 @@ impl Scheduler {
         match (seen.node.is_empty(), self.pods.get(key).is_some_and(|known| known.on.is_some())) {
             // It is being given one, or this is from before that.
             (true, true) => {
-                if let Some(known) = self.pods.get_mut(key) {
-                    known.withdrawn |= !seen.waits;
+                let Some(known) = self.pods.get_mut(key) else { return };
+                known.withdrawn |= !seen.waits;
+                if known.withdrawn && !known.awaits.is_empty() {
+                    self.forget_pod(key);
                 }
             }
             (true, false) if seen.waits => self.wait(key, seen, bytes),
@@ -122,8 +150,7 @@ impl Scheduler {
             Err(error) => return unread("pod", key, &error),
         };
         self.waiting.add(key, Demand::of(&pod), seen.created);
-        self.pods
-            .insert(key.clone(), Known { uid: seen.uid.as_str().into(), seen, on: None, withdrawn: false });
+        self.pods.insert(key.clone(), Known::new(seen, None));
     }
 
     /// A pod is on a node.
@@ -147,14 +174,15 @@ impl Scheduler {
         let node = self.cluster.id(&seen.node);
         self.cluster.add(&load, node);
         self.stirred = self.stirred.and(Cure::NEIGHBOURS);
-        let uid = seen.uid.as_str().into();
-        self.pods.insert(key.clone(), Known { uid, seen, on: Some((node, load)), withdrawn: false });
+        self.pods.insert(key.clone(), Known::new(seen, Some((node, load))));
     }
 
     /// A pod is gone, or over.
     pub fn forget_pod(&mut self, key: &Key) {
-        let Some(known) = self.pods.remove(key) else { return };
+        let Some(mut known) = self.pods.remove(key) else { return };
         self.waiting.drop(key);
+        let awaits = std::mem::take(&mut known.awaits);
+        awaits.iter().for_each(|claim| drop_from(&mut self.awaited, claim, key));
         if let Some((node, load)) = known.on {
             self.cluster.take(&load, node);
             self.stirred = self.stirred.and(Cure::ROOM).and(Cure::NEIGHBOURS);
@@ -217,6 +245,9 @@ impl Scheduler {
             if stirred != Cure::default() {
                 self.waiting.stir(stirred, now);
             }
+            if let Some(decision) = self.next_provided() {
+                return Some(decision);
+            }
             let (key, demand) = self.waiting.take(now)?;
             let Some(known) = self.pods.get_mut(&key) else {
                 self.waiting.drop(&key);
@@ -224,12 +255,19 @@ impl Scheduler {
             };
             let subject = Subject { key: key.clone(), uid: Arc::clone(&known.uid) };
             match choose::choose(&demand, &self.cluster) {
-                Ok(node) => {
+                Ok(Choice { node, awaits, writes }) => {
                     let load = Arc::new(demand.load.clone());
                     self.cluster.add(&load, node);
                     known.on = Some((node, load));
                     self.stirred = self.stirred.and(Cure::NEIGHBOURS);
-                    return Some(Decision::Bind(subject, Arc::clone(&self.cluster.place(node).name)));
+                    let name = Arc::clone(&self.cluster.place(node).name);
+                    if awaits.is_empty() {
+                        return Some(Decision::Bind(subject, name));
+                    }
+                    known.awaits.clone_from(&awaits);
+                    if let Some(decision) = self.provide(subject, &name, (awaits, writes)) {
+                        return Some(decision);
+                    }
                 }
                 Err(unfit) => {
                     self.waiting.park(&key, unfit.cure, now);
@@ -246,7 +284,10 @@ impl Scheduler {
 
     /// What came of a decision: whether it is written.
     pub fn ended(&mut self, decision: &Decision, written: bool, now: Duration) {
-        let (Decision::Bind(subject, _) | Decision::Tell(subject, _)) = decision;
+        let subject = decision.subject();
+        if let (Decision::Provide(_, promises), false) = (decision, written) {
+            return self.not_provided(subject, promises, now);
+        }
         let Some(known) = self.pods.get_mut(&subject.key).filter(|known| known.uid == subject.uid) else {
             return;
         };
@@ -264,7 +305,8 @@ impl Scheduler {
                 }
                 self.waiting.retry(&subject.key, now);
             }
-            Decision::Tell(..) if written => {}
+            Decision::Tell(..) | Decision::Provide(..) if written => {}
+            Decision::Provide(..) => {}
             Decision::Tell(..) => {
                 self.waiting.told(&subject.key, None);
                 self.waiting.retry(&subject.key, now);
@@ -274,7 +316,7 @@ impl Scheduler {
 
     /// Whether somebody is to be looked at now.
     pub fn is_ready(&self) -> bool {
-        self.waiting.is_ready() || self.stirred != Cure::default()
+        self.waiting.is_ready() || self.stirred != Cure::default() || !self.provided.is_empty()
     }
 
     /// When somebody is to be looked at although nothing happens.

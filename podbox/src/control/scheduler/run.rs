@@ -4,11 +4,11 @@
 //! It decides nothing, and waits for no write before the next decision. Invariant: all that the store shows is taken in
 //! before something is decided.
 
-use super::{Decision, NAME, Scheduler};
+use super::{Decision, NAME, Promise, Scheduler};
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects, Target, Writes};
 use crate::api::pressure::Condition;
-use crate::control::action::{Saying, Subject};
+use crate::control::action::{Saying, Subject, Write};
 use crate::control::events::{self, Events};
 use crate::control::follow::{Follow, Follower};
 use crate::control::key::Key;
@@ -39,11 +39,21 @@ pub struct Hint {
 enum Kind {
     Node,
     Namespace,
+    Class,
+    Volume,
+    Claim,
     Pod,
 }
 
-const KINDS: [(Kind, &str); 3] =
-    [(Kind::Node, "/nodes"), (Kind::Namespace, "/namespaces"), (Kind::Pod, "/pods")];
+/// In the order in which they are looked at: what a claim names is there before it, and so is known once the claim is.
+const KINDS: [(Kind, &str); 6] = [
+    (Kind::Node, "/nodes"),
+    (Kind::Namespace, "/namespaces"),
+    (Kind::Claim, "/persistentvolumeclaims"),
+    (Kind::Class, "storage.k8s.io/storageclasses"),
+    (Kind::Volume, "/persistentvolumes"),
+    (Kind::Pod, "/pods"),
+];
 
 impl Follower<Kind> for Scheduler {
     fn look(&mut self, kind: Kind, entry: &Entry) {
@@ -51,6 +61,9 @@ impl Follower<Kind> for Scheduler {
             Kind::Pod => self.note_pod(&entry.key, &entry.bytes),
             Kind::Node => self.note_node(&entry.key, &entry.bytes),
             Kind::Namespace => self.note_namespace(&entry.key, &entry.bytes),
+            Kind::Class => self.note_class(&entry.key, &entry.bytes),
+            Kind::Volume => self.note_volume(&entry.key, entry.revision, &entry.bytes),
+            Kind::Claim => self.note_claim(&entry.key, entry.revision, &entry.bytes),
         }
     }
 
@@ -59,6 +72,9 @@ impl Follower<Kind> for Scheduler {
             Kind::Pod => self.forget_pod(key),
             Kind::Node => self.forget_node(key),
             Kind::Namespace => self.forget_namespace(key),
+            Kind::Class => self.forget_class(key),
+            Kind::Volume => self.forget_volume(key),
+            Kind::Claim => self.forget_claim(key),
         }
     }
 
@@ -67,6 +83,9 @@ impl Follower<Kind> for Scheduler {
             Kind::Pod => self.pods(),
             Kind::Node => self.nodes(),
             Kind::Namespace => self.namespaces(),
+            Kind::Class => self.classes(),
+            Kind::Volume => self.volumes(),
+            Kind::Claim => self.claims(),
         }
     }
 }
@@ -196,10 +215,10 @@ impl<W: Writes + Objects> Loop<W> {
 
 /// Writes a decision; tells whether that was done.
 async fn write<W: Writes + Objects>(writes: &W, events: &Events, decision: &Decision) -> bool {
-    let (Decision::Bind(super::Subject { key, uid }, _) | Decision::Tell(super::Subject { key, uid }, _)) =
-        decision;
+    let super::Subject { key, uid } = decision.subject();
     let at = ObjectRef::pod(key.namespace(), key.name());
     let (written, saying, result) = match decision {
+        Decision::Provide(_, promises) => return provide(writes, key, promises).await,
         Decision::Bind(_, node) => {
             let message = format!("Successfully assigned {key} to {node}");
             let written = writes.bind(&at, uid, node).await;
@@ -232,6 +251,18 @@ async fn write<W: Writes + Objects>(writes: &W, events: &Events, decision: &Deci
             false
         }
     }
+}
+
+/// Has a pod's claims get their volumes; tells whether all of that was written.
+async fn provide(writes: &impl Writes, pod: &Key, promises: &[Promise]) -> bool {
+    for (_, _, write) in promises {
+        let Write::Edit { at, part, seen, edit } = write else { continue };
+        if let Err(error) = writes.edit(at, part, seen, |object| edit.apply(object)).await {
+            tracing::info!(%pod, "a volume for it could not be chosen, and is looked for again: {error}");
+            return false;
+        }
+    }
+    true
 }
 
 /// The condition that says so. One that was so before has been since then.

@@ -5,6 +5,7 @@ mod fits;
 mod many;
 mod near;
 mod scores;
+mod volumes;
 mod wakes;
 
 use super::{Decision, Scheduler};
@@ -83,6 +84,7 @@ impl World {
         match self.scheduler.next(self.now, 1000)? {
             Decision::Bind(pod, node) => Some(format!("{} on {node}", pod.key.name())),
             Decision::Tell(_, message) => Some(message),
+            Decision::Provide(..) => panic!("there are no claims"),
         }
     }
 

@@ -15,8 +15,10 @@ impl Cure {
     pub const ROOM: Cure = Cure(2);
     /// Another pod is near, or is not any more.
     pub const NEIGHBOURS: Cure = Cure(4);
+    /// A claim, a volume or a class comes or is different.
+    pub const STORAGE: Cure = Cure(8);
     /// Any of them.
-    pub const ANY: Cure = Cure(7);
+    pub const ANY: Cure = Cure(15);
 
     /// These, too.
     pub fn and(self, other: Cure) -> Cure {
@@ -60,6 +62,8 @@ pub struct Unfit {
     crowded: usize,
     /// Nobody is to go for it, by its own word.
     modest: bool,
+    /// What is wrong with the pod itself, wherever it would be.
+    own: Option<String>,
     /// What could change it.
     pub cure: Cure,
 }
@@ -68,6 +72,11 @@ impl Unfit {
     /// Of a pod that makes others go, or not.
     pub fn new(preempts: bool) -> Unfit {
         Unfit { modest: !preempts, cure: Cure::NODE, ..Unfit::default() }
+    }
+
+    /// So many nodes do not take it, for what it lacks itself.
+    pub fn lacking(preempts: bool, nodes: usize, why: String) -> Unfit {
+        Unfit { nodes, own: Some(why), cure: Cure::ANY, ..Unfit::new(preempts) }
     }
 
     /// Another node does not take it either.
@@ -95,7 +104,8 @@ impl fmt::Display for Unfit {
             return f.write_str("no nodes available to schedule pods");
         }
         let (nodes, crowded) = (self.nodes, self.crowded);
-        let reasons = counted(self.reasons.iter().map(|(reason, count)| (&**reason, *count)));
+        let counted_reasons = || counted(self.reasons.iter().map(|(reason, count)| (&**reason, *count)));
+        let reasons = self.own.clone().unwrap_or_else(counted_reasons);
         write!(f, "0/{nodes} nodes are available: {reasons}. preemption: ")?;
         if self.modest {
             return f.write_str("not eligible due to preemptionPolicy=Never.");
@@ -130,6 +140,11 @@ mod tests {
         assert_eq!(
             message(false, &["Too many pods"], &[]),
             "0/1 nodes are available: 1 Too many pods. preemption: not eligible due to preemptionPolicy=Never."
+        );
+        assert_eq!(
+            Unfit::lacking(true, 2, "it is not there".into()).to_string(),
+            "0/2 nodes are available: it is not there. \
+             preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
         );
         // As text, ten is before nine.
         let (ten, nine) = (["b"; 10], ["a"; 9]);

@@ -158,6 +158,11 @@ impl Waiting {
         }
     }
 
+    /// It is to be looked at again, now.
+    pub fn renew(&mut self, key: &Key) {
+        self.enter(key, State::Ready);
+    }
+
     /// This has happened.
     pub fn stir(&mut self, what: Cure, now: Duration) {
         let all = self.parked.iter().filter(|(cure, _)| cure.meets(what)).flat_map(|(_, keys)| keys);

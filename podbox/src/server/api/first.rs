@@ -1,4 +1,4 @@
-//! What is in the store before anyone asks: namespaces, priority classes, and the default roles and bindings, mended if
+//! What is in the store before anyone asks: namespaces, priority classes, a storage class, and the default roles and bindings, mended if
 //! they lack something.
 //!
 //! All that is missing is written at once, so that it costs a commit or two; a start that finds everything writes nothing.
@@ -50,7 +50,19 @@ fn plain() -> Vec<Value> {
         .iter()
         .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
     let classes = admission::SYSTEM_CLASSES.iter().map(|(name, value)| priority_class(name, *value));
-    namespaces.chain(classes).collect()
+    namespaces.chain(classes).chain([storage_class()]).collect()
+}
+
+/// The class of claims that name none: directories of the node that their first pod is given.
+fn storage_class() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": "local", "annotations": {admission::DEFAULT_STORAGE_CLASS: "true"}},
+        "provisioner": admission::NODE_LOCAL,
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    })
 }
 
 /// A priority class that is always there.
@@ -89,6 +101,7 @@ fn place(object: &Value) -> ObjectRef {
         Some("ClusterRole") => (ROLES, "ClusterRole"),
         Some("ClusterRoleBinding") => (ROLES, "ClusterRoleBinding"),
         Some("PriorityClass") => ("scheduling.k8s.io/v1", "PriorityClass"),
+        Some("StorageClass") => ("storage.k8s.io/v1", "StorageClass"),
         _ => ("v1", "Namespace"),
     };
     ObjectRef { api_version, kind, namespace: String::new(), name: object::name(object).to_owned() }

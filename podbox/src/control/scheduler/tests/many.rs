@@ -95,7 +95,9 @@ impl Cluster {
                     self.check(&decision);
                     self.decided.push(decision);
                 }
-                Decision::Tell(..) => self.world.scheduler.ended(&decision, true, self.world.now),
+                Decision::Provide(..) | Decision::Tell(..) => {
+                    self.world.scheduler.ended(&decision, true, self.world.now)
+                }
             }
         }
     }
@@ -150,7 +152,7 @@ impl Cluster {
     fn placed(&self) -> BTreeMap<String, String> {
         let decided = self.decided.iter().filter_map(|decision| match decision {
             Decision::Bind(subject, node) => Some((subject, node)),
-            Decision::Tell(..) => None,
+            Decision::Provide(..) | Decision::Tell(..) => None,
         });
         let decided = decided.filter(|(subject, _)| {
             self.pods.get(subject.key.name()).is_some_and(|pod| pod["metadata"]["uid"] == *subject.uid)
