@@ -197,6 +197,24 @@ pub const HEARTBEAT: Duration = Duration::from_secs(300);
 pub const HEALTH_LOOK: Duration = Duration::from_secs(10);
 /// Images that a node tells of: upstream's `nodeStatusMaxImages`.
 pub const IMAGES_TOLD: usize = 50;
+/// Nothing heard of a node for so long means that it does not answer: upstream's `nodeMonitorGracePeriod`.
+pub const NODE_SILENT: Duration = Duration::from_secs(50);
+/// The same of one that was never heard of: upstream's `nodeStartupGracePeriod`.
+pub const NODE_STARTUP: Duration = Duration::from_secs(60);
+/// Who looks after nodes so much too late was asleep himself.
+pub const NODE_LATE: Duration = Duration::from_secs(5);
+/// A node of each zone in so long loses its pods since it is not ready: upstream's `node-eviction-rate`.
+pub const NODE_EVICTION: Duration = Duration::from_secs(10);
+/// The same where most nodes of a large zone are not: `secondary-node-eviction-rate`.
+pub const NODE_EVICTION_SLOW: Duration = Duration::from_secs(100);
+/// So many in a hundred are most: `unhealthy-zone-threshold`.
+pub const NODES_UNREADY_PERCENT: usize = 55;
+/// A zone with more nodes is large: `large-cluster-size-threshold`.
+pub const LARGE_CLUSTER: usize = 50;
+/// Pods that have ended and are kept: `terminated-pod-gc-threshold`.
+pub const ENDED_PODS: usize = 12_500;
+/// For how long a node that is gone may come back before its pods go, too: upstream's quarantine of orphans.
+pub const NODE_LOST: Duration = Duration::from_secs(40);
 /// For how long a node's lease says that it lives, as upstream has it.
 pub const LEASE: Duration = Duration::from_secs(40);
 /// Between two renewals of it.

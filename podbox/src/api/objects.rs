@@ -149,4 +149,7 @@ pub trait Writes: Clone + Send + Sync + 'static {
         seen: &Seen,
         propagation: Option<Propagation>,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Deletes an object without any grace.
+    fn remove(&self, at: &Target, seen: &Seen) -> impl Future<Output = Result<(), ApiError>> + Send;
 }

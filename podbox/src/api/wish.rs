@@ -133,7 +133,8 @@ impl Tolerance {
     }
 }
 
-fn bears(toleration: &Toleration, taint: &Taint) -> bool {
+/// Whether a toleration is for a taint.
+pub fn bears(toleration: &Toleration, taint: &Taint) -> bool {
     let any_or = |field: &Option<String>, value: &str| {
         let field = field.as_deref().unwrap_or_default();
         field.is_empty() || field == value

@@ -35,6 +35,13 @@ pub enum Write {
         /// What is to become of its dependents.
         propagation: Option<Propagation>,
     },
+    /// The end of an object at once, whatever grace it was given: nobody is there to make use of it.
+    Remove {
+        /// Which object.
+        at: Target,
+        /// As what it was seen.
+        seen: Seen,
+    },
 }
 
 /// A change of an object as it is when it is written to.

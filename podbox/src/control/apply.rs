@@ -88,6 +88,7 @@ impl<W: Writes> Hand<W> {
             Write::Delete { at, seen, propagation } => {
                 self.writes.delete(&at, &seen, propagation).await.map(|()| (at.name, true))
             }
+            Write::Remove { at, seen } => self.writes.remove(&at, &seen).await.map(|()| (at.name, true)),
         };
         match written {
             Ok((name, changed)) => {

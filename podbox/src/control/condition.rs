@@ -1,6 +1,11 @@
 //! Conditions of a status, as JSON. Pure.
 
-use serde_json::Value;
+use super::meta;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// The condition of a pod that goes without being to blame.
+pub const DISRUPTED: &str = "DisruptionTarget";
 
 /// Those of an object.
 pub fn of(object: &Value) -> Vec<Value> {
@@ -30,6 +35,21 @@ pub fn set(conditions: &mut Vec<Value>, mut new: Value) {
     }
     remove(conditions, &kind);
     conditions.push(new);
+}
+
+/// Those of a pod that goes for a reason that is not its own, told in a word and a sentence.
+pub fn disrupted(pod: &Value, (reason, message): (&str, &str), now: Timestamp) -> Vec<Value> {
+    let mut all = of(pod);
+    let new = json!({
+        "type": DISRUPTED,
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": meta::written(now),
+        "observedGeneration": pod["metadata"]["generation"],
+    });
+    set(&mut all, new);
+    all
 }
 
 /// As they are written: not at all, if there are none.

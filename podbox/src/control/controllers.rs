@@ -7,7 +7,8 @@ use super::key::{Key, KindId, Work};
 use super::queue::Queue;
 use super::source::Source;
 use super::world::World;
-use super::{garbage, gather};
+use super::{garbage, gather, pod_garbage};
+use crate::limits;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
@@ -55,6 +56,9 @@ impl Work {
             Work::Job(_) | Work::Held(_) => "job-controller",
             Work::Endpoints(_) => "endpoint-slice-controller",
             Work::Budget(_) => "controllermanager",
+            Work::Node(_) | Work::Unready(_) => "node-controller",
+            Work::TaintEviction(_) => "taint-eviction-controller",
+            Work::PodGarbage(_) | Work::EndedPods => "pod-garbage-collector",
             Work::Garbage(_) => "garbage-collector-controller",
         }
     }
@@ -103,6 +107,7 @@ impl Controllers {
                 self.queue.paused(&work);
                 continue;
             }
+            self.world.look(&work, source, now.wall);
             let attempt = Attempt { failure: self.failures.get(&work), pausing };
             let looked = AssertUnwindSafe(|| self.reconcile(&work, source, attempt, now.wall));
             let Ok(actions) = panic::catch_unwind(looked) else {
@@ -111,6 +116,7 @@ impl Controllers {
                 self.queue.failed(&work, now.since);
                 continue;
             };
+            self.world.heed(&work, &actions, now.wall);
             if let Some(at) = actions.wake_at {
                 let wait = Duration::try_from(at.duration_since(now.wall).max(SignedDuration::ZERO));
                 self.queue.add_at(work.clone(), now.since + wait.unwrap_or_default());
@@ -182,6 +188,11 @@ impl Controllers {
             Work::Held(key) => gather::held(world, source, key),
             Work::Endpoints(key) => gather::endpoints(world, source, key),
             Work::Budget(key) => gather::budget(world, source, key, now),
+            Work::Node(key) => gather::nodes::node(world, source, key, now),
+            Work::Unready(key) => gather::nodes::unready(world, source, key, now),
+            Work::TaintEviction(key) => gather::nodes::eviction(world, source, key, now),
+            Work::PodGarbage(key) => gather::nodes::garbage(world, source, key, now),
+            Work::EndedPods => pod_garbage::superfluous(&world.pods, limits::ENDED_PODS),
             Work::Garbage(place) => garbage::look(place, &world.graph, &world.catalog, source),
         }
     }

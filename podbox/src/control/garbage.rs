@@ -247,6 +247,7 @@ mod tests {
         match write {
             Write::Create(_) => "create".to_owned(),
             Write::Edit { at, edit, .. } => format!("{} {edit:?}", at.name),
+            Write::Remove { at, .. } => format!("remove {}", at.name),
             Write::Delete { at, propagation, .. } => format!("{} {:?}", at.name, propagation.unwrap()),
         }
     }

@@ -1,5 +1,7 @@
 //! What there is to know for one reconciliation: the object as it is stored, and its dependents from the indices. Pure.
 
+pub mod nodes;
+
 use super::action::{Actions, Attempt, Write};
 use super::cronjob::{self, Started};
 use super::daemonset::{self, DaemonSet};

@@ -38,6 +38,16 @@ pub enum Work {
     Endpoints(Key),
     /// The status of a PodDisruptionBudget.
     Budget(Key),
+    /// A node.
+    Node(Key),
+    /// A pod whose node does not answer.
+    Unready(Key),
+    /// A pod that may have to leave its node.
+    TaintEviction(Key),
+    /// A pod that nobody else may take away.
+    PodGarbage(Key),
+    /// Pods that have ended, and are too many.
+    EndedPods,
     /// Any object, as the dependent of its owners and as the owner of its dependents.
     Garbage(Place),
 }

@@ -4,13 +4,13 @@
 //! Labels are shared among pods that have the same, so that the pods of one template cost one set of them, and a selector is
 //! held against sets of labels rather than against pods.
 
-use super::daemonset::{Affinity, Daemon};
-use super::job;
+mod read;
+
+use super::daemonset::Daemon;
 use super::key::Key;
 use super::meta::{Labels, Meta};
-use crate::api::objects::Target;
+use crate::api::objects::{Seen, Target};
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -49,6 +49,8 @@ pub struct Member {
     pub ready: Option<Timestamp>,
     /// When it was made.
     pub created: Option<Timestamp>,
+    /// Whether its node made it go: of those that have ended, it is the first to be forgotten.
+    pub evicted: bool,
     /// What its end costs, by its own word.
     pub deletion_cost: i32,
     /// The most restarts of any container, and of any sidecar.
@@ -117,170 +119,14 @@ impl Member {
         Target { api_version: "v1".into(), kind: "Pod".into(), namespace, name }
     }
 
-    fn read(key: &Key, bytes: &[u8]) -> Option<(Meta, Member)> {
-        let Raw { metadata, spec, status } = serde_json::from_slice(bytes).ok()?;
-        let cost = metadata.annotations.get("controller.kubernetes.io/pod-deletion-cost");
-        let ready =
-            status.conditions.iter().find(|condition| condition.is == "Ready" && condition.status == "True");
-        let member = Member {
-            key: key.clone(),
-            uid: metadata.uid.as_str().into(),
-            controller: metadata.controller().map(|owner| owner.uid.as_str().into()),
-            labels: Arc::default(),
-            phase: match status.phase.as_str() {
-                "Running" => Phase::Running,
-                "Unknown" => Phase::Unknown,
-                "Succeeded" | "Failed" => Phase::Ended,
-                _ => Phase::Pending,
-            },
-            deleting: metadata.deleting(),
-            ready: ready.map(|ready| ready.last_transition_time.unwrap_or(Timestamp::UNIX_EPOCH)),
-            created: metadata.creation_timestamp,
-            deletion_cost: cost.and_then(|cost| cost.parse().ok()).unwrap_or(0),
-            restarts: (most(&status.container_statuses, |_| true), sidecars(&spec, &status)),
-            address: address(&spec, &status),
-            batch: batch(&metadata, &status),
-            daemon: daemon(&metadata, &spec, &status),
-            node: spec.node_name.filter(|node| !node.is_empty()).map(Into::into),
-        };
-        Some((metadata, member))
+    /// As what it is taken away: it, whatever has become of it.
+    pub fn seen(&self) -> Seen {
+        Seen { uid: self.uid.to_string(), revision: None }
     }
 }
 
-/// What a Job reads, of a pod that is or was some Job's.
-fn batch(meta: &Meta, status: &Status) -> Option<Arc<Batch>> {
-    let tracked = meta.held_by(job::TRACKING);
-    if !tracked && meta.controller().is_none_or(|owner| owner.kind != "Job") {
-        return None;
-    }
-    let number = |name: &str| meta.annotations.get(name).and_then(|text| text.parse().ok());
-    let succeeded = match status.phase.as_str() {
-        "Succeeded" => Some(true),
-        "Failed" => Some(false),
-        _ => None,
-    };
-    let containers = || status.container_statuses.iter().chain(&status.init_container_statuses);
-    let finished = containers().filter_map(|one| one.state.terminated.as_ref()?.finished_at).max();
-    Some(Arc::new(Batch {
-        tracked,
-        succeeded,
-        finished: finished.or(meta.creation_timestamp).filter(|_| succeeded.is_some()),
-        index: number(job::INDEX),
-        failures: (number(job::INDEX_FAILURES).unwrap_or(0), number(job::INDEX_IGNORED).unwrap_or(0)),
-        restarts: containers().map(|one| one.restart_count).sum(),
-    }))
-}
-
-/// What a DaemonSet reads, of a pod that is one's.
-fn daemon(meta: &Meta, spec: &Spec, status: &Status) -> Option<Arc<Daemon>> {
-    meta.controller().filter(|owner| owner.kind == "DaemonSet")?;
-    let node = spec.affinity.node().filter(|_| spec.node_name.as_deref().is_none_or(str::is_empty));
-    Some(Arc::new(Daemon { node: node.map(Into::into), failed: status.phase == "Failed" }))
-}
-
-fn most(statuses: &[Container], which: impl Fn(&Container) -> bool) -> i32 {
-    statuses.iter().filter(|status| which(status)).map(|status| status.restart_count).max().unwrap_or(0)
-}
-
-fn sidecars(spec: &Spec, status: &Status) -> i32 {
-    let restarts = |status: &Container| {
-        spec.init_containers.iter().any(|one| one.name == status.name && one.restart_policy == "Always")
-    };
-    most(&status.init_container_statuses, restarts)
-}
-
-/// Where a pod is reached, once it is. Ports of sidecars count, those of other init containers do not.
-fn address(spec: &Spec, status: &Status) -> Option<Arc<Address>> {
-    if status.pod_ip.is_empty() {
-        return None;
-    }
-    let sidecars = spec.init_containers.iter().filter(|one| one.restart_policy == "Always");
-    let ports = sidecars.flat_map(|one| &one.ports).chain(spec.containers.iter().flat_map(|one| &one.ports));
-    let named = ports.filter(|port| !port.name.is_empty());
-    let host = (!spec.hostname.is_empty()).then(|| (spec.hostname.clone(), spec.subdomain.clone()));
-    Some(Arc::new(Address {
-        ip: status.pod_ip.clone(),
-        host,
-        named: named.map(|port| (port.name.clone(), port.protocol.clone(), port.container_port)).collect(),
-    }))
-}
-
-/// What of a pod is read.
-#[derive(Deserialize)]
-struct Raw {
-    metadata: Meta,
-    #[serde(default)]
-    spec: Spec,
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Spec {
-    node_name: Option<String>,
-    hostname: String,
-    subdomain: String,
-    affinity: Affinity,
-    init_containers: Vec<Init>,
-    containers: Vec<Init>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Init {
-    name: String,
-    restart_policy: String,
-    ports: Vec<Port>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Port {
-    name: String,
-    protocol: String,
-    container_port: i32,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Status {
-    phase: String,
-    #[serde(rename = "podIP")]
-    pod_ip: String,
-    conditions: Vec<Condition>,
-    container_statuses: Vec<Container>,
-    init_container_statuses: Vec<Container>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Condition {
-    #[serde(rename = "type")]
-    is: String,
-    status: String,
-    last_transition_time: Option<Timestamp>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Container {
-    name: String,
-    restart_count: i32,
-    state: State,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct State {
-    terminated: Option<Terminated>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Terminated {
-    finished_at: Option<Timestamp>,
-}
+/// A pod that has ended: whether it was not evicted, when it was made, and which it is.
+type Ended = (bool, Option<Timestamp>, Key);
 
 /// Pods by namespace and labels.
 type Groups = BTreeMap<Arc<str>, BTreeMap<Arc<Labels>, BTreeSet<Key>>>;
@@ -297,8 +143,10 @@ pub struct Pods {
     free: Groups,
     /// Sets of labels that are in use, and by how many pods.
     labels: BTreeMap<Arc<Labels>, usize>,
-    /// Nodes' names, to be shared: as many as there are nodes.
-    nodes: BTreeSet<Arc<str>>,
+    /// By the node that they are bound to. Its name is shared by its pods.
+    nodes: BTreeMap<Arc<str>, BTreeSet<Key>>,
+    /// Those that have ended and are not to go, in the order in which they are forgotten.
+    ended: BTreeSet<Ended>,
 }
 
 impl Pods {
@@ -307,7 +155,12 @@ impl Pods {
         let (meta, mut member) = Member::read(key, bytes)?;
         let before = self.forget(key);
         member.labels = self.share(&meta.labels);
-        member.node = member.node.map(|node| self.share_node(node));
+        if let Some(node) = &mut member.node {
+            if let Some((known, _)) = self.nodes.get_key_value(&**node) {
+                *node = Arc::clone(known);
+            }
+            self.nodes.entry(Arc::clone(node)).or_default().insert(key.clone());
+        }
         if let Some(controller) = &mut member.controller
             && let Some((known, _)) = self.controlled.get_key_value(&**controller)
         {
@@ -322,6 +175,9 @@ impl Pods {
             None => add_to(&mut self.free, key, &member.labels),
         }
         add_to(&mut self.labelled, key, &member.labels);
+        if let Some(ended) = ended(&member) {
+            self.ended.insert(ended);
+        }
         self.all.insert(key.clone(), member);
         Some((meta, before))
     }
@@ -335,16 +191,6 @@ impl Pods {
         let new = Arc::new(labels.clone());
         self.labels.insert(Arc::clone(&new), 1);
         new
-    }
-
-    fn share_node(&mut self, node: Arc<str>) -> Arc<str> {
-        match self.nodes.get(&*node) {
-            Some(known) => Arc::clone(known),
-            None => {
-                self.nodes.insert(Arc::clone(&node));
-                node
-            }
-        }
     }
 
     /// A pod is gone; gives back what it was.
@@ -362,6 +208,12 @@ impl Pods {
             None => drop_group(&mut self.free, key, &member.labels),
         }
         drop_group(&mut self.labelled, key, &member.labels);
+        if let Some(ended) = ended(&member) {
+            self.ended.remove(&ended);
+        }
+        if let Some(node) = &member.node {
+            drop_from(&mut self.nodes, &**node, key);
+        }
         if let Some(count) = self.labels.get_mut(&*member.labels) {
             *count -= 1;
             if *count == 0 {
@@ -399,6 +251,16 @@ impl Pods {
         self.among(&self.labelled, namespace, such)
     }
 
+    /// Those that are bound to a node.
+    pub fn on<'a>(&'a self, node: &str) -> impl Iterator<Item = &'a Arc<Member>> {
+        self.nodes.get(node).into_iter().flatten().filter_map(|key| self.all.get(key))
+    }
+
+    /// Those that have ended and are not to go: evicted ones first, then the oldest.
+    pub fn ended(&self) -> impl ExactSizeIterator<Item = &Key> {
+        self.ended.iter().map(|(_, _, key)| key)
+    }
+
     fn among<'a>(
         &'a self,
         groups: &'a Groups,
@@ -413,6 +275,10 @@ impl Pods {
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.all.keys()
     }
+}
+
+fn ended(pod: &Member) -> Option<Ended> {
+    (pod.phase == Phase::Ended && !pod.deleting).then(|| (!pod.evicted, pod.created, pod.key.clone()))
 }
 
 fn add_to(groups: &mut Groups, key: &Key, labels: &Arc<Labels>) {

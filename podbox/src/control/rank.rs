@@ -86,6 +86,7 @@ mod tests {
             ready: at(100),
             created: at(100),
             deletion_cost: 0,
+            evicted: false,
             restarts: (0, 0),
             address: None,
             batch: None,

@@ -2,6 +2,8 @@
 //!
 //! Waking too often costs a look; waking too seldom is a bug.
 
+mod nodes;
+
 use super::key::{Key, Work};
 use super::meta::Labels;
 use super::pods::{Member, Phase};
@@ -180,11 +182,6 @@ impl World {
                 }
             }
         }
-    }
-
-    /// A node is another now: any set may want a pod there, or none any more.
-    pub(super) fn wake_for_node(&self, wake: &mut impl FnMut(Work)) {
-        self.daemon_sets.keys().for_each(|key| wake(Work::DaemonSet(key.clone())));
     }
 
     /// A name is free that a StatefulSet may wait for.

@@ -6,7 +6,7 @@ use super::meta::Owner;
 use super::pods::Member;
 use super::{number, sets};
 use crate::api::object;
-use crate::api::objects::{Seen, Target};
+use crate::api::objects::Target;
 use serde_json::{Value, json};
 
 /// Such an object.
@@ -88,9 +88,8 @@ pub fn create(pod: Value) -> Action {
 
 /// The end of a pod, and what its owner says of it.
 pub fn delete(pod: &Member) -> Action {
-    let seen = Seen { uid: pod.uid.to_string(), revision: None };
     Action {
-        write: Write::Delete { at: pod.target(), seen, propagation: None },
+        write: Write::Delete { at: pod.target(), seen: pod.seen(), propagation: None },
         done: Some(Saying::normal("SuccessfulDelete", "Deleted pod: ")),
         failed: Some(Saying::warning("FailedDelete", "Error deleting: ")),
     }

@@ -4,7 +4,7 @@
 //!   pod ──▶ who controls it; if nobody: those that select it       ReplicaSet ──▶ itself, its Deployment (or those that
 //!       └──▶ Services and budgets that select it                                   select it)
 //!   Deployment, StatefulSet, DaemonSet, Job, CronJob, Service, budget ──▶ itself; a Job also its CronJob
-//!   node ──▶ all DaemonSets, if they see a difference
+//!   node ──▶ itself; all DaemonSets, if they see a difference; its pods, if they have to leave it
 //!   ControllerRevision ──▶ whose it is     claim ──▶ the StatefulSet that it is named after
 //!   EndpointSlice, Endpoints ──▶ its Service
 //!   anything ──▶ its dependents and owners, as `graph` has it
@@ -21,9 +21,11 @@ use super::graph::Graph;
 use super::key::{Key, KindId, Place, Work};
 use super::marks::Marks;
 use super::meta::Head;
+use super::node_lifecycle::{Beats, Turns};
 use super::nodes::Nodes;
 use super::pods::{Phase, Pods};
 use super::sets::Sets;
+use super::taint_eviction::Leaving;
 use std::collections::BTreeSet;
 
 /// Everything.
@@ -47,6 +49,12 @@ pub struct World {
     pub failures: Failures,
     /// Nodes.
     pub nodes: Nodes,
+    /// When they were heard of.
+    pub beats: Beats,
+    /// Whose turn it is to lose its pods.
+    pub turns: Turns,
+    /// Pods that have to leave theirs.
+    pub leaving: Leaving,
     /// ControllerRevisions.
     pub revisions: Sets,
     /// CronJobs.
@@ -118,6 +126,9 @@ impl World {
             daemon_sets: Sets::default(),
             failures: Failures::default(),
             nodes: Nodes::default(),
+            beats: Beats::default(),
+            turns: Turns::default(),
+            leaving: Leaving::default(),
             revisions: Sets::default(),
             cron_jobs: Sets::default(),
             jobs: Sets::default(),
@@ -134,6 +145,7 @@ impl World {
             Role::Pod => self.pods.note(key, bytes).map(|(meta, before)| {
                 if let Some(now) = self.pods.get(key) {
                     self.failures.note(before.as_deref(), now);
+                    self.wake_for_place(now, before.is_none(), wake);
                     let ended = now.phase == Phase::Ended;
                     self.wake_for_endpoints(key, before.as_deref(), Some(now), wake);
                     self.wake_for_budgets(key, before.as_deref(), Some(now), wake);
@@ -164,10 +176,11 @@ impl World {
                 wake(Work::DaemonSet(key.clone()));
                 meta
             }),
-            Role::Node => self.nodes.note(key, bytes).map(|(meta, differs)| {
-                if differs {
-                    self.wake_for_node(wake);
+            Role::Node => self.nodes.note(key, bytes).map(|(meta, change)| {
+                if change.recovered {
+                    self.beats.pardon();
                 }
+                self.wake_for_node(key, change, wake);
                 meta
             }),
             Role::Revision => self.revisions.note(key, bytes).map(|(meta, before)| {
@@ -248,6 +261,8 @@ impl World {
         match role(&self.catalog.row(kind).collection) {
             Role::Pod => {
                 let before = self.pods.forget(key);
+                self.leaving.forget(key);
+                before.iter().filter_map(|pod| pod.node.as_deref()).for_each(|node| self.forget_beats(node));
                 self.wake_for_endpoints(key, before.as_deref(), None, wake);
                 self.wake_for_budgets(key, before.as_deref(), None, wake);
                 self.wake_for_pod(key, before.as_deref(), true, wake);
@@ -273,8 +288,10 @@ impl World {
                 }
             }
             Role::Node => {
-                self.nodes.forget(key);
-                self.wake_for_node(wake);
+                let change = self.nodes.forget(key);
+                self.forget_beats(key.name());
+                self.wake_for_node(key, change, wake);
+                self.pods.on(key.name()).for_each(|pod| wake(Work::PodGarbage(pod.key.clone())));
             }
             Role::Revision => {
                 let before = self.revisions.forget(key);
@@ -302,6 +319,14 @@ impl World {
         }
         let place = Place { kind, key: key.clone() };
         self.graph.forget(&place, &meta.uid, |place| wake(Work::Garbage(place)));
+    }
+
+    /// A node that is gone is remembered as long as it has pods.
+    fn forget_beats(&mut self, node: &str) {
+        let key = Key::new("", node);
+        if self.nodes.get(&key).is_none() && self.pods.on(node).next().is_none() {
+            self.beats.forget(&key);
+        }
     }
 
     /// Objects of a kind that are known and not among these: what went while nobody looked.

@@ -8,7 +8,7 @@ use super::pressure;
 use super::register::{Health, Identity};
 use crate::api::error::chain;
 use crate::api::object;
-use crate::api::objects::Objects;
+use crate::api::objects::{ObjectRef, Objects};
 use crate::api::pressure::Condition;
 use crate::api::status::ApiError;
 use crate::image::{Record, Store};
@@ -65,7 +65,7 @@ impl<R: Runtime, I: Send + Sync + 'static, O: Objects> Heartbeat<R, I, O> {
         let mut look = tokio::time::interval(limits::HEALTH_LOOK);
         loop {
             let told = tokio::select! {
-                _ = lease.tick() => self.identity.renew(&self.objects, &self.uid).await,
+                _ = lease.tick() => self.renew().await,
                 _ = look.tick() => self.tell().await,
                 Ok(()) = self.short.changed() => self.tell().await,
             };
@@ -75,6 +75,19 @@ impl<R: Runtime, I: Send + Sync + 'static, O: Objects> Heartbeat<R, I, O> {
                 self.told = None;
             }
         }
+    }
+
+    /// Renews the lease; who looks after nodes may have taken this one for silent meanwhile.
+    async fn renew(&mut self) -> Result<(), ApiError> {
+        self.identity.renew(&self.objects, &self.uid).await?;
+        let node = self.objects.update(&ObjectRef::node(self.identity.name()), |_| {}).await?;
+        let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        let mut ready = conditions.into_iter().filter(|condition| condition["type"] == "Ready");
+        if ready.any(|ready| ready["status"] == "Unknown") {
+            self.told = None;
+            self.tell().await?;
+        }
+        Ok(())
     }
 
     /// Says how the node is, if that is news, or if it was said long ago.
@@ -90,7 +103,7 @@ impl<R: Runtime, I: Send + Sync + 'static, O: Objects> Heartbeat<R, I, O> {
         let mut news = Vec::new();
         let sound = |health: &Health| (health.short.clone(), health.unready.is_empty());
         if self.told.as_ref().is_none_or(|(told, _)| sound(told) != sound(&health)) {
-            let node = self.identity.register(&self.objects, &health).await?;
+            let node = self.identity.register(&self.objects).await?;
             self.uid = object::uid(&node).to_owned();
             news = self.identity.news(&node["status"], &health);
         }

@@ -1,8 +1,8 @@
 //! This node as the API knows it: an object with its addresses, capacity and conditions, and a lease that says that
 //! it lives.
 //!
-//! Labels, taints and whatever else people set on the node stays: podbox writes its own labels, the taints of its own
-//! conditions, and its own part of the status.
+//! Labels, taints and whatever else people set on the node stays: podbox writes its own labels and its own part of the status. What its
+//! conditions mean for pods, `control::node_lifecycle` says in taints.
 
 pub(super) mod capacity;
 
@@ -17,9 +17,6 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::SystemTime;
-
-/// The taint of a node that cannot run pods.
-const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
 /// The condition of a node that does not keep containers to their limits: podbox's own.
 const UNENFORCED: &str = "LimitsNotEnforced";
@@ -124,19 +121,12 @@ impl Identity {
         })
     }
 
-    /// Puts the node into the API, or its own labels and taints right if it is there. Gives it back with the status that it
-    /// had.
-    pub async fn register(&self, objects: &impl Objects, health: &Health) -> Result<Value, ApiError> {
+    /// Puts the node into the API, or its own labels right if it is there. Gives it back with the status that it had.
+    pub async fn register(&self, objects: &impl Objects) -> Result<Value, ApiError> {
         objects.ensure(self.object()).await?;
-        let now = clock::wall();
         let set = |node: &mut Value| {
             for (key, value) in self.labels() {
                 node["metadata"]["labels"][key] = value.into();
-            }
-            let taints = taints(&node["spec"]["taints"], health, now);
-            match (taints.is_empty(), node["spec"].as_object_mut()) {
-                (true, Some(spec)) => drop(spec.remove("taints")),
-                _ => node["spec"]["taints"] = taints.into(),
             }
         };
         objects.update(&ObjectRef::node(&self.name), set).await
@@ -273,45 +263,12 @@ fn conditions(before: &Value, health: &Health, now: SystemTime) -> Vec<Value> {
     others.copied().cloned().chain(own.iter().cloned()).collect()
 }
 
-/// The taints of a node, with those that its conditions mean and without those that they no longer do.
-fn taints(before: &Value, health: &Health, now: SystemTime) -> Vec<Value> {
-    let wanted: Vec<&str> = health.short.iter().map(|short| short.taint()).collect();
-    let unready = (!health.unready.is_empty()).then_some(NOT_READY);
-    let wanted: Vec<&str> = unready.into_iter().chain(wanted).collect();
-    let own = |taint: &Value| {
-        let key = taint["key"].as_str().unwrap_or_default();
-        taint["effect"] == "NoSchedule"
-            && (key == NOT_READY || Condition::ALL.iter().any(|condition| condition.taint() == key))
-    };
-    let mut all: Vec<Value> = before.as_array().cloned().unwrap_or_default();
-    all.retain(|taint| !own(taint) || wanted.iter().any(|key| taint["key"] == *key));
-    for key in wanted {
-        if !all.iter().any(|taint| own(taint) && taint["key"] == key) {
-            all.push(json!({"key": key, "effect": "NoSchedule", "timeAdded": object::time(now)}));
-        }
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn short(of: &[Condition]) -> Health {
         Health { short: of.iter().copied().collect(), ..Health::default() }
-    }
-
-    #[test]
-    fn taints_follow_conditions_and_others_stay() {
-        let now = SystemTime::UNIX_EPOCH;
-        let mine = json!([{"key": "own", "value": "yes", "effect": "NoSchedule"}]);
-        let tainted = taints(&mine, &short(&[Condition::Disk]), now);
-        let keys: Vec<_> = tainted.iter().map(|taint| taint["key"].as_str().unwrap()).collect();
-        assert_eq!(keys, ["own", "node.kubernetes.io/disk-pressure"]);
-        assert_eq!(taints(&json!(tainted), &short(&[Condition::Disk]), now + limits::LEASE), tainted);
-        assert_eq!(json!(taints(&json!(tainted), &short(&[]), now)), mine);
-        let unready = Health { unready: "why".into(), ..Health::default() };
-        assert_eq!(taints(&Value::Null, &unready, now)[0]["key"], NOT_READY);
     }
 
     #[test]

@@ -60,7 +60,9 @@ impl World {
                         self.jobs.push(Started { at, object });
                     }
                     Write::Edit { edit, .. } => edit.apply(&mut self.cron),
-                    Write::Delete { at, .. } => self.jobs.retain(|job| job.at.name != at.name),
+                    Write::Delete { at, .. } | Write::Remove { at, .. } => {
+                        self.jobs.retain(|job| job.at.name != at.name)
+                    }
                 }
             }
         }

@@ -118,7 +118,7 @@ impl World {
                 let now = self.now.to_string();
                 self.change(&at.name, |pod| object::set(pod, "deletionTimestamp", now.clone()));
             }
-            Write::Delete { at, .. } => drop(self.revisions.remove(&at.name)),
+            Write::Delete { at, .. } | Write::Remove { at, .. } => drop(self.revisions.remove(&at.name)),
         }
     }
 

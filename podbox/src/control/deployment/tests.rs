@@ -87,7 +87,7 @@ impl World {
                     assert_eq!(*part == "status", at.kind == "Deployment");
                     edit.apply(object);
                 }
-                Write::Delete { at, .. } => drop(self.sets.remove(&at.name)),
+                Write::Delete { at, .. } | Write::Remove { at, .. } => drop(self.sets.remove(&at.name)),
             }
         }
         !actions.actions.is_empty()

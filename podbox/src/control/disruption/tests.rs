@@ -26,6 +26,7 @@ fn pod(name: &str, controller: Option<&str>, ready: bool) -> Arc<Member> {
         ready: ready.then_some(Timestamp::UNIX_EPOCH),
         created: None,
         deletion_cost: 0,
+        evicted: false,
         restarts: (0, 0),
         address: None,
         batch: None,

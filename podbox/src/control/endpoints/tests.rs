@@ -31,6 +31,7 @@ fn pod(number: u8, ready: bool) -> Member {
         ready: ready.then_some(Timestamp::UNIX_EPOCH),
         created: None,
         deletion_cost: 0,
+        evicted: false,
         restarts: (0, 0),
         address: Some(Arc::new(address)),
         batch: None,

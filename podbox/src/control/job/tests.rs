@@ -74,7 +74,7 @@ impl World {
                 self.sweep();
             }
             Write::Delete { at, .. } if at.kind == "Job" => self.gone = true,
-            Write::Delete { at, .. } => self.delete(&at.name),
+            Write::Delete { at, .. } | Write::Remove { at, .. } => self.delete(&at.name),
         }
     }
 

@@ -47,6 +47,7 @@ fn pod(name: &str, controller: Option<&str>, app: &str) -> Member {
         ready: Some(NOW),
         created: Some(NOW),
         deletion_cost: 0,
+        evicted: false,
         restarts: (0, 0),
         address: None,
         batch: None,
@@ -67,7 +68,7 @@ fn run(object: Value, pods: Vec<Member>, attempt: Attempt<'_>) -> Actions {
 fn words(actions: &Actions) -> Vec<String> {
     let words = |action: &Action| match &action.write {
         Write::Create(_) => "create".to_owned(),
-        Write::Delete { at, .. } => format!("delete {}", at.name),
+        Write::Delete { at, .. } | Write::Remove { at, .. } => format!("delete {}", at.name),
         Write::Edit { at, edit: Edit::Merge(_), .. } => format!("tell {}", at.name),
         Write::Edit { at, edit, .. } => {
             format!("{} {}", if matches!(edit, Edit::Adopt(_)) { "adopt" } else { "release" }, at.name)
@@ -208,7 +209,7 @@ proptest! {
             for (number, action) in actions.actions.into_iter().enumerate() {
                 match action.write {
                     Write::Create(_) => pods.push(mine(&format!("new-{rounds}-{number}"))),
-                    Write::Delete { at, .. } => pods.retain(|pod| pod.key.name() != at.name),
+                    Write::Delete { at, .. } | Write::Remove { at, .. } => pods.retain(|pod| pod.key.name() != at.name),
                     Write::Edit { part: "status", edit, .. } => edit.apply(&mut object),
                     Write::Edit { at, edit, .. } => {
                         let pod = pods.iter_mut().find(|pod| pod.key.name() == at.name).unwrap();

@@ -118,7 +118,9 @@ impl World {
             Write::Edit { part: "status", edit, .. } => edit.apply(&mut self.set),
             Write::Edit { at, edit, .. } => edit.apply(self.get_mut(&at.kind, &at.name)),
             Write::Delete { at, .. } if &*at.kind == "Pod" => self.delete(&at.name),
-            Write::Delete { at, .. } => drop(self.objects.remove(&(at.kind.to_string(), at.name))),
+            Write::Delete { at, .. } | Write::Remove { at, .. } => {
+                drop(self.objects.remove(&(at.kind.to_string(), at.name)))
+            }
         }
     }
 

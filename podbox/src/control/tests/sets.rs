@@ -148,6 +148,8 @@ async fn a_daemon_set_follows_nodes_and_its_template() {
     }
     let mut daemon = set("DaemonSet", json!({}));
     daemon["spec"]["template"]["spec"]["nodeSelector"] = json!({"role": "x"});
+    // Nobody says of these nodes that they are ready.
+    daemon["spec"]["template"]["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
     world.create(daemon).await;
     world.until(DAEMONS, |world| covers(world, 3)).await;
     let nodes = |world: &World| -> Vec<String> {

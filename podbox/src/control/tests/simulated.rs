@@ -3,6 +3,7 @@
 //! asked for, and after all was deleted there is nothing.
 
 mod daemons;
+mod nodes;
 mod sets;
 
 use crate::api::kinds::{Kind, Kinds};
@@ -23,6 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const PODS: &str = "/pods";
+/// Nothing that was put off waits for longer, in seconds.
+const QUIET: u64 = 1500;
 const SETS: &str = "apps/replicasets";
 const DEPLOYMENTS: &str = "apps/deployments";
 const SLICES: &str = "discovery.k8s.io/endpointslices";
@@ -60,7 +63,11 @@ impl World {
         let kinds = Kinds::new();
         let controllers = Controllers::new(Catalog::new(&kinds));
         let (objects, told) = (Objects::default(), Vec::new());
-        World { kinds, objects, controllers, running: Vec::new(), revision: 1, seconds: 1_000_000, told }
+        let mut world =
+            World { kinds, objects, controllers, running: Vec::new(), revision: 1, seconds: 1_000_000, told };
+        (0..3).for_each(|number| assert!(world.create(nodes::node(number).1)));
+        world.beat();
+        world
     }
 
     fn now(&self) -> Now {
@@ -187,6 +194,17 @@ impl World {
                 }
                 self.edit(&at, part, |object| edit.apply(object));
             }
+            Write::Remove { at, seen } => {
+                let Some((mut old, _)) = self.there(&at, &seen) else { return Ok(false) };
+                let kind = self.kind(&at);
+                object::set(&mut old, "deletionTimestamp", object::time(self.now().wall.into()));
+                object::set(&mut old, "deletionGracePeriodSeconds", 0);
+                match object::finalizers(&old).is_empty() {
+                    true => self.remove(&kind, &Key::new(&at.namespace, &at.name)),
+                    false => self.put(&kind, old),
+                }
+                return Ok(true);
+            }
             Write::Delete { at, seen, propagation } => {
                 let Some((_, revision)) = self.there(&at, &seen) else { return Ok(false) };
                 if seen.revision.is_some_and(|seen| seen != revision) {
@@ -259,9 +277,12 @@ impl World {
 
     /// Until nothing is to be done, with pods that run.
     fn settle(&mut self) {
-        for _ in 0..3000 {
+        // Nodes are looked at for ever, so that there is always a time at which to go on.
+        let mut busy = self.seconds;
+        for _ in 0..5000 {
             self.reconcile();
             if !self.running.is_empty() {
+                busy = self.seconds;
                 self.step(0, false);
                 continue;
             }
@@ -273,9 +294,15 @@ impl World {
                 self.node(index, false);
                 continue;
             }
+            if self.beat() {
+                continue;
+            }
             // Only a pause is left, or nothing.
             match self.controllers.next_time() {
-                Some(at) if at > self.now().since => self.seconds = at.as_secs() + 1,
+                Some(at) if at > self.now().since && self.seconds < busy + QUIET => {
+                    self.seconds = at.as_secs() + 1;
+                    self.beat();
+                }
                 _ => return,
             }
         }
@@ -373,7 +400,7 @@ fn play(
     }
     world.delete(&target("v1", "Service", "web"), None);
     world.settle();
-    let left: Vec<_> = world.objects.0.keys().collect();
+    let left: Vec<_> = world.objects.0.keys().filter(|(of, _)| !nodes::stay(of)).collect();
     prop_assert!(left.is_empty(), "these are left: {left:?}");
     Ok(world.told)
 }

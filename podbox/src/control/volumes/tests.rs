@@ -96,7 +96,7 @@ impl World {
                 );
                 self.show(of, key, object);
             }
-            Write::Delete { .. } => panic!("nothing is deleted"),
+            Write::Delete { .. } | Write::Remove { .. } => panic!("nothing is deleted"),
         }
     }
 

@@ -248,4 +248,8 @@ impl Writes for Local {
         let options = DeleteOptions::seen(seen, propagation);
         self.api.delete(&self.call_at(at)?, &options).await.map(drop)
     }
+
+    async fn remove(&self, at: &Target, seen: &Seen) -> Result<(), ApiError> {
+        self.api.delete(&self.call_at(at)?, &DeleteOptions::at_once(&seen.uid)).await.map(drop)
+    }
 }

@@ -1,5 +1,6 @@
 //! DaemonSets in the same world, over nodes that come, change and go.
 
+use super::nodes::node;
 use super::sets::REVISIONS;
 use super::*;
 
@@ -17,12 +18,6 @@ fn daemon_set(surge: u64) -> Value {
         },
         "status": {},
     })
-}
-
-fn node(which: usize) -> (Target, Value) {
-    let name = format!("node-{}", which % 5);
-    let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {}});
-    (Target { api_version: "v1".into(), kind: "Node".into(), namespace: String::new(), name }, object)
 }
 
 /// A node changes: it comes, is for daemons or not, is closed to them or not, goes with its pods.
