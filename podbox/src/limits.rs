@@ -350,6 +350,8 @@ pub const TERMINATION_LOG_LINES: usize = 80;
 pub const TERMINATION_LOG: usize = 2048;
 /// Bytes of a hook's output that are told when it fails.
 pub const HOOK_OUTPUT: usize = 2048;
+/// How long a server has to agree on TLS with a hook or a probe: Go's clients', also where there is more time.
+pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 /// Names that probes and hooks have looked up at the same time.
 pub const LOOKUPS: usize = 16;
 /// Headers of an answer to a hook or a probe.

@@ -6,6 +6,7 @@
 //! where it is prints `SKIPPED name: why` on standard error and returns; the tool counts it by that line.
 
 pub mod api;
+pub mod ask;
 pub mod busybox;
 pub mod comeback;
 pub mod events;

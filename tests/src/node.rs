@@ -6,6 +6,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
+use crate::ask::Session;
 use crate::host::Host;
 use crate::run::Run;
 use crate::{needs, program, workspace};
@@ -17,6 +18,7 @@ pub struct Node {
     pub host: Host,
     /// The daemon; none only while one follows another.
     run: Option<Run>,
+    pub(crate) session: Session,
 }
 
 impl Node {
@@ -29,7 +31,7 @@ impl Node {
     /// Starts a node on this host.
     pub fn on(host: Host) -> Node {
         let run = Some(serve(&host));
-        Node { host, run }
+        Node { host, run, session: Session::default() }
     }
 
     /// The administrator's kubeconfig.
@@ -90,6 +92,7 @@ impl Node {
 
     /// Ends the daemon with this signal and starts another one in its place.
     pub fn restart(&mut self, signal: Signal) {
+        self.session.end();
         if let Some(run) = self.run.take() {
             run.signal(signal);
             run.end();

@@ -1,11 +1,24 @@
 //! What tests do with the pods of a node: make them, look at them, wait for what they become.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::host::IMAGE;
+use crate::needs;
 use crate::node::Node;
 use crate::run::limit;
 use crate::wait::wait_for;
+
+/// Where pods are in the API.
+pub const PODS: &str = "/api/v1/namespaces/default/pods";
+const EVENTS: &str = "/api/v1/namespaces/default/events";
+
+/// Between two looks at a node: it has its own work to do meanwhile.
+pub fn pause() {
+    sleep(Duration::from_millis(if needs::in_machine() { 100 } else { 10 }));
+}
 
 /// A container that runs a script of busybox's shell in the test image, with whatever else it has.
 pub fn script(name: &str, text: &str, more: Value) -> Value {
@@ -51,7 +64,7 @@ impl Node {
     /// A pod, as the API has it.
     #[track_caller]
     pub fn pod(&self, name: &str) -> Value {
-        serde_json::from_str(&self.kubectl(&["get", "pod", name, "-o", "json"])).expect("kubectl prints JSON")
+        self.get(&format!("{PODS}/{name}"))
     }
 
     /// Waits until a pod is as it should be; says what it was at the end if it never is.
@@ -61,7 +74,11 @@ impl Node {
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             wait_for(&format!("pod {name} {what}"), limit(), || {
                 last = self.pod(name);
-                like(&last).then(|| last.clone())
+                let found = like(&last).then(|| last.clone());
+                if found.is_none() {
+                    pause();
+                }
+                found
             })
         }));
         found.unwrap_or_else(|_| {
@@ -86,9 +103,16 @@ impl Node {
     /// `reason message` of each Event of an object.
     #[track_caller]
     pub fn events(&self, name: &str) -> String {
-        let form = "jsonpath={range .items[*]}{.reason} {.message}{\"\\n\"}{end}";
-        let of_it = format!("involvedObject.name={name}");
-        self.kubectl(&["get", "events", "--field-selector", &of_it, "-o", form])
+        let list = self.events_of(name);
+        let text = |of: &Value| of.as_str().unwrap_or_default().to_owned();
+        list.iter().map(|event| text(&event["reason"]) + " " + &text(&event["message"]) + "\n").collect()
+    }
+
+    /// The Events of an object.
+    #[track_caller]
+    pub fn events_of(&self, name: &str) -> Vec<Value> {
+        let list = self.get(&format!("{EVENTS}?fieldSelector=involvedObject.name%3D{name}"));
+        list["items"].as_array().cloned().unwrap_or_default()
     }
 
     /// What a script prints that is executed in a container of the test image.

@@ -35,7 +35,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 /// What is asked of whom.
 #[derive(Clone, Debug)]
@@ -157,8 +157,9 @@ async fn once(request: &Request, manner: &Manner<'_>) -> Result<Led, Failure> {
     if !request.secure {
         return exchange(stream, message, request, manner).await;
     }
-    let sealed = in_time(manner.deadline, unverified::open(stream, &request.host)).await;
-    match sealed.ok_or_else(|| failed(LATE.to_owned()))? {
+    let sealing = timeout(limits::TLS_HANDSHAKE, unverified::open(stream, &request.host));
+    let sealed = in_time(manner.deadline, sealing).await.ok_or_else(|| failed(LATE.to_owned()))?;
+    match sealed.map_err(|_| failed("net/http: TLS handshake timeout".to_owned()))? {
         Ok(stream) => exchange(stream, message, request, manner).await,
         Err(unverified::OpenError::NoTls) if manner.falls_back => {
             let mut message = message;

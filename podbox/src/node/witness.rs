@@ -131,20 +131,17 @@ impl Watching for Attempt {
         let strain = self.slow.strain(window);
         let (timeline, phases) = self.phases(end, whole);
         let backlog = self.slow.seen().backlog;
+        let throttled = strain.map(Strain::all_throttled);
+        let group = self.slow.group.get();
         let causes = Causes {
-            throttled: strain.map(|strain| strain.throttled).unwrap_or_default(),
+            throttled: throttled.unwrap_or_default(),
             stalled: strain.map(|strain| strain.stalled).unwrap_or_default(),
             // A limit is read where it is to be told.
-            limit: self.slow.group.get().filter(|_| strain.is_some()).and_then(|group| strain::limit(group)),
+            limit: group.zip(strain).and_then(|(group, strain)| strain::limit(group, strain)),
             queued: self.queued(&timeline, end),
             full: backlog.filter(|backlog| timeline.connected.is_none() && !backlog.has_room()),
         };
-        Account {
-            phases,
-            throttled: strain.map(|strain| strain.throttled),
-            stalled: strain.map(|strain| strain.stalled),
-            remark: causes.words(),
-        }
+        Account { phases, throttled, stalled: strain.map(|strain| strain.stalled), remark: causes.words() }
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a cgroup was kept from so far: the processor by its own limit, and its work while it waited for memory. Two
-//! readings tell it for the time between them.
+//! What a container was kept from so far: the processor by its own limit or its pod's, and its work while it waited for memory.
+//! Two readings tell it for the time between them.
 //!
 //! The kernel counts throttling per processor, and each stretch of it at its end (100 ms at most, by the usual period):
 //! two readings may be off by that much, and by more processors than one.
@@ -13,6 +13,8 @@ use std::time::Duration;
 pub struct Strain {
     /// It had work, and its limit kept it from the processor.
     pub throttled: Duration,
+    /// The same of all its pod: the group of one that is throttled by the other's limit counts nothing itself.
+    pub throttled_with_pod: Duration,
     /// All of it waited for memory.
     pub stalled: Duration,
 }
@@ -22,20 +24,35 @@ impl Strain {
     pub fn since(self, before: Strain) -> Strain {
         Strain {
             throttled: self.throttled.saturating_sub(before.throttled),
+            throttled_with_pod: self.throttled_with_pod.saturating_sub(before.throttled_with_pod),
             stalled: self.stalled.saturating_sub(before.stalled),
         }
     }
 
     /// No more than that: what several processors were kept from adds up.
     pub fn at_most(self, window: Duration) -> Strain {
-        Strain { throttled: self.throttled.min(window), stalled: self.stalled.min(window) }
+        Strain {
+            throttled: self.throttled.min(window),
+            throttled_with_pod: self.throttled_with_pod.min(window),
+            stalled: self.stalled.min(window),
+        }
+    }
+
+    /// By whichever limit it was for longer: both may hold at the same time, so they do not add up.
+    pub fn all_throttled(self) -> Duration {
+        self.throttled.max(self.throttled_with_pod)
     }
 }
 
-/// Reads a group. What the kernel does not count there (no controller, no pressure) is nothing.
+/// Reads a container's group, and the one above it, its pod's. What the kernel does not count there (no controller, no pressure)
+/// is nothing.
 pub fn read(group: &Path) -> Strain {
-    let text = |file: &str| fs::read_to_string(group.join(file)).unwrap_or_default();
-    Strain { throttled: throttled(&text("cpu.stat")), stalled: stalled(&text("memory.pressure")) }
+    let text = |group: &Path, file: &str| fs::read_to_string(group.join(file)).unwrap_or_default();
+    Strain {
+        throttled: throttled(&text(group, "cpu.stat")),
+        throttled_with_pod: group.parent().map(|pod| throttled(&text(pod, "cpu.stat"))).unwrap_or_default(),
+        stalled: stalled(&text(group, "memory.pressure")),
+    }
 }
 
 fn throttled(stat: &str) -> Duration {
@@ -53,9 +70,13 @@ fn micros(text: Option<&str>) -> Duration {
     Duration::from_micros(text.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
 }
 
-/// How much of a processor a group may have, in thousandths; none where it has no limit.
-pub fn limit(group: &Path) -> Option<u64> {
-    quota(&fs::read_to_string(group.join("cpu.max")).ok()?)
+/// How much of a processor the limit that kept a container from it lets it have, in thousandths; none where it has none.
+pub fn limit(group: &Path, by: Strain) -> Option<u64> {
+    let read = |group: &Path| quota(&fs::read_to_string(group.join("cpu.max")).ok()?);
+    match by.throttled >= by.throttled_with_pod {
+        true => read(group),
+        false => read(group.parent()?),
+    }
 }
 
 fn quota(max: &str) -> Option<u64> {
@@ -68,33 +89,47 @@ fn quota(max: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
     #[test]
     fn throttling_and_stalls_are_read_where_they_are_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!((read(dir.path()), limit(dir.path())), (Strain::default(), None));
-        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        let pod = tempfile::tempdir().unwrap();
+        let group = pod.path().join("c-0");
+        fs::create_dir(&group).unwrap();
+        let own = Strain { throttled: ms(1), ..Strain::default() };
+        assert_eq!((read(&group), limit(&group, own)), (Strain::default(), None));
+        let write = |name: &str, text: &str| fs::write(group.join(name), text).unwrap();
         write("cpu.stat", "usage_usec 7\nnr_throttled 3\nthrottled_usec 250000\n");
         write(
             "memory.pressure",
             "some avg10=0.00 avg60=0.00 avg300=0.00 total=9\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=5\n",
         );
         write("cpu.max", "10000 100000\n");
-        let found = read(dir.path());
-        assert_eq!((found.throttled.as_millis(), found.stalled.as_micros()), (250, 5));
-        assert_eq!(limit(dir.path()), Some(100));
+        let found = read(&group);
+        assert_eq!((found.all_throttled().as_millis(), found.stalled.as_micros()), (250, 5));
+        assert_eq!(limit(&group, found), Some(100));
         write("cpu.max", "max 100000\n");
-        assert_eq!(limit(dir.path()), None);
+        assert_eq!(limit(&group, found), None);
         write("cpu.max", "5 0\n");
-        assert_eq!(limit(dir.path()), None);
+        assert_eq!(limit(&group, found), None);
+        fs::write(pod.path().join("cpu.stat"), "throttled_usec 300000\n").unwrap();
+        fs::write(pod.path().join("cpu.max"), "20000 100000\n").unwrap();
+        let found = read(&group);
+        assert_eq!((found.all_throttled(), limit(&group, found)), (ms(300), Some(200)));
     }
 
     #[test]
     fn what_came_between_two_readings_is_no_more_than_the_time_between() {
-        let ms = Duration::from_millis;
-        let (before, after) =
-            (Strain { throttled: ms(100), stalled: ms(5) }, Strain { throttled: ms(3100), stalled: ms(5) });
+        let strain = |throttled, throttled_with_pod, stalled| Strain {
+            throttled: ms(throttled),
+            throttled_with_pod: ms(throttled_with_pod),
+            stalled: ms(stalled),
+        };
+        let (before, after) = (strain(100, 50, 5), strain(3100, 60, 5));
         let between = after.since(before).at_most(ms(1000));
-        assert_eq!(between, Strain { throttled: ms(1000), stalled: ms(0) });
+        assert_eq!(between, strain(1000, 10, 0));
         // A group that was made anew counts from nothing.
         assert_eq!(before.since(after), Strain::default());
     }

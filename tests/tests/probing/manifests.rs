@@ -70,79 +70,109 @@ pub fn kinds() -> Value {
     )
 }
 
-/// Containers whose probes end them.
+/// Containers whose probes end them. Nobody of them minds being asked to end.
 pub fn ends() -> Value {
-    let mut live = probe(1, json!({"tcpSocket": {"port": 81}}));
-    live["terminationGracePeriodSeconds"] = 1.into();
-    let asked = |name: &str| probe(1, exec(&format!("touch /h/asked-{name}")));
-    let start = json!({"startupProbe": probe(1, exec("false")), "readinessProbe": asked("start"), "livenessProbe": asked("start")});
+    let ending = |handler: Value| {
+        let mut probe = probe(1, handler);
+        probe["terminationGracePeriodSeconds"] = 1.into();
+        probe
+    };
+    // By then it has said what it does when it is asked to end.
+    let mut up = probe(1, exec("[ -e /h/live-up ]"));
+    up["failureThreshold"] = 100_000.into();
+    let live = json!({"startupProbe": up, "livenessProbe": ending(json!({"tcpSocket": {"port": 81}}))});
+    let asked = probe(1, exec("touch /h/asked-start"));
+    let start =
+        json!({"startupProbe": ending(exec("false")), "readinessProbe": asked, "livenessProbe": asked});
     pod(
         "ends",
         json!({"terminationGracePeriodSeconds": 600, "containers": [
-            container("live", "sh trap 'echo term >> /h/live' TERM; while :; do sleep 0.1; done", json!({"livenessProbe": live})),
-            container("start", "sleep 1000000", start),
+            container("live", "sh trap 'echo term >> /h/live' TERM; touch /h/live-up; while :; do sleep 0.1; done", live),
+            container("start", "sh trap '' TERM; while :; do sleep 0.1; done", start),
         ]}),
     )
 }
 
-/// Servers that do not behave: the container's name, its job and what is asked of it, and why it fails.
-pub fn table() -> Vec<(&'static str, &'static str, Value, &'static str)> {
+/// A server that does not behave, or nobody where one should be.
+pub struct Bad {
+    pub container: &'static str,
+    pub probe: &'static str,
+    job: &'static str,
+    asked: Value,
+    /// Why it fails; nothing of one that passes.
+    pub words: &'static str,
+}
+
+/// Two for each container.
+pub fn table() -> Vec<Bad> {
+    let bad = |container, probe, job, asked, words| Bad { container, probe, job, asked, words };
     let get = |port: u16| json!({"httpGet": {"port": port, "path": "/"}});
+    let (ready, live) = ("readiness", "liveness");
     vec![
-        (
-            "silent",
+        bad(
+            "slow",
+            ready,
             "bad 8101 silent",
             get(8101),
             "Get \"http://IP:8101/\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
         ),
-        (
-            "drip",
+        bad(
+            "slow",
+            live,
             "bad 8102 drip",
             get(8102),
             "context deadline exceeded (Client.Timeout or context cancellation while reading body)",
         ),
-        (
-            "garbage",
+        bad(
+            "wrong",
+            ready,
             "bad 8103 garbage",
             get(8103),
             "Get \"http://IP:8103/\": net/http: HTTP/1.x transport connection broken: malformed HTTP response \"SSH-2.0-sorry\"",
         ),
-        (
-            "headers",
+        bad(
+            "wrong",
+            live,
             "bad 8104 headers",
             get(8104),
             "Get \"http://IP:8104/\": net/http: server response headers exceeded 65536 bytes; aborted",
         ),
-        ("loop", "bad 8105 loop", get(8105), "Get \"/loop\": stopped after 10 redirects"),
-        (
-            "nobody",
+        bad("around", ready, "bad 8105 loop", get(8105), "Get \"/loop\": stopped after 10 redirects"),
+        bad(
+            "around",
+            live,
             "sleep 1000000",
             json!({"tcpSocket": {"port": 8106}}),
             "dial tcp IP:8106: connect: connection refused",
         ),
-        (
+        bad(
             "sick",
+            ready,
             "grpc 8107 2",
             json!({"grpc": {"port": 8107}}),
             "service unhealthy (responded with \"NOT_SERVING\")",
         ),
+        bad("sick", live, "bad 8108 endless", get(8108), ""),
     ]
 }
 
-pub fn bad() -> Value {
-    let containers = table().into_iter().map(|(name, job, handler, _)| {
-        let mut probe = probe(2, handler);
+pub fn unruly() -> Value {
+    let probed = |bad: &Bad| {
+        let mut probe = probe(2, bad.asked.clone());
+        probe["failureThreshold"] = 100_000.into();
         // Whoever answers may take its time; of the others it is awaited.
-        if !["silent", "drip"].contains(&name) {
+        if bad.container != "slow" {
             probe["timeoutSeconds"] = 60.into();
         }
-        container(name, job, json!({"readinessProbe": probe}))
-    });
-    let mut containers: Vec<Value> = containers.collect();
-    let mut endless = probe(NEVER, json!({"httpGet": {"port": 8108}}));
-    endless["timeoutSeconds"] = 60.into();
-    containers.push(container("endless", "bad 8108 endless", json!({"startupProbe": endless})));
-    pod("bad", json!({ "containers": containers }))
+        probe
+    };
+    let both = |pair: &[Bad]| {
+        let [one, other] = pair else { panic!("two for each container") };
+        let job = format!("sh /bin/testjobs {} & exec /bin/testjobs {}", one.job, other.job);
+        container(one.container, &job, json!({"readinessProbe": probed(one), "livenessProbe": probed(other)}))
+    };
+    let containers: Vec<Value> = table().chunks(2).map(both).collect();
+    pod("unruly", json!({ "containers": containers }))
 }
 
 /// Commands that leave processes, in containers whose first process takes nobody's end.
@@ -163,24 +193,29 @@ pub fn commands() -> Value {
 
 pub fn frozen() -> Value {
     let get = probe(1, json!({"httpGet": {"port": 8080}}));
-    let mut cat = probe(1, exec("true"));
-    cat["timeoutSeconds"] = 2.into();
-    let mut live = cat;
-    live["failureThreshold"] = 100_000.into();
+    let mut live = probe(5, exec("true"));
+    (live["timeoutSeconds"], live["failureThreshold"]) = (2.into(), 100_000.into());
     let web = container("web", "http 8080", json!({"readinessProbe": get, "livenessProbe": live}));
     pod("frozen", json!({"containers": [web]}))
 }
 
-/// How often, and how, by annotations.
+/// A child of it ends when `/h/ended` is there.
+const ENDS_ONCE: &str =
+    "sh /bin/testjobs read /h/ended --retry-until 600000; exec /bin/testjobs sleep 1000000";
+
+/// How often, and how, by annotations; and what a process that ends is good for.
 pub fn periods() -> Value {
-    let often = json!({"livenessProbe": probe(NEVER, exec("true"))});
+    let often = json!({"livenessProbe": probe(NEVER, json!({"tcpSocket": {"port": 8200}}))});
     let soon = json!({"readinessProbe": probe(NEVER, exec("cat /h/soon"))});
+    let mut ended = probe(NEVER, exec("[ -e /h/ended ]"));
+    ended["timeoutSeconds"] = 60.into();
     let mut pod = pod(
         "periods",
         json!({"containers": [
-            container("often", "sleep 1000000", often),
+            container("often", "tcp 8200", often),
             container("soon", "sleep 1000000", soon),
-            container("state", "tcp 8080", json!({"readinessProbe": probe(NEVER, json!({"tcpSocket": {"port": 8080}}))})),
+            container("state", "tcp 8201", json!({"readinessProbe": probe(1, json!({"tcpSocket": {"port": 8201}}))})),
+            container("ended", ENDS_ONCE, json!({"readinessProbe": ended})),
         ]}),
     );
     pod["metadata"]["annotations"] = json!({
@@ -196,15 +231,66 @@ pub fn six() -> Value {
     pod("six", json!({"hostNetwork": true, "containers": [container("six", "", fields)]}))
 }
 
+/// A liveness probe of a server, once it serves, whose answer never comes.
+fn unanswered(failures: u64) -> Value {
+    let mut up = probe(1, json!({"tcpSocket": {"port": 8080}}));
+    (up["timeoutSeconds"], up["failureThreshold"]) = (60.into(), 100_000.into());
+    let mut live = probe(1, json!({"httpGet": {"port": 8080, "path": "/delay/600000"}}));
+    live["failureThreshold"] = failures.into();
+    json!({"startupProbe": up, "livenessProbe": live})
+}
+
 /// A server that has no time to serve.
 pub fn throttled() -> Value {
-    let mut live = probe(1, json!({"httpGet": {"port": 8080, "path": "/delay/600000"}}));
-    live["failureThreshold"] = 100_000.into();
-    live["initialDelaySeconds"] = 3.into();
-    let busy = "sh while :; do :; done & exec /bin/testjobs http 8080";
-    let limits = json!({"limits": {"cpu": "100m"}});
+    let mut fields = unanswered(3);
+    fields["resources"] = json!({"limits": {"cpu": "100m"}});
+    let busy = container("busy", "sh while :; do :; done & exec /bin/testjobs http 8080", fields);
+    pod("throttled", json!({ "containers": [busy] }))
+}
+
+/// A server beside somebody who takes memory, once `/h/eat` is there.
+pub fn stalled() -> Value {
+    let eats = "sh (until [ -e /h/eat ]; do sleep 0.1; done; exec /bin/testjobs eat 64 --step 1 --hold 600000) & exec /bin/testjobs http 8080";
+    pod("stalled", json!({"containers": [container("eats", eats, unanswered(100_000))]}))
+}
+
+/// What manifests say of when, how often and how: on a node of triggers too.
+pub fn particular() -> Value {
+    let tcp = |port: u16| json!({"tcpSocket": {"port": port}});
+    let mut delayed = probe(NEVER, tcp(8401));
+    delayed["initialDelaySeconds"] = 4.into();
+    let mut thrice = probe(1, json!({"tcpSocket": {"port": "own"}}));
+    thrice["successThreshold"] = 3.into();
+    let named = json!({"readinessProbe": thrice, "ports": [{"name": "own", "containerPort": 8402}]});
+    let mut patient = probe(1, exec("[ ! -e /h/fail ]"));
+    (patient["failureThreshold"], patient["timeoutSeconds"]) = (4.into(), 60.into());
+    // The port is another container's.
+    let beside = probe(NEVER, tcp(8403));
+    let mut serves = probe(1, json!({"grpc": {"port": 8404, "service": "any"}}));
+    serves["timeoutSeconds"] = 60.into();
     pod(
-        "throttled",
-        json!({"containers": [container("busy", busy, json!({"livenessProbe": live, "resources": limits}))]}),
+        "particular",
+        json!({"containers": [
+            container("delayed", "tcp 8401", json!({"readinessProbe": delayed})),
+            container("thrice", "tcp 8402", named),
+            container("often", "sleep 1000000", json!({"livenessProbe": patient})),
+            container("beside", "grpc 8404 1", json!({"readinessProbe": beside, "livenessProbe": serves})),
+            later("sidecar", "tcp 8403", json!({})),
+        ]}),
+    )
+}
+
+/// It takes its time to end, and fails both of its probes meanwhile.
+pub fn leaving() -> Value {
+    let there = |failures: u64| {
+        let mut probe = probe(1, exec("[ ! -e /h/leaving ]"));
+        probe["failureThreshold"] = failures.into();
+        probe
+    };
+    let script = "sh trap 'touch /h/leaving' TERM; touch /h/up; until [ -e /h/leave ]; do sleep 0.1; done";
+    let fields = json!({"readinessProbe": there(1), "livenessProbe": there(1)});
+    pod(
+        "leaving",
+        json!({"terminationGracePeriodSeconds": 600, "containers": [container("c", script, fields)]}),
     )
 }

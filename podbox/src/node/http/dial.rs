@@ -1,7 +1,14 @@
 //! Connections to servers in pods, and what keeps them from coming to be, in Go's words.
+//!
+//! Who closes first keeps the connection for a minute more, lest packets of it that are still on their way meet a later one of the
+//! same ports: a node that probes often would run out of ports. Upstream sets `SO_LINGER` to a second against that, which on Linux
+//! lets close(2) wait and shortens nothing. Here the kernel forgets a connection as soon as the server has agreed to its end
+//! (`TCP_LINGER2`); the server sees an ordinary one.
 
 use crate::limits;
 use nix::errno::Errno;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::SetStruct;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -66,8 +73,15 @@ async fn held<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
+/// How many seconds a connection that was closed here is kept; below zero, none.
+#[derive(Clone)]
+struct Kept;
+
+nix::setsockopt_impl!(Kept, libc::IPPROTO_TCP, libc::TCP_LINGER2, i32, SetStruct<'_, i32>);
+
 async fn connect(address: SocketAddr, sockets: &Sockets<'_>) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    setsockopt(&socket, Kept, &-1)?;
     sockets(socket.as_fd(), address);
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
@@ -85,8 +99,35 @@ pub(super) fn words(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
     use std::time::Duration;
+    use tokio::io::AsyncReadExt;
     use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_is_forgotten_and_the_server_sees_an_ordinary_end() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let patience = Duration::from_secs(30);
+        let stream = dial("127.0.0.1", port, clock::instant() + patience, &|_, _| {}).await.unwrap();
+        let own = stream.local_addr().unwrap().port();
+        let (mut accepted, _) = server.accept().await.unwrap();
+        drop(stream);
+        assert_eq!(accepted.read(&mut [0; 16]).await.unwrap(), 0);
+        drop(accepted);
+        // Of either end; they would stay for a minute.
+        let [own, port] = [own, port].map(|port| format!("0100007F:{port:04X}"));
+        let left = || {
+            let all = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+            all.lines().any(|line| line.contains(&own) && line.contains(&port))
+        };
+        let forgotten = async {
+            while left() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(timeout(patience, forgotten).await.is_ok(), "it is kept");
+    }
 
     #[tokio::test]
     async fn names_that_nobody_answers_for_take_so_many_threads_and_no_more() {

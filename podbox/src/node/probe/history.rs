@@ -63,12 +63,15 @@ impl History {
         self.pods().remove(pod);
     }
 
-    /// Everything, by pod, container and probe.
+    /// Everything, by pod, container and probe. Of one pod after another: probes wait while it is looked at.
     pub fn rows(&self) -> Vec<Row> {
+        let pods: Vec<PodRef> = self.pods().keys().cloned().collect();
+        pods.iter().flat_map(|pod| self.rows_of(pod)).collect()
+    }
+
+    fn rows_of(&self, pod: &PodRef) -> Vec<Row> {
         let pods = self.pods();
-        let all =
-            pods.iter().flat_map(|(pod, own)| own.iter().map(move |(whose, lately)| (pod, whose, lately)));
-        all.map(|(pod, (container, probe), lately)| Row {
+        let row = |((container, probe), lately): (&(String, ProbeType), &Lately)| Row {
             namespace: pod.namespace.clone(),
             pod: pod.name.clone(),
             container: container.clone(),
@@ -76,8 +79,8 @@ impl History {
             timeout_ms: u64::try_from(lately.timeout.as_millis()).unwrap_or(u64::MAX),
             period_ms: u64::try_from(lately.period.as_millis()).unwrap_or(u64::MAX),
             results: lately.results.iter().cloned().collect(),
-        })
-        .collect()
+        };
+        pods.get(pod).into_iter().flatten().map(row).collect()
     }
 
     fn pods(&self) -> MutexGuard<'_, BTreeMap<PodRef, Own>> {
