@@ -354,8 +354,8 @@ pub const HOOK_OUTPUT: usize = 2048;
 pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 /// Names that probes and hooks have looked up at the same time.
 pub const LOOKUPS: usize = 16;
-/// Headers of an answer to a hook or a probe.
-pub const ANSWER_HEADERS: usize = 1024;
+/// Headers of an answer to a hook or a probe. Each answer takes room for so many.
+pub const ANSWER_HEADERS: usize = 512;
 /// Bytes of the head of an answer to a hook or a probe.
 pub const ANSWER_HEAD: usize = 64 << 10;
 /// Bytes of a probe's answer that are read, be it a body or what a command writes: the kubelet's.

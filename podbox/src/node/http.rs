@@ -32,6 +32,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -120,8 +121,7 @@ pub async fn get(request: &Request, manner: &Manner<'_>) -> Result<Answer, Failu
     let mut asked = 0;
     loop {
         asked += 1;
-        let url = next.to_string();
-        let failed = |why| Failure { url: url.clone(), why, in_body: false };
+        let failed = |why| Failure { url: next.to_string(), why, in_body: false };
         let (answer, location) = once(&next, manner).await?;
         match redirect::follow(&next, answer.status, location.as_deref()).map_err(failed)? {
             None => return Ok(answer),
@@ -269,7 +269,7 @@ async fn exchange(
         .title_case_headers(true);
     let (mut sender, connection) =
         builder.handshake(TokioIo::new(stream)).await.map_err(|error| told(error, false))?;
-    let asking = async {
+    let mut asking = pin!(async {
         let answer = in_time(manner.deadline, sender.send_request(message)).await;
         let answer = answer.ok_or_else(|| failed(LATE.to_owned(), false))?;
         let answer = answer.map_err(|error| told(error, false))?;
@@ -285,8 +285,8 @@ async fn exchange(
             body.extend(frame.into_data().unwrap_or_default().into_iter().take(room));
         }
         Ok((Answer { status: head.status, body }, location))
-    };
-    tokio::pin!(connection, asking);
+    });
+    tokio::pin!(connection);
     tokio::select! {
         biased;
         led = &mut asking => led,

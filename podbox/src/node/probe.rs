@@ -36,6 +36,7 @@ use crate::sandbox::runtime::Runtime;
 use k8s_openapi::api::core::v1::Probe;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -169,8 +170,12 @@ async fn once<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Asked) 
     let listened = &node.probing.listened;
     let attempt = Attempt { begun: clock::instant(), timeout, sockets: &sockets, listened };
     let look = || watching.lock().unwrap_or_else(PoisonError::into_inner).look();
-    let asking = looked_at(ask(node, pod, asked, &attempt), look);
-    let (outcome, lag) = lag::beside(timeout, asking).await;
+    let (outcome, lag) = {
+        // Where it is: such futures are large, and each way through a function would copy them.
+        let asking = pin!(ask(node, pod, asked, &attempt));
+        let asking = pin!(looked_at(asking, look));
+        lag::beside(timeout, asking).await
+    };
     let late = clock::instant() >= attempt.deadline();
     let mut account = watching.into_inner().unwrap_or_else(PoisonError::into_inner).end(!late);
     let starved = late && matches!(outcome, Outcome::Failure(_)) && lag::is_starvation(lag, timeout);
@@ -189,12 +194,11 @@ async fn once<R: Runtime, I>(node: &Node<R, I>, pod: &PodRecord, asked: &Asked) 
 }
 
 /// Does the work; once it takes a while, what holds it up is looked at beside it. Most is done before, and costs no task.
-async fn looked_at<T>(work: impl Future<Output = T>, look: impl Fn() -> Looking) -> T {
+async fn looked_at<T>(mut work: impl Future<Output = T> + Unpin, look: impl Fn() -> Looking) -> T {
     let looking = async {
         tokio::time::sleep(limits::PROBE_IS_SLOW).await;
         look().await;
     };
-    tokio::pin!(work);
     tokio::select! {
         biased;
         done = &mut work => done,

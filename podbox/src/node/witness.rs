@@ -137,7 +137,9 @@ impl Watching for Attempt {
             throttled: throttled.unwrap_or_default(),
             stalled: strain.map(|strain| strain.stalled).unwrap_or_default(),
             // A limit is read where it is to be told.
-            limit: group.zip(strain).and_then(|(group, strain)| strain::limit(group, strain)),
+            limit: group
+                .zip(strain.filter(|strain| !strain.all_throttled().is_zero()))
+                .and_then(|(group, strain)| strain::limit(group, strain)),
             queued: self.queued(&timeline, end),
             full: backlog.filter(|backlog| timeline.connected.is_none() && !backlog.has_room()),
         };

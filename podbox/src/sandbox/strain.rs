@@ -5,6 +5,7 @@
 //! two readings may be off by that much, and by more processors than one.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,17 +48,26 @@ impl Strain {
 /// Reads a container's group, and the one above it, its pod's. What the kernel does not count there (no controller, no pressure)
 /// is nothing.
 pub fn read(group: &Path) -> Strain {
-    let text = |group: &Path, file: &str| fs::read_to_string(group.join(file)).unwrap_or_default();
+    let own = throttled(&text(&group.join("cpu.stat")));
+    // Where the one is not counted, neither is the other.
+    let pod = group.parent().filter(|_| own.is_some());
     Strain {
-        throttled: throttled(&text(group, "cpu.stat")),
-        throttled_with_pod: group.parent().map(|pod| throttled(&text(pod, "cpu.stat"))).unwrap_or_default(),
-        stalled: stalled(&text(group, "memory.pressure")),
+        throttled: own.unwrap_or_default(),
+        throttled_with_pod: pod.and_then(|pod| throttled(&text(&pod.join("cpu.stat")))).unwrap_or_default(),
+        stalled: stalled(&text(&group.join("memory.pressure"))),
     }
 }
 
-fn throttled(stat: &str) -> Duration {
-    let line = stat.lines().find_map(|line| line.strip_prefix("throttled_usec "));
-    micros(line)
+/// The beginning of one of these files, which is all of it, by one call to the kernel; nothing where it cannot be read. Of a busy
+/// host many are read.
+fn text(file: &Path) -> String {
+    let mut bytes = [0; 2048];
+    let read = fs::File::open(file).and_then(|mut file| file.read(&mut bytes)).unwrap_or(0);
+    String::from_utf8_lossy(&bytes[..read]).into_owned()
+}
+
+fn throttled(stat: &str) -> Option<Duration> {
+    stat.lines().find_map(|line| line.strip_prefix("throttled_usec ")).map(|line| micros(Some(line)))
 }
 
 /// Of the line `full avg10=… avg60=… avg300=… total=…`.
@@ -72,11 +82,8 @@ fn micros(text: Option<&str>) -> Duration {
 
 /// How much of a processor the limit that kept a container from it lets it have, in thousandths; none where it has none.
 pub fn limit(group: &Path, by: Strain) -> Option<u64> {
-    let read = |group: &Path| quota(&fs::read_to_string(group.join("cpu.max")).ok()?);
-    match by.throttled >= by.throttled_with_pod {
-        true => read(group),
-        false => read(group.parent()?),
-    }
+    let group = if by.throttled >= by.throttled_with_pod { group } else { group.parent()? };
+    quota(&text(&group.join("cpu.max")))
 }
 
 fn quota(max: &str) -> Option<u64> {

@@ -26,13 +26,17 @@ pub(super) struct Follower {
 struct Probed {
     follower: Arc<Follower>,
     cookie: u64,
+    /// When somebody looked last, which is usually at the very end.
+    seen: Mutex<Option<Marks>>,
 }
 
 impl Timelines for Tracer {
     fn follow(&self, socket: BorrowedFd<'_>) -> Option<Box<dyn Followed>> {
         let follower = self.follower.as_ref()?;
         match follower.follow(socket) {
-            Ok(cookie) => Some(Box::new(Probed { follower: Arc::clone(follower), cookie })),
+            Ok(cookie) => {
+                Some(Box::new(Probed { follower: Arc::clone(follower), cookie, seen: Mutex::default() }))
+            }
             Err(error) => {
                 tracing::debug!(%error, "a probe's connection stays unseen");
                 None
@@ -63,6 +67,7 @@ impl Follower {
 impl Followed for Probed {
     fn timeline(&self) -> Timeline {
         let Some(marks) = self.follower.marks(self.cookie) else { return Timeline::default() };
+        *lock(&self.seen) = Some(marks);
         let seen = |ns: u64| (ns != 0).then(|| Duration::from_nanos(ns));
         Timeline {
             connected: seen(marks.connected_ns),
@@ -75,7 +80,8 @@ impl Followed for Probed {
 
 impl Drop for Probed {
     fn drop(&mut self) {
-        let marks = self.follower.marks(self.cookie).unwrap_or_default();
+        let seen = lock(&self.seen).take();
+        let marks = seen.or_else(|| self.follower.marks(self.cookie)).unwrap_or_default();
         let mut sockets = lock(&self.follower.sockets);
         // Either is gone already where there was nothing to see.
         let _ = sockets.timelines.remove(&self.cookie);

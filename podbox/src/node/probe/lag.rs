@@ -15,11 +15,10 @@ const SHORTEST: Duration = Duration::from_millis(20);
 const USUAL: Duration = Duration::from_millis(3);
 
 /// Does the work; how long the prober was kept from running meanwhile.
-pub(super) async fn beside<T>(timeout: Duration, work: impl Future<Output = T>) -> (T, Duration) {
+pub(super) async fn beside<T>(timeout: Duration, mut work: impl Future<Output = T> + Unpin) -> (T, Duration) {
     let every = (timeout / TICKS).max(SHORTEST);
     let mut lost = Duration::ZERO;
     let mut tick = Instant::from_std(clock::instant()) + every;
-    tokio::pin!(work);
     loop {
         let done = tokio::select! {
             biased;
@@ -47,6 +46,7 @@ pub(super) fn is_starvation(lost: Duration, timeout: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
 
     #[tokio::test]
     async fn what_keeps_the_prober_from_running_is_seen_and_waiting_is_not() {
@@ -54,7 +54,7 @@ mod tests {
         // On a busy machine it may take some tries to wait in peace.
         let mut lost = second;
         for _ in 0..50 {
-            let ((), waited) = beside(second, tokio::time::sleep(Duration::from_millis(60))).await;
+            let ((), waited) = beside(second, pin!(tokio::time::sleep(Duration::from_millis(60)))).await;
             lost = lost.min(waited);
         }
         assert!(!is_starvation(lost, second), "{lost:?}");
@@ -64,7 +64,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(400));
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
-        let ((), lost) = beside(second, blocked).await;
+        let ((), lost) = beside(second, pin!(blocked)).await;
         assert!(is_starvation(lost, second), "{lost:?}");
     }
 }
