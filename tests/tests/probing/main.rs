@@ -38,9 +38,10 @@ fn probes_of_every_kind_decide_are_timed_and_leave_nothing_behind() {
         probed.metrics_have_upstreams_names();
     });
     probed.with([ends(), periods()], || {
-        probed.liveness_and_startup_end_runs();
+        // So many results are kept, and no more.
         probed.annotations_say_how_often_and_how();
         probed.the_end_of_a_process_brings_success_forward();
+        probed.liveness_and_startup_end_runs();
     });
     probed.with([unruly(), commands()], || {
         probed.bad_servers_are_told_of_in_upstreams_words();

@@ -205,17 +205,21 @@ const ENDS_ONCE: &str =
 
 /// How often, and how, by annotations; and what a process that ends is good for.
 pub fn periods() -> Value {
-    let often = json!({"livenessProbe": probe(NEVER, json!({"tcpSocket": {"port": 8200}}))});
-    let soon = json!({"readinessProbe": probe(NEVER, exec("cat /h/soon"))});
-    let mut ended = probe(NEVER, exec("[ -e /h/ended ]"));
-    ended["timeoutSeconds"] = 60.into();
+    let mut often = probe(NEVER, json!({"tcpSocket": {"port": 8200}}));
+    often["failureThreshold"] = 100_000.into();
+    let often = json!({ "livenessProbe": often });
+    let patient = |script: &str| {
+        let mut probe = probe(NEVER, exec(script));
+        probe["timeoutSeconds"] = 60.into();
+        json!({ "readinessProbe": probe })
+    };
     let mut pod = pod(
         "periods",
         json!({"containers": [
             container("often", "tcp 8200", often),
-            container("soon", "sleep 1000000", soon),
+            container("soon", "sleep 1000000", patient("cat /h/soon")),
             container("state", "tcp 8201", json!({"readinessProbe": probe(1, json!({"tcpSocket": {"port": 8201}}))})),
-            container("ended", ENDS_ONCE, json!({"readinessProbe": ended})),
+            container("ended", ENDS_ONCE, patient("[ -e /h/ended ]")),
         ]}),
     );
     pod["metadata"]["annotations"] = json!({
@@ -282,13 +286,13 @@ pub fn particular() -> Value {
 
 /// It takes its time to end, and fails both of its probes meanwhile.
 pub fn leaving() -> Value {
-    let there = |failures: u64| {
+    let there = || {
         let mut probe = probe(1, exec("[ ! -e /h/leaving ]"));
-        probe["failureThreshold"] = failures.into();
+        probe["timeoutSeconds"] = 60.into();
         probe
     };
     let script = "sh trap 'touch /h/leaving' TERM; touch /h/up; until [ -e /h/leave ]; do sleep 0.1; done";
-    let fields = json!({"readinessProbe": there(1), "livenessProbe": there(1)});
+    let fields = json!({"readinessProbe": there(), "livenessProbe": there()});
     pod(
         "leaving",
         json!({"terminationGracePeriodSeconds": 600, "containers": [container("c", script, fields)]}),
