@@ -44,7 +44,7 @@ impl Remains {
 /// When something is left.
 #[track_caller]
 pub fn assert_none(before: &Remains) {
-    let limit = std::time::Duration::from_secs(20);
+    let limit = crate::run::limit();
     let mut left = Vec::new();
     // BPF programs and network namespaces are freed by the kernel a moment after their last reference.
     let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -138,7 +138,19 @@ fn bpf_objects_held_by_others(mark: &str) -> BTreeSet<String> {
         let (kind, id) = line.split_once("_id:")?;
         Some(format!("bpf {kind} {}", id.trim()))
     };
-    files.flat_map(|text| text.lines().filter_map(object).collect::<Vec<_>>()).collect()
+    let mut held: BTreeSet<String> =
+        files.flat_map(|text| text.lines().filter_map(object).collect::<Vec<_>>()).collect();
+    // Where a pin alone holds a link, its program tells whose it is.
+    let links = listed("bpftool", &["link", "list"], "");
+    held.extend(links.iter().filter_map(|line| link_of(line, &held)).collect::<Vec<_>>());
+    held
+}
+
+/// `bpf link ID` of `ID: KIND  prog ID`, if its program is one of these.
+fn link_of(line: &str, programs: &BTreeSet<String>) -> Option<String> {
+    let (id, rest) = line.trim().split_once(':')?;
+    let program = rest.split_whitespace().skip_while(|word| *word != "prog").nth(1)?;
+    programs.contains(&format!("bpf prog {program}")).then(|| format!("bpf link {id}"))
 }
 
 /// The lines that a program lists; none, if it isn't there.

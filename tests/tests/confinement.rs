@@ -231,7 +231,7 @@ fn containers_that_share_processes_have_a_first_one_that_reaps_and_can_do_nothin
     // Who loses its parent is reaped.
     node.inside("shared", "one", "( ( sleep 0.2 ) & ) ; exit 0");
     wait_for("no process is left to reap", limit(), || {
-        let stat = node.inside("shared", "one", "cat /proc/[0-9]*/stat 2>/dev/null");
+        let stat = node.inside("shared", "one", "cat /proc/[0-9]*/stat 2>/dev/null || true");
         (!stat.contains(") Z ") && !node.inside("shared", "one", "ps").contains("sleep 0.2")).then_some(())
     });
     // Its own namespace cannot end it.
@@ -300,6 +300,7 @@ fn ports_of_the_node_lead_to_one_pod_as_long_as_it_is_there() {
     ]);
     node.create("web", server(all));
     node.wait_pod("web", "runs", running);
+    wait_for("it listens", limit(), || answers("127.0.0.1:8081").then_some(()));
     // The loopback, and an address of the host's: the bridge's own.
     for (address, expected) in [
         ("127.0.0.1:8081", true),

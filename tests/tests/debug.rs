@@ -86,7 +86,8 @@ fn a_pod_follows_its_later_versions() {
     assert_eq!(web(&after)["image"], NAMES[1]);
     assert_ne!(web(&after)["imageID"], web(&before)["imageID"]);
     assert_eq!(web(&after)["lastState"]["terminated"]["exitCode"], 0);
-    assert_eq!(node.kubectl(&["logs", "changing", "-c", "web"]), "version 2\n");
+    let says = || node.kubectl(&["logs", "changing", "-c", "web"]);
+    wait_until("its log", limit(), || says() == "version 2\n");
     let killing = "Killing Container web definition changed, will be restarted\n";
     wait_until("the Event", limit(), || events(&node, "changing").contains(killing));
     let all = after["status"]["containerStatuses"].as_array().expect("it has two");
@@ -125,7 +126,7 @@ fn a_change_outlives_the_daemon_that_was_told_of_it() {
     wait_until_pod(&node, "changing", "it runs the other image", |pod| {
         first(pod)["restartCount"] == 1 && first(pod)["ready"] == true
     });
-    assert_eq!(node.kubectl(&["logs", "changing"]), "version 2\n");
+    wait_until("its log", limit(), || node.kubectl(&["logs", "changing"]) == "version 2\n");
     assert_eq!(first(&pod(&node, "staying"))["restartCount"], 0);
 }
 

@@ -324,7 +324,7 @@ fn memory_that_was_requested_is_kept_where_the_node_is_told_so() {
         assert_eq!(read(group, "memory.min"), kept, "{name}");
     }
     let sums = || ["", "guaranteed", "burstable"].map(|class| read(slice.join(class), "memory.min"));
-    assert_eq!(sums(), [mib(56), mib(24), mib(32)]);
+    wait_until("what is kept for all", limit(), || sums() == [mib(56), mib(24), mib(32)]);
     // Given all that it may have, it is not slowed down any more, and what is kept for it counts for all groups that it lies in.
     let whole = json!({"requests": {"memory": "40Mi"}, "limits": {"memory": "40Mi"}});
     let patch = json!({"spec": {"containers": [{"name": "c", "resources": whole}]}}).to_string();

@@ -17,7 +17,7 @@ use super::suite::{self, Test};
 use crate::{vm, workspace};
 
 /// The longest time all tests in a machine may take.
-const LIMIT: Duration = Duration::from_secs(55 * 60);
+const LIMIT: Duration = Duration::from_secs(80 * 60);
 /// Its memory; it takes only what it uses.
 const MEMORY: &str = "4G";
 /// As [`MEMORY`], in kB.
