@@ -53,6 +53,8 @@ pub enum Edit {
     Disown(Vec<String>),
     /// This one controls it from now on, unless another does.
     Adopt(Owner),
+    /// The same, and it is held by this finalizer then.
+    AdoptHeld(Owner, &'static str),
     /// Its end holds up nobody else's.
     Unblock,
     /// This finalizer has done its work.
@@ -68,12 +70,15 @@ impl Edit {
                 let not_these = |owner: &Value| !uids.iter().any(|uid| owner["uid"] == uid.as_str());
                 owners(object, |owners| owners.retain(not_these));
             }
-            Edit::Adopt(owner) => owners(object, |owners| {
-                if !owners.iter().any(|other| other["controller"] == true) {
-                    owners.retain(|other| other["uid"] != owner.uid.as_str());
-                    owners.push(json!(owner));
+            Edit::Adopt(owner) => drop(adopt(object, owner)),
+            Edit::AdoptHeld(owner, finalizer) => {
+                if adopt(object, owner) && !object::finalizers(object).contains(finalizer) {
+                    let mut finalizers = object::finalizers(object);
+                    finalizers.push(finalizer);
+                    let finalizers = json!(finalizers);
+                    object::set(object, "finalizers", finalizers);
                 }
-            }),
+            }
             Edit::Unblock => owners(object, |owners| {
                 for owner in owners.iter_mut().filter_map(Value::as_object_mut) {
                     owner.remove("blockOwnerDeletion");
@@ -87,6 +92,19 @@ impl Edit {
             }
         }
     }
+}
+
+/// Whether it is controlled by this one then.
+fn adopt(object: &mut Value, owner: &Owner) -> bool {
+    let mut free = true;
+    owners(object, |owners| {
+        free = !owners.iter().any(|other| other["controller"] == true);
+        if free {
+            owners.retain(|other| other["uid"] != owner.uid.as_str());
+            owners.push(json!(owner));
+        }
+    });
+    free
 }
 
 fn owners(object: &mut Value, change: impl FnOnce(&mut Vec<Value>)) {
@@ -228,7 +246,10 @@ mod tests {
         let [mine, theirs] = ["1", "2"].map(|uid| Owner::controller("v1", "Pod", "p", uid));
         let adopted = json!({"metadata": {"ownerReferences": [json!(mine)]}});
         check(Edit::Adopt(mine), json!({"metadata": {}}), adopted.clone());
-        check(Edit::Adopt(theirs), adopted.clone(), adopted);
+        check(Edit::Adopt(theirs.clone()), adopted.clone(), adopted.clone());
+        check(Edit::AdoptHeld(theirs.clone(), "f"), adopted.clone(), adopted);
+        let held = json!({"metadata": {"ownerReferences": [json!(theirs)], "finalizers": ["f"]}});
+        check(Edit::AdoptHeld(theirs, "f"), json!({"metadata": {}}), held);
         let held = json!({"metadata": {"finalizers": ["orphan", "x"]}});
         check(Edit::Release("orphan"), held, json!({"metadata": {"finalizers": ["x"]}}));
         let patch = json!({"spec": {"a": null, "b": {"c": 1}}});

@@ -64,6 +64,10 @@ fn expected(budget: &Value, observed: &Observed<'_>) -> Result<Expected, String>
     let spec = &budget["spec"];
     let count = i32::try_from(observed.pods.len()).unwrap_or(i32::MAX);
     let (most, least) = (&spec["maxUnavailable"], &spec["minAvailable"]);
+    if most.is_null() && least.is_null() {
+        // It asks for nothing, and allows nothing.
+        return Ok(Expected { pods: 0, healthy: 0, unmanaged: false });
+    }
     if most.is_null() && !least.is_string() {
         return Ok(Expected { pods: count, healthy: super::number(least), unmanaged: false });
     }

@@ -250,7 +250,8 @@ pub fn job(
 
 /// Lets a pod go that a Job held which is not there any more, or does not control it.
 pub fn held(world: &World, source: &impl Source, key: &Key) -> Actions {
-    let Some((at, pod, _)) = stored(world, source, PODS, key).filter(|(_, pod, _)| job::holds(pod)) else {
+    let Some((at, pod, revision)) = stored(world, source, PODS, key).filter(|(_, pod, _)| job::holds(pod))
+    else {
         return Actions::none();
     };
     let uid = object::uid(&pod);
@@ -258,7 +259,8 @@ pub fn held(world: &World, source: &impl Source, key: &Key) -> Actions {
     let job = controller.and_then(|uid| world.jobs.of_uid(&uid)).and_then(|key| world.jobs.get(key));
     match job {
         Some(job) if !job.deleting => Actions::none(),
-        _ => Actions::of([job::stray(at, uid)]),
+        // As it is now: who takes it over meanwhile holds it again.
+        _ => Actions::of([job::stray(at, Seen { uid: uid.to_owned(), revision: Some(revision) })]),
     }
 }
 
@@ -272,7 +274,9 @@ pub fn endpoints(world: &World, source: &impl Source, key: &Key) -> Actions {
         let mut writes = endpoints::mirror(None, &mirrored);
         // Its slices are its dependents; this is not.
         let (name, value) = endpoints::LEGACY_KEEPER;
-        let own = legacy.filter(|(_, object, _)| object["metadata"]["labels"][name] == value);
+        let own = legacy.filter(|(_, object, _)| {
+            object["metadata"]["labels"][name] == value && !object::deleting(object)
+        });
         writes.extend(own.map(|(at, object, revision)| {
             let seen = Seen { uid: object::uid(&object).to_owned(), revision: Some(revision) };
             Write::Delete { at, seen, propagation: None }

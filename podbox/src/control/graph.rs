@@ -4,7 +4,7 @@
 //! store when it matters. Its size and the cost of a change grow with owner references, not with the store.
 
 use super::key::{KindId, Place};
-use super::meta::Meta;
+use super::meta::{Meta, Owner};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,20 +28,14 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// An object is like this now. `wake` is told whom to look at; `solid` tells of a uid whether it surely is there.
-    pub fn note(
-        &mut self,
-        place: &Place,
-        meta: &Meta,
-        solid: impl Fn(&str) -> bool,
-        mut wake: impl FnMut(Place),
-    ) {
+    /// An object is like this now. `wake` is told whom to look at; `solid` tells whether all its owners surely are there.
+    pub fn note(&mut self, place: &Place, meta: &Meta, solid: bool, mut wake: impl FnMut(Place)) {
         let named: Vec<(Arc<str>, bool)> =
             meta.owner_references.iter().map(|owner| self.named(owner)).collect();
         let before = self.owners.get(place);
         if before.map_or(!named.is_empty(), |before| *before != named) {
             self.unlink(place, &mut wake);
-            if named.iter().any(|(uid, _)| !solid(uid)) {
+            if !solid {
                 wake(place.clone());
             }
             self.link(place, named);
@@ -62,7 +56,7 @@ impl Graph {
         self.dependents(uid).for_each(|(place, _)| wake(place.clone()));
     }
 
-    fn named(&self, owner: &super::meta::Owner) -> (Arc<str>, bool) {
+    fn named(&self, owner: &Owner) -> (Arc<str>, bool) {
         let known = self.dependents.get_key_value(owner.uid.as_str()).map(|(uid, _)| Arc::clone(uid));
         (known.unwrap_or_else(|| owner.uid.as_str().into()), owner.block_owner_deletion == Some(true))
     }
@@ -130,7 +124,6 @@ impl Graph {
 #[cfg(test)]
 mod tests {
     use super::super::key::Key;
-    use super::super::meta::Owner;
     use super::*;
 
     fn place(name: &str) -> Place {
@@ -148,7 +141,8 @@ mod tests {
 
     fn note(graph: &mut Graph, name: &str, meta: &Meta) -> Vec<Place> {
         let mut woken = Vec::new();
-        graph.note(&place(name), meta, |uid| uid == "solid", |place| woken.push(place));
+        let solid = meta.owner_references.iter().all(|owner| owner.uid == "solid");
+        graph.note(&place(name), meta, solid, |place| woken.push(place));
         woken
     }
 

@@ -51,8 +51,11 @@ fn step(desired: &Workload, observed: &Observed<'_>, attempt: Attempt<'_>, now: 
     let active: Vec<&Member> = kept.iter().copied().filter(|pod| pod.is_active()).collect();
     let wanted = usize::try_from(desired.replicas()).unwrap_or(0);
     let settled = desired.claimant.deleting || active.len() == wanted;
-    if !settled && !attempt.pausing {
-        return match active.len() < wanted {
+    // What failed waits for the end of its pause, and nothing else does: what a quota refuses can be taken away all the same.
+    let creates = active.len() < wanted;
+    let held = attempt.pausing && attempt.failure.is_none_or(|failure| failure.creating == creates);
+    if !settled && !held {
+        return match creates {
             true => create(desired, wanted - active.len()),
             false => delete(&active, active.len() - wanted, observed.doubles, now),
         };

@@ -20,7 +20,7 @@ use super::gather;
 use super::graph::Graph;
 use super::key::{Key, KindId, Place, Work};
 use super::marks::Marks;
-use super::meta::Head;
+use super::meta::{Head, Owner};
 use super::node_lifecycle::{Beats, Turns};
 use super::nodes::Nodes;
 use super::pods::{Phase, Pods};
@@ -234,25 +234,27 @@ impl World {
                 self.catalog.row(kind).collection
             );
         };
-        let (sets, controllers) = (&self.replica_sets, &self.replication_controllers);
-        let stays = |sets: &Sets, uid: &str| {
-            sets.of_uid(uid).and_then(|key| sets.get(key)).is_some_and(|set| !set.deleting)
-        };
-        let solid = |uid: &str| {
-            [
-                sets,
-                controllers,
-                &self.deployments,
-                &self.stateful_sets,
-                &self.daemon_sets,
-                &self.jobs,
-                &self.cron_jobs,
-            ]
-            .iter()
-            .any(|sets| stays(sets, uid))
-        };
+        let solid = meta.owner_references.iter().all(|owner| self.stays(owner, key.namespace()));
         let place = Place { kind, key: key.clone() };
         self.graph.note(&place, &meta, solid, |place| wake(Work::Garbage(place)));
+    }
+
+    /// Whether an owner of something in this namespace surely is there, and is to stay: it has this very name, kind and place.
+    fn stays(&self, owner: &Owner, namespace: &str) -> bool {
+        let kind = self.catalog.find(&owner.api_version, &owner.kind);
+        let sets = match kind.map(|kind| role(&self.catalog.row(kind).collection)) {
+            Some(Role::ReplicaSet) => &self.replica_sets,
+            Some(Role::ReplicationController) => &self.replication_controllers,
+            Some(Role::Deployment) => &self.deployments,
+            Some(Role::StatefulSet) => &self.stateful_sets,
+            Some(Role::DaemonSet) => &self.daemon_sets,
+            Some(Role::Job) => &self.jobs,
+            Some(Role::CronJob) => &self.cron_jobs,
+            _ => return false,
+        };
+        let there = sets.of_uid(&owner.uid);
+        let there = there.filter(|key| key.name() == owner.name && key.namespace() == namespace);
+        there.and_then(|key| sets.get(key)).is_some_and(|set| !set.deleting)
     }
 
     /// An object is gone; this is what it was last.

@@ -97,7 +97,8 @@ fn step(desired: &Workload, observed: &Observed<'_>, attempt: Attempt<'_>, now: 
     if rolling.new.is_none() && (!desired.recreates() || !rollout::old_run(&rolling, observed)) {
         return rolling.begin(observed, attempt);
     }
-    let steps = if desired.recreates() { rollout::recreate(&rolling) } else { rollout::roll(&rolling) };
+    let steps =
+        if desired.recreates() { rollout::recreate(&rolling, observed) } else { rollout::roll(&rolling) };
     let superfluous = if rolling.has_told_completion() { rolling.superfluous() } else { Vec::new() };
     rolling.or(steps, |rolling| rolling.or(superfluous, Rolling::tell_progress))
 }

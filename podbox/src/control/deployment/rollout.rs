@@ -46,11 +46,13 @@ fn shrink(rolling: &Rolling<'_>, new: &Set) -> Vec<Action> {
     active.iter().zip(sizes).filter_map(|(set, size)| rolling.resize(set, size)).collect()
 }
 
-/// The next steps where all pods are replaced at once: the old ones go, and then the new ones come.
-pub fn recreate(rolling: &Rolling<'_>) -> Vec<Action> {
+/// The next steps where all pods are replaced at once: the old ones go, and once the last has gone the new ones come.
+pub fn recreate(rolling: &Rolling<'_>, observed: &Observed<'_>) -> Vec<Action> {
     let down: Vec<Action> = rolling.old.iter().filter_map(|set| rolling.resize(set, 0)).collect();
     match &rolling.new {
-        Some(new) if down.is_empty() => rolling.resize(new, rolling.desired.replicas()).into_iter().collect(),
+        Some(new) if down.is_empty() && !old_run(rolling, observed) => {
+            rolling.resize(new, rolling.desired.replicas()).into_iter().collect()
+        }
         _ => down,
     }
 }

@@ -227,6 +227,12 @@ fn to_recreate_is_to_end_all_before_any_is_made() {
     world.check(&[("one", 0)]);
     world.roll("");
     world.check(&[("one", 0), ("two", 3)]);
+    // The one before is there already: it waits all the same.
+    world.edit(json!({"template": template("one")}));
+    world.settle();
+    world.check(&[("one", 0), ("two", 0)]);
+    world.roll("");
+    world.check(&[("one", 3), ("two", 0)]);
 }
 
 #[test]

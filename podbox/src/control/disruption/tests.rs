@@ -84,6 +84,8 @@ fn what_may_go_is_what_is_healthy_beyond_what_must_stay() {
     check(json!({"minAvailable": 2}), &ready(3), [3, 2, 3, 1]);
     check(json!({"minAvailable": 3}), &ready(3), [3, 3, 3, 0]);
     check(json!({"minAvailable": 0}), &ready(0), [0, 0, 0, 0]);
+    // What asks for nothing allows nothing.
+    check(json!({}), &ready(3), [3, 0, 0, 0]);
     // Shares are of what is asked for, and round up.
     check(json!({"minAvailable": "75%"}), &ready(10), [10, 8, 10, 2]);
     check(json!({"minAvailable": "75%"}), &ready(8), [8, 8, 10, 0]);

@@ -49,7 +49,7 @@ pub fn writes(legacy: Option<&(Target, Value, u64)>, slices: &[Slice]) -> Vec<Wr
             None => writes.push(create(at, object, wanted)),
         }
     }
-    writes.extend(left.into_iter().map(Slice::end));
+    writes.extend(left.into_iter().filter_map(Slice::end));
     writes
 }
 

@@ -10,6 +10,7 @@ use crate::api::objects::{Seen, Target};
 use crate::control::pods::Member;
 use crate::limits;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// A slice as it is stored.
 #[derive(Clone, Debug)]
@@ -47,10 +48,13 @@ impl Slice {
         ports.collect()
     }
 
-    /// Its end.
-    pub(super) fn end(&self) -> Write {
+    /// Its end, unless it is about to come and something holds it.
+    pub(super) fn end(&self) -> Option<Write> {
+        if object::deleting(&self.object) {
+            return None;
+        }
         let seen = Seen { uid: object::uid(&self.object).to_owned(), revision: Some(self.revision) };
-        Write::Delete { at: self.at.clone(), seen, propagation: None }
+        Some(Write::Delete { at: self.at.clone(), seen, propagation: None })
     }
 }
 
@@ -61,7 +65,7 @@ pub fn writes(desired: &Desired, groups: &[Group<'_>], slices: &[Slice]) -> Vec<
     let groups = if groups.is_empty() { &nobody } else { groups };
     let of_group = |slice: &&Slice| groups.iter().any(|(ports, _)| *ports == slice.ports());
     let (kept, others): (Vec<&Slice>, Vec<&Slice>) = slices.iter().partition(of_group);
-    let mut writes: Vec<Write> = others.into_iter().map(Slice::end).collect();
+    let mut writes: Vec<Write> = others.into_iter().filter_map(Slice::end).collect();
     for (ports, pods) in groups {
         let mine: Vec<&Slice> = kept.iter().copied().filter(|slice| slice.ports() == *ports).collect();
         group(desired, ports, pods, &mine, &mut writes);
@@ -70,19 +74,18 @@ pub fn writes(desired: &Desired, groups: &[Group<'_>], slices: &[Slice]) -> Vec<
 }
 
 fn group(desired: &Desired, ports: &Value, pods: &[&Member], slices: &[&Slice], writes: &mut Vec<Write>) {
-    let mut left: Vec<(&str, Value)> = pods.iter().map(|pod| (&*pod.uid, endpoint(desired, pod))).collect();
+    let mut left: BTreeMap<&str, &Member> = pods.iter().map(|pod| (&*pod.uid, *pod)).collect();
     let mut contents: Vec<Vec<Value>> = Vec::new();
     for slice in slices {
         let mut content = Vec::new();
         for old in slice.endpoints() {
             let uid = old["targetRef"]["uid"].as_str().unwrap_or_default();
-            if let Some(index) = left.iter().position(|(known, _)| *known == uid) {
-                content.push(left.remove(index).1);
-            }
+            content.extend(left.remove(uid).map(|pod| endpoint(desired, pod)));
         }
         contents.push(content);
     }
-    let mut rest = left.into_iter().map(|(_, endpoint)| endpoint);
+    let new = pods.iter().filter(|pod| left.contains_key(&*pod.uid));
+    let mut rest = new.map(|pod| endpoint(desired, pod));
     for content in &mut contents {
         let room = limits::SLICE_ENDPOINTS.saturating_sub(content.len());
         content.extend(rest.by_ref().take(room));
@@ -96,7 +99,7 @@ fn group(desired: &Desired, ports: &Value, pods: &[&Member], slices: &[&Slice], 
     let mut spare = usize::from(contents.iter().all(Vec::is_empty) && rest.is_empty());
     for (slice, content) in slices.iter().zip(contents) {
         if content.is_empty() && spare == 0 {
-            writes.push(slice.end());
+            writes.extend(slice.end());
             continue;
         }
         spare = spare.saturating_sub(usize::from(content.is_empty()));

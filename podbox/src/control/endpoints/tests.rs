@@ -137,6 +137,17 @@ fn ports_by_name_are_looked_up_in_each_pod() {
 }
 
 #[test]
+fn a_slice_that_something_holds_is_not_taken_away_again_and_again() {
+    let mut world = World::default();
+    let web = service(json!({}));
+    world.settle(&web, vec![pod(1, true)]);
+    crate::api::object::set(&mut world.slices[0].object, "deletionTimestamp", "2026-01-01T00:00:00Z");
+    let other = service(json!({"ports": [{"port": 81}]}));
+    assert_eq!(world.settle(&other, vec![pod(1, true)]), 2, "a slice of its own, and the Endpoints object");
+    assert_eq!(world.slices.len(), 2);
+}
+
+#[test]
 fn endpoints_stay_where_they_are() {
     let mut world = World::default();
     let web = service(json!({}));

@@ -70,14 +70,20 @@ impl<'a> Look<'a> {
     /// Whether a pod counts as failed, for itself.
     pub fn has_failed(&self, pod: &Member) -> bool {
         match pod.batch.as_ref().and_then(|batch| batch.succeeded) {
-            Some(succeeded) => !succeeded,
+            Some(succeeded) => !succeeded || self.is_told_as_failed(pod),
             // It may never come to its end by itself.
             None => pod.deleting && !self.job.replaces_only_failed(),
         }
     }
 
-    fn has_succeeded(pod: &Member) -> bool {
-        pod.batch.as_ref().is_some_and(|batch| batch.succeeded == Some(true))
+    fn has_succeeded(&self, pod: &Member) -> bool {
+        let well = pod.batch.as_ref().is_some_and(|batch| batch.succeeded == Some(true));
+        well && !self.is_told_as_failed(pod)
+    }
+
+    /// Whether its end was counted when it was to go, however it went then: no end counts twice.
+    fn is_told_as_failed(&self, pod: &Member) -> bool {
+        self.job.is_uncounted(&pod.uid, false)
     }
 
     fn judge(&mut self, observed: &Observed<'_>) {
@@ -108,7 +114,7 @@ impl<'a> Look<'a> {
         let told = read(&self.job.status.completed_indexes);
         let of = |pod: &Member| index(pod).filter(|index| *index < completions);
         let held = || self.pods.iter().copied().filter(|pod| is_tracked(pod));
-        let succeeded = told.with(held().filter(|pod| Look::has_succeeded(pod)).filter_map(of));
+        let succeeded = told.with(held().filter(|pod| self.has_succeeded(pod)).filter_map(of));
         let limit = self.job.spec.backoff_limit_per_index;
         let failed = limit.map(|limit| {
             let over = |pod: &&Member| self.has_failed(pod) && self.index_has_failed(pod, limit);
@@ -182,7 +188,7 @@ impl<'a> Look<'a> {
             .indexes
             .as_ref()
             .is_none_or(|indexed| index(pod).is_some_and(|index| index < indexed.completions));
-        if Look::has_succeeded(pod) {
+        if self.has_succeeded(pod) {
             return if counts { Fate::Succeeded } else { Fate::Ignored };
         }
         match self.has_failed(pod) || failing {

@@ -21,7 +21,7 @@ const NAME: usize = 58;
 pub fn steps(look: &Look<'_>, attempt: Attempt<'_>, now: Timestamp) -> (Vec<Action>, Option<Timestamp>) {
     let wanted = wanted(look);
     let surplus = look.active.len().saturating_sub(wanted);
-    if surplus > 0 {
+    if surplus > 0 || has_useless(look) {
         return (remove(look, surplus, now), None);
     }
     // Those on their way out count only where each is to end before it is replaced.
@@ -151,7 +151,16 @@ fn number(pod: &mut Value, job: &str, index: u32) {
     }
 }
 
-/// So many of those at work go uncounted: of an index that two have, one; then as of any that are too many.
+/// Whether some at work have an index that another has too, or none that counts.
+fn has_useless(look: &Look<'_>) -> bool {
+    let Some(indexed) = &look.indexes else { return false };
+    let mut seen = BTreeSet::new();
+    let useful =
+        |pod: &&Member| index(pod).is_some_and(|index| index < indexed.completions && seen.insert(index));
+    !look.active.iter().all(useful)
+}
+
+/// So many of those at work go uncounted: at least those that are of no use, then as of any that are too many.
 fn remove(look: &Look<'_>, surplus: usize, now: Timestamp) -> Vec<Action> {
     let mut per_node = BTreeMap::<&str, usize>::new();
     look.active
@@ -172,7 +181,8 @@ fn remove(look: &Look<'_>, surplus: usize, now: Timestamp) -> Vec<Action> {
     } else {
         rest = ranked;
     }
-    let going = first.into_iter().chain(rest).take(surplus.min(limits::REPLICAS_AT_ONCE));
+    let count = surplus.max(first.len()).min(limits::REPLICAS_AT_ONCE);
+    let going = first.into_iter().chain(rest).take(count);
     going
         .flat_map(|pod| [Some(release(pod)).filter(|_| is_tracked(pod)), Some(workload::delete(pod))])
         .flatten()

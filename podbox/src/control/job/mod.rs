@@ -143,7 +143,7 @@ fn step(job: &Job, observed: &Observed<'_>, attempt: Attempt<'_>, now: Timestamp
     let all = observed.controlled.iter().chain(&observed.free).copied();
     let (pods, claims) = job.workload.claimant.members(all, |_| true);
     if !claims.is_empty() {
-        return Actions::of(claims);
+        return Actions::of(claims.into_iter().map(holding));
     }
     if let Some(condition) = job.condition("Complete").or_else(|| job.condition("Failed")) {
         return finish::after(job, &condition, &pods, now);
@@ -181,13 +181,22 @@ fn is_tracked(pod: &Member) -> bool {
 
 /// Its end has been counted, or is not to be.
 fn release(pod: &Member) -> Action {
-    stray(pod.target(), &pod.uid)
+    stray(pod.target(), Seen { uid: pod.uid.to_string(), revision: None })
 }
 
 /// A pod whose Job is not there any more is not held.
-pub fn stray(at: Target, uid: &str) -> Action {
-    let seen = Seen { uid: uid.to_owned(), revision: None };
+pub fn stray(at: Target, seen: Seen) -> Action {
     Action::from(Write::Edit { at, part: "", seen, edit: Edit::Release(TRACKING) })
+}
+
+/// Whom a Job takes over it holds: it is to be counted like those that it made.
+fn holding(claim: Write) -> Write {
+    match claim {
+        Write::Edit { at, part, seen, edit: Edit::Adopt(owner) } => {
+            Write::Edit { at, part, seen, edit: Edit::AdoptHeld(owner, TRACKING) }
+        }
+        claim => claim,
+    }
 }
 
 /// Whether an object is held by the finalizer of Jobs.

@@ -70,11 +70,18 @@ fn of(pod: &Value) -> String {
 
 /// Which rule is fulfilled, in upstream's words, if one is.
 pub fn fulfilled(policy: Option<&SuccessPolicy>, completions: u32, succeeded: &Indexes) -> Option<String> {
+    if succeeded.count() == 0 {
+        return None;
+    }
     let rules = policy.into_iter().flat_map(|policy| &policy.rules).enumerate();
     for (index, rule) in rules {
         let (least, matching) = match &rule.succeeded_indexes {
             Some(text) => {
                 let wanted = Indexes::parse(text, completions);
+                // Of a Job that has shrunk, perhaps: no index is left that could fulfil it.
+                if wanted.count() == 0 {
+                    continue;
+                }
                 (wanted.count(), wanted.common(succeeded))
             }
             None => (usize::MAX, succeeded.count()),
@@ -140,5 +147,8 @@ mod tests {
         check(json!({"succeededIndexes": "0,2-3", "succeededCount": 1}), "3", true);
         check(json!({"succeededCount": 2}), "3,7", true);
         check(json!({"succeededCount": 2}), "3", false);
+        check(json!({"succeededIndexes": "10-12"}), "3", false);
+        check(json!({"succeededIndexes": "none"}), "3", false);
+        check(json!({"succeededIndexes": "0", "succeededCount": 0}), "", false);
     }
 }

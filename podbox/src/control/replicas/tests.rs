@@ -179,6 +179,8 @@ fn a_failure_is_told_and_not_repeated_during_its_pause() {
     assert!(actions.paused);
     let again = run(set(2), vec![mine("a")], Attempt { pausing: false, ..pausing });
     assert_eq!(words(&again), ["create"]);
+    // What could not be made is no reason to keep what is too much.
+    assert_eq!(words(&run(set(0), vec![mine("a")], pausing)), ["delete a"]);
     // It is over when there are as many as asked for, however that came.
     let mut object = set(1);
     object["status"]["conditions"] = json!([{"type": "ReplicaFailure", "status": "True"}]);

@@ -76,6 +76,15 @@ async fn who_names_an_owner_that_never_was_goes() {
 #[tokio::test]
 async fn an_owner_in_another_namespace_is_told_of() {
     let world = World::new().await;
+    // Of a kind whose objects are known without a look at the store.
+    let template =
+        json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"replicas": 0, "selector": {"matchLabels": {"app": "x"}}, "template": template});
+    let metadata = json!({"name": "far", "namespace": "kube-system"});
+    let set = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": spec});
+    let set = world.create(set).await;
+    world.create(map("strayed", &[owner("apps/v1", "ReplicaSet", &set)])).await;
+    world.until(MAPS, |world| world.get(MAPS, "strayed").is_none()).await;
     let mut elsewhere = map("there", &[]);
     object::set(&mut elsewhere, "namespace", "kube-system");
     let elsewhere = world.create(elsewhere).await;

@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 /// The most rules that a policy may have.
 const RULES: usize = 20;
+/// The most bytes that a list of indexes may have.
+const INDEXES_BYTES: usize = 64 * 1024;
 
 /// Defaults a policy.
 pub fn default(policy: &mut PodFailurePolicy) {
@@ -124,6 +126,9 @@ pub fn success(errors: &mut Errors, path: &Path, policy: &SuccessPolicy, spec: &
         if rule.succeeded_count.is_none() && rule.succeeded_indexes.is_none() {
             errors.required(&at, "at least one of succeededCount or succeededIndexes must be specified");
         }
+        let of = rule.succeeded_indexes.as_deref().zip(spec.completions);
+        let listed =
+            of.map(|(text, completions)| indexes(errors, &at.child("succeededIndexes"), text, completions));
         if let Some(count) = rule.succeeded_count.filter(|count| *count <= 0) {
             errors.invalid(&at.child("succeededCount"), count, "must be greater than or equal to 0");
         }
@@ -133,7 +138,61 @@ pub fn success(errors: &mut Errors, path: &Path, policy: &SuccessPolicy, spec: &
             let why = format!("must be less than or equal to {all} (the number of specified completions)");
             errors.invalid(&at.child("succeededCount"), count, why);
         }
+        if let (Some(count), Some(Some(listed))) = (rule.succeeded_count, listed)
+            && count > listed
+        {
+            let why = format!(
+                "must be less than or equal to {listed} (the number of indexes in the specified succeededIndexes field)"
+            );
+            errors.invalid(&at.child("succeededCount"), count, why);
+        }
     }
+}
+
+/// How many indexes are written so; none, if that cannot be read.
+fn indexes(errors: &mut Errors, path: &Path, text: &str, completions: i32) -> Option<i32> {
+    if text.len() > INDEXES_BYTES {
+        let why = format!("may not be more than {INDEXES_BYTES} bytes");
+        errors.add(Reason::TooLong, path, serde_json::Value::Null, why);
+        return None;
+    }
+    let counted = count_indexes(text, completions);
+    if let Err(why) = &counted {
+        errors.invalid(path, text, format!("error parsing succeededIndexes: {why}"));
+    }
+    counted.ok()
+}
+
+/// Runs of indexes in ascending order: `0,2-5,7`.
+fn count_indexes(text: &str, completions: i32) -> Result<i32, String> {
+    let index = |text: &str| {
+        let index: i32 =
+            text.parse().map_err(|_| format!("cannot convert string to integer for index: {text:?}"))?;
+        if index < completions { Ok(index) } else { Err(format!("too large index: {text:?}")) }
+    };
+    let out_of_order = |before, now| format!("non-increasing order, previous: {before}, current: {now}");
+    let (mut last, mut all) = (None::<i32>, 0i32);
+    for run in text.split(',').filter(|_| !text.is_empty()) {
+        let parts: Vec<&str> = run.split('-').collect();
+        let (first, end) = match *parts.as_slice() {
+            [one] => (index(one)?, index(one)?),
+            [first, end] => (index(first)?, index(end)?),
+            _ => {
+                return Err(format!(
+                    "the fragment {run:?} violates the requirement that an index interval can have at most two parts separated by '-'"
+                ));
+            }
+        };
+        if parts.len() > 1 && first >= end {
+            return Err(out_of_order(first, end));
+        }
+        if let Some(before) = last.filter(|before| *before >= first) {
+            return Err(out_of_order(before, first));
+        }
+        all = all.saturating_add(end - first + 1);
+        last = Some(end);
+    }
+    Ok(all)
 }
 
 /// A policy as upstream shows it: by the names of Go's fields.
@@ -162,4 +221,26 @@ pub fn shown(policy: Option<&PodFailurePolicy>) -> String {
         )
     });
     format!("{{\"Rules\":[{}]}}", rules.collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_are_counted_or_the_fault_is_told() {
+        let check = |text, expected: Result<i32, &str>| {
+            assert_eq!(count_indexes(text, 10), expected.map_err(str::to_owned));
+        };
+        check("", Ok(0));
+        check("0,2-5,7", Ok(6));
+        check("abc", Err("cannot convert string to integer for index: \"abc\""));
+        check("1,", Err("cannot convert string to integer for index: \"\""));
+        check("7-10", Err("too large index: \"10\""));
+        check("3-1", Err("non-increasing order, previous: 3, current: 1"));
+        check("3,3", Err("non-increasing order, previous: 3, current: 3"));
+        let parts =
+            "violates the requirement that an index interval can have at most two parts separated by '-'";
+        check("1-2-3", Err(&format!("the fragment \"1-2-3\" {parts}")));
+    }
 }
