@@ -252,7 +252,7 @@ pub const RULE_STEPS: usize = 10_000_000;
 /// Tallies that are kept of what is used of quotas, per collection: one for each namespace and each choice of scopes.
 pub const TALLIES: usize = 1024;
 /// How long a pod waits for the account that its namespace is about to get.
-pub const ACCOUNT_WAIT: Duration = Duration::from_secs(1);
+pub const ACCOUNT_WAIT: Duration = Duration::from_secs(10);
 /// How long a Secret for an account's token waits for the account.
 pub const SECRET_WAIT: Duration = Duration::from_secs(10);
 /// Pause before what a namespace is to have is tried again.

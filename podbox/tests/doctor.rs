@@ -2,10 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::{Command, Output};
-use std::sync::Mutex;
-
-/// One at a time: a doctor at work has things that it has not yet taken away.
-static ALONE: Mutex<()> = Mutex::new(());
 
 fn doctor(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_podbox")).args(["doctor"]).args(args).output().unwrap()
@@ -27,7 +23,6 @@ fn traces() -> String {
 
 #[test]
 fn its_status_agrees_with_what_it_says_and_it_leaves_nothing() {
-    let _alone = ALONE.lock();
     let before = traces();
     let text = doctor(&[]);
     let json = doctor(&["-o", "json"]);
@@ -43,7 +38,6 @@ fn its_status_agrees_with_what_it_says_and_it_leaves_nothing() {
 
 #[test]
 fn what_is_missing_comes_with_what_to_do() {
-    let _alone = ALONE.lock();
     let output = doctor(&["--cgroup-root", "/proc", "-o", "json"]);
     assert!(!output.status.success());
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -165,7 +165,7 @@ impl Drop for Host {
 /// Whether one of the test image's servers answers HTTP at this address of the host.
 pub fn answers(address: &str) -> bool {
     let address: SocketAddr = address.parse().expect("an address");
-    let limit = Duration::from_secs(2);
+    let limit = Duration::from_secs(20);
     let Ok(mut stream) = TcpStream::connect_timeout(&address, limit) else { return false };
     let mut answer = String::new();
     stream.set_read_timeout(Some(limit)).expect("a timeout");

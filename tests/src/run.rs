@@ -15,7 +15,7 @@ use crate::wait::wait_for;
 
 /// The longest wait for one thing: a virtual machine without hardware support is ten times slower than a host.
 pub fn limit() -> Duration {
-    Duration::from_secs(if needs::in_machine() { 150 } else { 40 })
+    Duration::from_secs(if needs::in_machine() { 300 } else { 120 })
 }
 
 /// The running command.

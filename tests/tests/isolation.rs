@@ -24,7 +24,11 @@ fn containers_share_their_pod_and_nothing_else_and_get_what_the_manifest_says() 
     let Some(host) = Host::new(test) else { return };
     let mounts =
         "volumeMounts: [{name: d, mountPath: /d}, {name: c, mountPath: /c}, {name: s, mountPath: /s}]";
-    let one = script("one", &format!("{NAMESPACES} echo from-one >/d/x; echo from-one >/dev/shm/x"), mounts);
+    let one = script(
+        "one",
+        &format!("{NAMESPACES} for d in /d /dev/shm; do echo from-one >$d/y; mv $d/y $d/x; done"),
+        mounts,
+    );
     let look = "/bin/testjobs read /d/x --retry-until 60000; /bin/testjobs read /dev/shm/x --retry-until 60000; \
         /bin/testjobs fetch http://localhost:8080/ --retry-until 60000; \
         cat /c/greeting /s/password; echo; grep -c '^[^ ]* /s tmpfs' /proc/mounts; \

@@ -30,7 +30,7 @@ fn apply(node: &Node, manifest: &str) {
 
 #[track_caller]
 fn ready(node: &Node, name: &str) {
-    node.kubectl(&["wait", &format!("pod/{name}"), "--for=condition=Ready", "--timeout=60s"]);
+    node.kubectl(&["wait", &format!("pod/{name}"), "--for=condition=Ready", "--timeout=180s"]);
 }
 
 /// What a script prints in a pod's container.

@@ -160,13 +160,19 @@ mod tests {
         let ask = || asker.ask(local(1), local(port)).unwrap();
         let Backlog::Server { waiting: 0, room } = ask() else { panic!("{:?}", ask()) };
         let client = TcpStream::connect(local(port)).unwrap();
-        assert_eq!(ask(), Backlog::Server { waiting: 1, room });
+        // The last of the handshake may be another thread's work.
+        while ask() != (Backlog::Server { waiting: 1, room }) {
+            std::thread::yield_now();
+        }
         assert!(ask().has_room());
         // Another address's port is another one.
         let elsewhere = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 2), port);
         assert_eq!(asker.ask(local(1), elsewhere).unwrap(), Backlog::Nobody);
         drop((client, server));
-        assert_eq!(ask(), Backlog::Nobody);
+        // A process that another test is about to start may have it for a moment.
+        while ask() != Backlog::Nobody {
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// How long one connection may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Namespaces of this thread's own, and a run directory.
 pub struct Ground {

@@ -27,7 +27,7 @@ use suite::{HOST, Test};
 use took::Took;
 
 /// The targets whose tests run by themselves: they take a whole machine, or count what happens on it.
-const ALONE: &[&str] = &["abuse", "harness", "starved", "trace"];
+const ALONE: &[&str] = &["abuse", "doctor", "harness", "starved", "trace"];
 
 /// `cargo xtask test`.
 #[derive(clap::Args, Debug)]

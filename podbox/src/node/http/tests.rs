@@ -152,9 +152,10 @@ async fn a_server_that_leads_in_circles_is_left_after_ten_requests() {
 
 #[tokio::test]
 async fn nobody_there_is_said_with_whom_it_was_meant_for() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    // Nobody else can have it meanwhile.
+    let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = bound.local_addr().unwrap().port();
     let failed = status(&asked(false, port, &[], "/")).await.unwrap_err();
     assert!(failed.starts_with(&format!("dial tcp 127.0.0.1:{port}: ")), "{failed}");
 }
@@ -187,13 +188,13 @@ async fn whatever_a_server_sends_it_is_answered_in_time_and_in_gos_words() {
     };
     let minute = 60_000;
     assert_eq!(probed(minute, b"", true).await, failed("EOF", false));
-    assert_eq!(probed(300, b"", false).await, failed(LATE, false));
-    assert_eq!(probed(300, b"HTTP/1.1 200 OK\r\nx: y", false).await, failed(LATE, false));
+    assert_eq!(probed(2_000, b"", false).await, failed(LATE, false));
+    assert_eq!(probed(2_000, b"HTTP/1.1 200 OK\r\nx: y", false).await, failed(LATE, false));
     let malformed = "net/http: HTTP/1.x transport connection broken: malformed HTTP response \"SSH-2.0-x\"";
     assert_eq!(probed(minute, b"SSH-2.0-x\r\nmore", false).await, failed(malformed, false));
     let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc";
     assert_eq!(probed(minute, cut, true).await, failed("unexpected EOF", true));
-    assert_eq!(probed(300, cut, false).await, failed(LATE_BODY, true));
+    assert_eq!(probed(2_000, cut, false).await, failed(LATE_BODY, true));
     let whole = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc";
     let answer = |body: &[u8]| Ok(Answer { status: StatusCode::OK, body: body.to_vec() });
     assert_eq!(probed(minute, whole, false).await, answer(b"abc"));

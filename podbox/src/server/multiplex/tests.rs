@@ -47,7 +47,7 @@ impl Handler for Large {
     }
 }
 
-const SOON: Duration = Duration::from_millis(50);
+const SOON: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A client with these times, and how the server's side ends.
