@@ -380,6 +380,8 @@ pub const VOLUMES_AT_ONCE: usize = 16;
 pub const BINDINGS_AT_ONCE: usize = STORE_BATCH;
 /// Pods that the scheduler looks at in vain before it looks at what has changed meanwhile.
 pub const PODS_LOOKED_AT: usize = 256;
+/// Pods of one object that may wait for a node before more of them are made: a mistyped number is to fill neither memory nor disk.
+pub const PODS_WITHOUT_NODE: usize = 20_000;
 /// Pods that one controller makes or takes in one go, as upstream has it.
 pub const REPLICAS_AT_ONCE: usize = 500;
 /// Endpoints of one slice, as upstream has it.

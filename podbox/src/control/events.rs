@@ -66,7 +66,6 @@ async fn write_all(writes: &impl Writes, tally: &mut Tally, batch: Vec<(Told, Co
         ::metrics::counter!(metrics::EVENTS_DROPPED).increment(1);
         // The usual reason: its namespace is being deleted.
         tracing::debug!("an event of {} was not recorded: {error}", about.at.name);
-        // Or it has expired: the next one is a new one.
         tally.forget(&about.uid, saying);
     }
 }
@@ -76,13 +75,19 @@ async fn write(writes: &impl Writes, told: &Told, count: &Count) -> Result<(), A
     let now = object::time(clock::wall());
     match count {
         Count::TooMany => Ok(()),
-        Count::First(name) => writes.create(event(component, about, saying, name, &now)).await.map(drop),
+        Count::First(name) => writes.create(event(component, about, saying, (name, 1), &now)).await.map(drop),
         Count::Again(name, count) => {
             let again = |event: &mut Value| {
                 event["count"] = (*count).into();
                 event["lastTimestamp"] = now.clone().into();
             };
-            writes.edit(&place(about, name.clone()), "", &Seen::default(), again).await.map(drop)
+            match writes.edit(&place(about, name.clone()), "", &Seen::default(), again).await {
+                // It has expired since.
+                Err(error) if error.code == 404 => {
+                    writes.create(event(component, about, saying, (name, *count), &now)).await.map(drop)
+                }
+                edited => edited.map(drop),
+            }
         }
     }
 }
@@ -100,7 +105,7 @@ fn namespace(about: &Subject) -> &str {
     }
 }
 
-fn event(component: &str, about: &Subject, saying: &Saying, name: &str, now: &str) -> Value {
+fn event(component: &str, about: &Subject, saying: &Saying, (name, count): (&str, u64), now: &str) -> Value {
     let Subject { at, uid } = about;
     let mut involved = json!({"apiVersion": at.api_version, "kind": at.kind, "name": at.name, "uid": uid});
     if !at.namespace.is_empty() {
@@ -119,7 +124,7 @@ fn event(component: &str, about: &Subject, saying: &Saying, name: &str, now: &st
         "reportingInstance": "",
         "firstTimestamp": now,
         "lastTimestamp": now,
-        "count": 1,
+        "count": count,
     })
 }
 
@@ -184,6 +189,9 @@ impl Tally {
                 Count::Again(known.clone(), *count)
             }
             None => {
+                if object.events.len() >= limits::EVENTS_COUNTED {
+                    object.events.clear();
+                }
                 object.events.insert(key, (name.clone(), 1));
                 Count::First(name)
             }
@@ -215,5 +223,53 @@ mod tests {
         assert_eq!(tally.count("v", &say(99), "d".into(), now), Count::First("d".into()));
         let later = now + limits::EVENT_AGAIN + Duration::from_secs(1);
         assert_eq!(tally.count("u", &say(99), "d".into(), later), Count::First("d".into()));
+    }
+
+    /// An API whose Events may have expired.
+    #[derive(Clone, Default)]
+    struct Expiring(std::sync::Arc<std::sync::Mutex<BTreeMap<String, Value>>>);
+
+    impl Writes for Expiring {
+        async fn create(&self, event: Value) -> Result<String, ApiError> {
+            let name = object::name(&event).to_owned();
+            self.0.lock().unwrap().insert(name.clone(), event);
+            Ok(name)
+        }
+
+        async fn edit(
+            &self,
+            at: &Target,
+            _part: &'static str,
+            _seen: &Seen,
+            edit: impl Fn(&mut Value) + Send + Sync,
+        ) -> Result<bool, ApiError> {
+            let mut all = self.0.lock().unwrap();
+            let event = all.get_mut(&at.name).ok_or_else(|| ApiError::not_found("", "events", &at.name))?;
+            edit(event);
+            Ok(true)
+        }
+
+        async fn delete(
+            &self,
+            _at: &Target,
+            _seen: &Seen,
+            _propagation: Option<crate::api::lifecycle::Propagation>,
+        ) -> Result<(), ApiError> {
+            unreachable!("Events expire")
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_said_again_after_its_event_has_expired_is_told_anew() {
+        let (api, mut tally) = (Expiring::default(), Tally::default());
+        let (namespace, name) = ("n".to_owned(), "p".to_owned());
+        let at = Target { api_version: "v1".into(), kind: "Pod".into(), namespace, name };
+        let (about, saying) = (Subject { at, uid: "u".into() }, Saying::normal("Said", "it"));
+        for count in 1..=2 {
+            let counted = tally.count("u", &saying, "p.1".into(), clock::instant());
+            write_all(&api, &mut tally, vec![(("c", about.clone(), saying.clone()), counted)]).await;
+            assert_eq!(api.0.lock().unwrap()["p.1"]["count"], count);
+            api.0.lock().unwrap().clear();
+        }
     }
 }

@@ -13,15 +13,21 @@ use super::action::{Actions, Attempt, Write};
 use super::claim::Claim;
 use super::condition;
 use super::meta::{Labels, written};
-use super::pods::Member;
+use super::pods::{Member, Phase};
 use super::rank;
 use super::status;
 use super::workload::{self, Workload};
 use crate::api::object;
 use crate::limits;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use std::sync::Arc;
+
+/// How long no pod is made after one that has ended, at first and at most.
+const REST: SignedDuration = SignedDuration::from_secs(1);
+const LONGEST_REST: SignedDuration = SignedDuration::from_mins(5);
+/// Why no more pods are made of a number that was mistyped, perhaps.
+const CROWDED: &str = "too many of its pods have no node yet: more are made once they have one";
 
 /// What there is.
 pub struct Observed<'a> {
@@ -54,19 +60,42 @@ fn step(desired: &Workload, observed: &Observed<'_>, attempt: Attempt<'_>, now: 
     // What failed waits for the end of its pause, and nothing else does: what a quota refuses can be taken away all the same.
     let creates = active.len() < wanted;
     let held = attempt.pausing && attempt.failure.is_none_or(|failure| failure.creating == creates);
-    if !settled && !held {
-        return match creates {
-            true => create(desired, wanted - active.len()),
-            false => delete(&active, active.len() - wanted, observed.doubles, now),
-        };
+    let room = workload::room(&active);
+    let rests = if creates { rest(&kept, now) } else { None };
+    let crowded = creates && room == 0;
+    let waits = settled || held || rests.is_some() || crowded;
+    if !waits && !creates {
+        return delete(&active, active.len() - wanted, observed.doubles, now);
     }
     let terminating = kept.iter().filter(|pod| pod.is_terminating()).count();
     let failure = attempt.failure.filter(|_| !settled).map(|failure| failure.message.as_str());
+    let failure = failure.or(crowded.then_some(CROWDED));
     let told = told(desired, &active, terminating, (failure, wanted), now);
+    if !waits {
+        let missing = wanted - active.len();
+        let mut actions = create(desired, missing.min(room));
+        // It takes a while: how far it has come is told meanwhile.
+        actions.actions.extend(told.filter(|_| missing > limits::REPLICAS_AT_ONCE).map(Into::into));
+        return actions;
+    }
     let mut actions = Actions::of(told);
-    actions.wake_at = next_available(desired, &active, now);
-    actions.paused = !settled;
+    actions.wake_at = next_available(desired, &active, now).into_iter().chain(rests).min();
+    actions.paused = !settled && held;
     actions
+}
+
+/// Until when no pod is made, because the newest ones all have ended: a node that takes none of them refuses each at once. It
+/// grows with how often in a row that was so, and matters only where they end soon after they were made.
+fn rest(pods: &[&Member], now: Timestamp) -> Option<Timestamp> {
+    let mut made: Vec<(Timestamp, bool)> =
+        pods.iter().filter_map(|pod| Some((pod.created?, pod.phase == Phase::Ended))).collect();
+    made.sort_unstable_by(|one, other| other.cmp(one));
+    // Those of one moment were made together.
+    let mut times: Vec<Timestamp> = made.iter().take_while(|(_, ended)| *ended).map(|(at, _)| *at).collect();
+    times.dedup();
+    let doublings = u32::try_from(times.len()).unwrap_or(u32::MAX).checked_sub(1)?;
+    let rest = REST.saturating_mul(1 << doublings.min(16)).min(LONGEST_REST);
+    times.first()?.checked_add(rest).ok().filter(|until| *until > now)
 }
 
 /// The pods that it controls and selects, and what is to be written so that these are all that it should.

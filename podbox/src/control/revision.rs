@@ -183,7 +183,9 @@ impl<'a> History<'a> {
     pub fn superfluous(&self, old: &[&Revision], live: impl Fn(&Revision) -> bool) -> Vec<Action> {
         let limit = self.desired.spec()["revisionHistoryLimit"].as_i64().unwrap_or(KEPT);
         let surplus = old.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
+        // What goes already, and is held by something, is not taken away again and again.
         let going = old.iter().filter(|revision| !live(revision)).take(surplus);
+        let going = going.filter(|revision| !revision.meta.deleting());
         let end = |revision: &&Revision| {
             let (at, seen) = (revision.at.clone(), revision.seen());
             Action::from(Write::Delete { at, seen, propagation: None })

@@ -7,6 +7,7 @@ use super::pods::Member;
 use super::{number, sets};
 use crate::api::object;
 use crate::api::objects::Target;
+use crate::limits;
 use serde_json::{Value, json};
 
 /// Such an object.
@@ -20,6 +21,12 @@ pub struct Workload {
     pub revision: u64,
     /// Whom it claims.
     pub claimant: Claimant,
+}
+
+/// How many more pods may be made beside these: so many may wait for a node.
+pub fn room(active: &[&Member]) -> usize {
+    let waiting = active.iter().filter(|pod| pod.place().is_none()).count();
+    limits::PODS_WITHOUT_NODE.saturating_sub(waiting)
 }
 
 impl Workload {

@@ -1,9 +1,9 @@
 //! Jobs: defaults, the selector they make themselves, validation, what may not change.
 
-use super::check::{IMMUTABLE, json, maybe_non_negative, one_of, text};
+use super::check::{IMMUTABLE, all, at_most_bytes, json, maybe_non_negative, one_of, text};
 use super::labels::{self, Map};
 use super::pod::default::{self as pod, set};
-use super::{Rules, template};
+use super::{Rules, names, template};
 use crate::api::field::{Errors, Path, Reason};
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -14,6 +14,10 @@ const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
 const NAME_LABEL: &str = "batch.kubernetes.io/job-name";
 /// Above this, an indexed job's status would not hold its indexes.
 const INDEXED_PARALLELISM: i32 = 100_000;
+/// Of a job with more completions than that: how many pods may run, and indexes fail, where indexes fail for themselves.
+const MANY_INDEXES: i32 = 10_000;
+/// The longest name of who manages a job.
+const MANAGER_BYTES: usize = 63;
 
 impl Rules for Job {
     fn default(&mut self) {
@@ -65,6 +69,16 @@ impl Rules for Job {
         let spec = self.spec.as_ref().unwrap_or(&none);
         generated(errors, &path.child("spec"), spec, text(&self.metadata.uid));
         self::spec(errors, &path.child("spec"), spec);
+        let indexes = spec.completions.filter(|count| *count > 0 && text(&spec.completion_mode) == "Indexed");
+        if let Some(completions) = indexes {
+            // The longest name that one of its pods has as a host.
+            let (name, last) = (text(&self.metadata.name), completions - 1);
+            let host = format!("{name}-{last}");
+            if !names::label(&host).is_empty() {
+                let why = format!("will not able to create pod with invalid DNS label: {host}");
+                errors.invalid(&path.child("metadata").child("name"), name, why);
+            }
+        }
     }
 
     /// Upstream judges the spec once more here.
@@ -143,6 +157,11 @@ pub fn without_selector(errors: &mut Errors, path: &Path, spec: &JobSpec) {
         let why = "when maxFailedIndexes is specified";
         errors.required(&path.child("backoffLimitPerIndex"), why);
     }
+    if let Some(manager) = &spec.managed_by {
+        let at = path.child("managedBy");
+        all(errors, &at, manager, names::domain_path(manager));
+        at_most_bytes(errors, &at, manager, MANAGER_BYTES);
+    }
     completion(errors, path, spec);
     let (policy, restart) = (spec.pod_failure_policy.as_ref(), restart_policy(spec));
     if let Some(policy) = policy {
@@ -188,9 +207,37 @@ fn completion(errors: &mut Errors, path: &Path, spec: &JobSpec) {
             );
             errors.invalid(&path.child("parallelism"), parallelism, why);
         }
+        failed_indexes(errors, path, spec);
     } else if let Some(limit) = spec.backoff_limit_per_index {
         let why = "requires indexed completion mode";
         errors.invalid(&path.child("backoffLimitPerIndex"), limit, why);
+    }
+}
+
+/// How many indexes may fail, of so many that the status can hold them.
+fn failed_indexes(errors: &mut Errors, path: &Path, spec: &JobSpec) {
+    let at = path.child("maxFailedIndexes");
+    let (completions, most) = (spec.completions.unwrap_or(0), spec.max_failed_indexes);
+    if let Some(most) = most.filter(|most| spec.completions.is_some() && *most > completions) {
+        errors.invalid(&at, most, "must be less than or equal to completions");
+    }
+    if let Some(most) = most.filter(|most| *most > INDEXED_PARALLELISM) {
+        errors.invalid(&at, most, format!("must be less than or equal to {INDEXED_PARALLELISM}"));
+    }
+    if completions <= INDEXED_PARALLELISM || spec.backoff_limit_per_index.is_none() {
+        return;
+    }
+    if most.is_none() {
+        let why = format!("must be specified when completions is above {INDEXED_PARALLELISM}");
+        errors.required(&at, &why);
+    }
+    let why = format!(
+        "must be less than or equal to {MANY_INDEXES} when completions are above {INDEXED_PARALLELISM} and used with backoff limit per index"
+    );
+    for (field, count) in [("parallelism", spec.parallelism), ("maxFailedIndexes", most)] {
+        if let Some(count) = count.filter(|count| *count > MANY_INDEXES) {
+            errors.invalid(&path.child(field), count, why.clone());
+        }
     }
 }
 
@@ -236,5 +283,61 @@ fn same_place(new: &mut Template, old: &Template) {
         new.node_selector.clone_from(&old.node_selector);
         new.tolerations.clone_from(&old.tolerations);
         new.scheduling_gates.clone_from(&old.scheduling_gates);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(spec: serde_json::Value, expected: &[&str]) {
+        let object = serde_json::json!({"metadata": {"name": "j"}, "spec": spec});
+        let mut job: Job = serde_json::from_value(object).unwrap();
+        Rules::default(&mut job);
+        let mut errors = Errors::default();
+        job.validate(&mut errors, &Path::ROOT);
+        let told: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+        // That there is neither a selector nor a pod is another matter.
+        let told: Vec<&String> = told
+            .iter()
+            .filter(|error| !error.starts_with("spec.selector") && !error.starts_with("spec.template"))
+            .collect();
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_no_controller_could_work_with_is_refused() {
+        let with = |more: serde_json::Value| {
+            let mut spec = serde_json::json!({"template": {}, "completionMode": "Indexed", "completions": 3});
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            spec
+        };
+        check(with(serde_json::json!({})), &[]);
+        check(
+            with(serde_json::json!({"managedBy": "someone"})),
+            &[
+                "spec.managedBy: Invalid value: \"someone\": must be a domain-prefixed path (such as \"acme.io/foo\")",
+            ],
+        );
+        check(
+            with(serde_json::json!({"backoffLimitPerIndex": 1, "maxFailedIndexes": 4})),
+            &["spec.maxFailedIndexes: Invalid value: 4: must be less than or equal to completions"],
+        );
+        check(
+            with(
+                serde_json::json!({"backoffLimitPerIndex": 1, "completions": 200_000, "parallelism": 20_000}),
+            ),
+            &[
+                "spec.maxFailedIndexes: Required value: must be specified when completions is above 100000",
+                "spec.parallelism: Invalid value: 20000: must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index",
+            ],
+        );
+        let mut long = <Job as Default>::default();
+        long.metadata.name = Some("j".repeat(62));
+        long.spec = serde_json::from_value(with(serde_json::json!({"completions": 10}))).unwrap();
+        let mut errors = Errors::default();
+        long.validate(&mut errors, &Path::ROOT);
+        assert!(errors.0.iter().any(|error| error.field == "metadata.name"), "{errors:?}");
     }
 }

@@ -9,7 +9,12 @@ use std::cmp::Reverse;
 /// Whether the Deployment wants another number of replicas than when its ReplicaSets were scaled last.
 pub fn is_due(rolling: &Rolling<'_>) -> bool {
     let wanted = rolling.desired.replicas();
-    rolling.all().filter(|set| set.is_active()).any(|set| set.wanted().is_some_and(|then| then != wanted))
+    let mut active: Vec<&Set> = rolling.all().filter(|set| set.is_active()).collect();
+    if rolling.desired.recreates() && active.len() > 1 {
+        // Nothing is shared out among them: the old ones go first.
+        active.clear();
+    }
+    active.iter().any(|set| set.wanted().is_some_and(|then| then != wanted))
 }
 
 /// What is to be scaled.

@@ -279,6 +279,17 @@ fn a_set_that_has_the_right_size_by_chance_does_not_hold_the_rollout_back() {
 }
 
 #[test]
+fn who_wants_all_replaced_at_once_and_more_of_them_in_the_middle_of_a_rollout_gets_it() {
+    let mut world = World::rolling(10, json!(3), json!(2));
+    world.roll("");
+    world.edit(json!({"template": template("bad")}));
+    world.roll("bad");
+    world.edit(json!({"strategy": {"type": "Recreate", "rollingUpdate": null}, "replicas": 7}));
+    world.roll("");
+    world.check(&[("one", 0), ("bad", 7)]);
+}
+
+#[test]
 fn a_name_that_is_taken_is_not_used() {
     let mut world = World::rolling(1, json!(1), json!(0));
     let name = format!("web-{}", template::hash(&template("one"), 0));

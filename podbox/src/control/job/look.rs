@@ -77,8 +77,7 @@ impl<'a> Look<'a> {
     }
 
     fn has_succeeded(&self, pod: &Member) -> bool {
-        let well = pod.batch.as_ref().is_some_and(|batch| batch.succeeded == Some(true));
-        well && !self.is_told_as_failed(pod)
+        ended_well(pod) && !self.is_told_as_failed(pod)
     }
 
     /// Whether its end was counted when it was to go, however it went then: no end counts twice.
@@ -114,7 +113,8 @@ impl<'a> Look<'a> {
         let told = read(&self.job.status.completed_indexes);
         let of = |pod: &Member| index(pod).filter(|index| *index < completions);
         let held = || self.pods.iter().copied().filter(|pod| is_tracked(pod));
-        let succeeded = told.with(held().filter(|pod| self.has_succeeded(pod)).filter_map(of));
+        // Its index is done, even if the pod was counted as failed before it ended well.
+        let succeeded = told.with(held().filter(|pod| ended_well(pod)).filter_map(of));
         let limit = self.job.spec.backoff_limit_per_index;
         let failed = limit.map(|limit| {
             let over = |pod: &&Member| self.has_failed(pod) && self.index_has_failed(pod, limit);
@@ -227,6 +227,10 @@ impl<'a> Look<'a> {
         }
         (succeeded, failed)
     }
+}
+
+fn ended_well(pod: &Member) -> bool {
+    pod.batch.as_ref().is_some_and(|batch| batch.succeeded == Some(true))
 }
 
 /// A pod's completion index.

@@ -26,7 +26,8 @@ pub fn steps(look: &Look<'_>, attempt: Attempt<'_>, now: Timestamp) -> (Vec<Acti
     }
     // Those on their way out count only where each is to end before it is replaced.
     let leaving = if look.job.replaces_only_failed() { look.terminating } else { 0 };
-    let missing = wanted.saturating_sub(look.active.len() + leaving).min(limits::REPLICAS_AT_ONCE);
+    let missing = wanted.saturating_sub(look.active.len() + leaving);
+    let missing = missing.min(workload::room(&look.active)).min(limits::REPLICAS_AT_ONCE);
     if missing == 0 || attempt.pausing || look.job.is_suspended() {
         return (Vec::new(), None);
     }

@@ -133,10 +133,12 @@ impl Job {
 
 /// What is to be done next.
 pub fn reconcile(job: &Job, observed: &Observed<'_>, attempt: Attempt<'_>, now: Timestamp) -> Actions {
-    if job.spec.managed_by.as_deref().is_some_and(|who| who != OWN) {
-        return Actions::none();
+    if job.spec.managed_by.as_deref().is_none_or(|who| who == OWN) {
+        return job.workload.about(step(job, observed, attempt, now));
     }
-    job.workload.about(step(job, observed, attempt, now))
+    // Somebody else looks after its pods. When it goes is not theirs to say.
+    let ended = job.condition("Complete").or_else(|| job.condition("Failed"));
+    ended.map_or_else(Actions::none, |condition| finish::after(job, &condition, &[], now))
 }
 
 fn step(job: &Job, observed: &Observed<'_>, attempt: Attempt<'_>, now: Timestamp) -> Actions {

@@ -409,8 +409,14 @@ fn it_goes_when_its_time_has_come_and_holds_nothing_before() {
 
 #[test]
 fn another_manager_s_is_left_alone() {
-    let mut world = World::new(json!({"completions": 1, "managedBy": "example.com/other"}));
+    let spec = json!({"completions": 1, "managedBy": "example.com/other", "ttlSecondsAfterFinished": 0});
+    let mut world = World::new(spec);
     assert_eq!(world.step(), Err(None));
+    // But for its end, once it has come to one.
+    let at = world.now.to_string();
+    world.job["status"]["conditions"] =
+        json!([{"type": "Complete", "status": "True", "lastTransitionTime": at}]);
+    assert_eq!((world.step(), world.gone), (Ok(()), true));
 }
 
 proptest! {

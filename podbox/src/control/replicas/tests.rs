@@ -100,9 +100,62 @@ fn pods_are_made_and_taken_until_there_are_as_many_as_asked_for() {
 
 #[test]
 fn what_has_ended_or_is_to_go_is_replaced() {
-    let ended = Member { phase: Phase::Ended, ..mine("a") };
+    let ended = Member { phase: Phase::Ended, created: ago(10), ..mine("a") };
     let going = Member { deleting: true, ..mine("b") };
     check(2, vec![ended, going, mine("c")], &["create"]);
+}
+
+fn ago(seconds: i64) -> Option<Timestamp> {
+    Timestamp::from_second(-seconds).ok()
+}
+
+#[test]
+fn pods_that_nodes_refuse_are_made_more_and_more_seldom() {
+    // Whoever is refused has ended at once: how many are made in an hour of it.
+    let (mut pods, mut now, mut made) = (Vec::<Member>::new(), 0, 0);
+    while now < 3600 {
+        let all: Vec<Arc<Member>> = pods.iter().cloned().map(Arc::new).collect();
+        let observed = Observed { controlled: all.iter().collect(), free: Vec::new(), doubles: &|_| 1 };
+        let at = Timestamp::from_second(now).unwrap();
+        let actions = reconcile(&desired(set(3)), &observed, Attempt::default(), at);
+        match words(&actions).iter().filter(|word| *word == "create").count() {
+            0 => now = actions.wake_at.unwrap().as_second(),
+            new => {
+                made += 1;
+                pods.extend((0..new).map(|number| {
+                    let ended = Member { phase: Phase::Ended, ..mine(&format!("{now}-{number}")) };
+                    Member { created: Some(at), ..ended }
+                }));
+            }
+        }
+    }
+    assert!((10..25).contains(&made), "{made}");
+    // One that has been there for long is replaced at once.
+    check(1, vec![Member { phase: Phase::Ended, created: ago(3600), ..mine("old") }], &["create"]);
+}
+
+#[test]
+fn a_number_that_was_mistyped_fills_nothing() {
+    let waiting = |number: usize| Member { node: None, ready: None, ..mine(&number.to_string()) };
+    let all: Vec<Member> = (0..limits::PODS_WITHOUT_NODE).map(waiting).collect();
+    let actions = run(set(1_000_000), all.clone(), Attempt::default());
+    assert_eq!(words(&actions), ["tell web"]);
+    let told = fields(&actions);
+    assert_eq!(told["replicas"], limits::PODS_WITHOUT_NODE);
+    assert_eq!(
+        (&told["conditions"][0]["type"], &told["conditions"][0]["message"]),
+        (&json!("ReplicaFailure"), &json!(CROWDED))
+    );
+    // Those that have found a node make room, and how far it has come is told meanwhile.
+    let placed = all
+        .into_iter()
+        .enumerate()
+        .map(|(number, pod)| if number < 700 { mine(pod.key.name()) } else { pod });
+    let words = words(&run(set(1_000_000), placed.collect(), Attempt::default()));
+    assert_eq!(
+        (words.len(), words.last().map(String::as_str)),
+        (limits::REPLICAS_AT_ONCE + 1, Some("tell web"))
+    );
 }
 
 #[test]
