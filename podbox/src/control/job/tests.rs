@@ -1,5 +1,7 @@
 //! One Job and what becomes of its pods: what it makes, how it ends, and that each end is counted once.
 
+mod pods;
+
 use super::*;
 use crate::control::key::Key;
 use crate::control::pods::Pods;
@@ -335,59 +337,6 @@ fn a_pod_that_is_to_go_is_replaced_at_once_or_once_it_has() {
         assert_eq!(world.running().len(), 1, "{policy}");
         world.check("failed", json!(1));
     }
-}
-
-#[test]
-fn a_pod_that_failed_by_going_does_not_succeed_as_well() {
-    let mut world = World::new(json!({"completions": 1}));
-    world.settle();
-    let name = world.running()[0].clone();
-    world.delete(&name);
-    while world.job["status"]["uncountedTerminatedPods"]["failed"] != json!([name]) {
-        world.step().unwrap();
-    }
-    // Asked to end, it says that it ended well, before the Job let it go.
-    world.end(&name, 0);
-    world.settle();
-    world.check("failed", json!(1));
-    world.check("succeeded", Value::Null);
-    assert_eq!(world.running().len(), 1);
-}
-
-#[test]
-fn pods_that_are_of_no_use_make_room_for_those_that_are() {
-    let spec = json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed"});
-    let mut world = World::new(spec);
-    world.settle();
-    let names = world.running();
-    world.end(&names[2], 0);
-    world.settle();
-    // As many as there are to be, but two of them of one index.
-    world.pods.get_mut(&names[1]).unwrap()["metadata"]["annotations"][INDEX] = "0".into();
-    world.settle();
-    let mut indexes: Vec<_> = world
-        .running()
-        .iter()
-        .map(|name| world.pods[name]["metadata"]["annotations"][INDEX].as_str().unwrap().to_owned())
-        .collect();
-    indexes.sort();
-    assert_eq!(indexes, ["0", "1"]);
-}
-
-#[test]
-fn whom_it_takes_over_it_counts() {
-    let mut world = World::new(json!({"completions": 1}));
-    let pod = json!({
-        "metadata": {"name": "free", "namespace": "n", "uid": "free", "labels": {"job": "j"}},
-        "spec": {"containers": [{"name": "c"}]}, "status": {"phase": "Running"},
-    });
-    world.pods.insert("free".to_owned(), pod);
-    world.settle();
-    assert_eq!(world.running(), ["free"]);
-    world.end("free", 0);
-    world.settle();
-    world.check("succeeded", json!(1));
-    assert_eq!(world.conditions().last().map(String::as_str), Some("Complete CompletionsReached"));
 }
 
 #[test]
