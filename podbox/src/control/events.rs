@@ -257,6 +257,10 @@ mod tests {
         ) -> Result<(), ApiError> {
             unreachable!("Events expire")
         }
+
+        async fn remove(&self, _at: &Target, _seen: &Seen) -> Result<(), ApiError> {
+            unreachable!("Events expire")
+        }
     }
 
     #[tokio::test]
