@@ -23,6 +23,7 @@ pub mod logs;
 pub mod manifest;
 pub mod object;
 pub mod objects;
+pub mod oom;
 pub mod patch;
 pub mod pressure;
 pub mod print;

@@ -23,6 +23,8 @@ pub struct Trigger {
 pub enum Interest {
     /// Nothing: it has no probes.
     Nothing,
+    /// Kills for want of memory.
+    Kills,
     /// Servers that come and go. All of its probes have succeeded.
     Servers,
     /// Ends of processes, too: somebody may be waiting for one.
@@ -53,7 +55,8 @@ impl Cause {
     pub fn interest(self) -> Interest {
         match self {
             Cause::Listening { .. } | Cause::Gone { .. } => Interest::Servers,
-            Cause::Exited | Cause::OomKilled => Interest::Ends,
+            Cause::OomKilled => Interest::Kills,
+            Cause::Exited => Interest::Ends,
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) async fn container<R: Runtime, I>(
     if let Some(why) = resize::exceeds(manifest, cpu, memory) {
         return refused(RefusalKind::Infeasible, why);
     }
-    let own = facts.container_resources(container);
+    let own = facts.container_resources(manifest, container);
     let limits = node.runtime.unenforced(&own);
     if let Some(limit) = limits.iter().find(|limit| matches!(limit.setting, "cpu.max" | "memory.max")) {
         let (setting, controller) = (limit.setting, limit.controller);

@@ -11,6 +11,7 @@
 //! to [`Observed`] before its task is spawned, so no step is issued twice; and where pods outlive the daemon, to the
 //! pod's [`Memory`] on file, so that a later daemon does not either.
 
+mod kills;
 mod probes;
 mod report;
 mod step;
@@ -175,6 +176,9 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     pub async fn run(mut self) {
         loop {
             let now = clock::instant();
+            if !self.quiet {
+                self.look_for_kills(now);
+            }
             let Plan { steps, wake_at, probe_at, finished } = plan(&self.pod.shape, &self.seen, now);
             let probes_only = steps.iter().all(|step| matches!(step, PodStep::Probe { .. }));
             // A node runs many probes a second, and few of them are news.

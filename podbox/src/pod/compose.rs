@@ -10,6 +10,7 @@ use crate::api::ephemeral;
 use crate::api::hostports;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::{Image, ImageConfig};
+use crate::api::oom::Rules;
 use crate::limits;
 use crate::sandbox::spec::{
     ContainerSpec, FileVolume, Network, PidNamespace, Resources, SandboxSpec, Seccomp, Sysctl,
@@ -56,8 +57,10 @@ pub struct HostNames {
 
 impl NodeFacts {
     /// A container's cgroup settings here.
-    pub fn container_resources(&self, container: &Container) -> Resources {
+    pub fn container_resources(&self, pod: &Pod, container: &Container) -> Resources {
         let mut own = resources::of_container(container);
+        // Who says what the end of one process means is not killed as a whole for it.
+        own.oom_group = Rules::of(pod).container(&container.name).is_none();
         if self.memory_qos {
             resources::protect_container(&mut own, container, self.allocatable.memory);
         }
@@ -300,7 +303,7 @@ pub fn container(
         cwd: own_dir.or(image_dir).unwrap_or("/").to_owned(),
         user: security::user(&context, spec, container, &image.config)?,
         mounts: mounts::of_container(spec, container, &own)?,
-        resources: facts.container_resources(container),
+        resources: facts.container_resources(pod, container),
         security: security::of_container(spec, container, &facts.seccomp_default),
         pid,
         oom_score_adj: resources::oom_score_adj(pod, container, facts.memory_bytes),

@@ -8,6 +8,7 @@ use super::restart::{Action, Codes, Restart, RestartPolicy};
 use super::shape::{ContainerShape, Shape};
 use crate::api::ephemeral;
 use crate::api::images::PullPolicy;
+use crate::api::oom::Rules;
 use crate::limits;
 use k8s_openapi::api::core::v1::{
     Container, EphemeralContainer, Lifecycle, LifecycleHandler, Pod, VolumeMount, VolumeMountStatus,
@@ -25,14 +26,17 @@ pub fn shape(pod: &Pod) -> Shape {
     };
     let deadline = spec.active_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     let probes = |container: &Container| ProbeSpecs::of(container, pod.metadata.annotations.as_ref());
-    let main =
-        spec.containers.iter().map(|main| ContainerShape { probes: probes(main), ..container(main, policy) });
+    let rules = Rules::of(pod);
+    let main = spec.containers.iter().map(|main| {
+        let oom = rules.container(&main.name);
+        ContainerShape { probes: probes(main), oom, ..container(main, policy) }
+    });
     let init = spec.init_containers.iter().flatten().map(|init| {
         let sidecar = init.restart_policy.as_deref() == Some("Always");
         let shape = ContainerShape { sidecar, ..container(init, of_init) };
         // One that is to end is asked for nothing else.
         let probes = if sidecar { probes(init) } else { ProbeSpecs::default() };
-        ContainerShape { probes, ..shape }
+        ContainerShape { probes, oom: rules.container(&init.name), ..shape }
     });
     Shape {
         init: init.collect(),

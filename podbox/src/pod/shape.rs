@@ -4,6 +4,7 @@
 use super::probe::ProbeSpecs;
 use super::resize::Share;
 use super::restart::{Restart, RestartPolicy};
+use crate::api::oom::Rule;
 use k8s_openapi::api::core::v1::VolumeMountStatus;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct ContainerShape {
     pub pre_stop: bool,
     /// Its probes.
     pub probes: ProbeSpecs,
+    /// What it means that the kernel kills another process of it than its first for want of memory; none if that ends all of it.
+    pub oom: Option<Rule>,
 }
 
 impl ContainerShape {
@@ -68,6 +71,7 @@ impl ContainerShape {
             post_start: false,
             pre_stop: false,
             probes: ProbeSpecs::default(),
+            oom: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A worker that breaks is followed by another.
 
 use super::*;
-use crate::api::attribution::Untraced;
+use crate::api::attribution::{Attribution, OomRole, OomVictim, Untraced};
 use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
 use crate::api::images::{PullFailure, PullPolicy, Pulled};
@@ -11,19 +11,24 @@ use crate::config::Config;
 use crate::net::lease::Leases;
 use crate::node::checkpoint::Checkpoints;
 use crate::node::facts;
+use crate::node::view::PodView;
 use crate::pod::sources::Sources;
 use crate::sandbox::runtime::{
-    ContainerStatus, ExecResult, ExecSpec, Exited, Obstacle, PodReading, Started, Unenforced,
+    ContainerStatus, ExecResult, ExecSpec, ExitStatus, Exited, Obstacle, PodReading, Started, Unenforced,
 };
 use crate::sandbox::spec::{ContainerSpec, FileVolume, Resources, SandboxSpec};
 use std::net::SocketAddrV4;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Notify;
 
-/// Breaks whoever asks it for the first sandbox; what it starts runs until it is killed.
+/// Breaks whoever asks it for the first sandbox; what it starts runs until it is asked to end.
 #[derive(Default)]
 struct Brittle {
     sandboxes: AtomicUsize,
+    /// Its container is asked to end.
+    ended: Notify,
 }
 
 impl Runtime for Brittle {
@@ -49,7 +54,8 @@ impl Runtime for Brittle {
         Obstacle::Creation
     }
     async fn wait(&self, _: &ContainerRef) -> Result<Exited, Self::Error> {
-        std::future::pending().await
+        self.ended.notified().await;
+        Ok(Exited { status: ExitStatus::Signal(15), at: clock::wall() })
     }
     fn group_oom(&self, _: &ContainerRef) -> bool {
         false
@@ -58,6 +64,7 @@ impl Runtime for Brittle {
         Ok(Vec::new())
     }
     async fn signal(&self, _: &ContainerRef, _: i32) -> Result<(), Self::Error> {
+        self.ended.notify_one();
         Ok(())
     }
     async fn kill(&self, _: &ContainerRef) -> Result<(), Self::Error> {
@@ -100,31 +107,42 @@ impl Images for Every {
     }
 }
 
-#[tokio::test]
-async fn a_pod_whose_worker_broke_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = Config { run_dir: dir.path().into(), ..Config::default() };
-    let checkpoints = Checkpoints::new(dir.path());
+fn node(dir: &Path, runtime: Brittle, attribution: Arc<dyn Attribution>) -> Arc<Node<Brittle, Every>> {
+    let config = Config { run_dir: dir.into(), ..Config::default() };
+    let checkpoints = Checkpoints::new(dir);
     checkpoints.prepare().unwrap();
-    let node = Arc::new(Node {
-        leases: Mutex::new(Leases::open(dir.path(), config.pod_cidr).unwrap()),
+    Arc::new(Node {
+        leases: Mutex::new(Leases::open(dir, config.pod_cidr).unwrap()),
         facts: facts::of_host(&config),
         config,
-        runtime: Brittle::default(),
+        runtime,
         images: Every,
-        attribution: Arc::new(Untraced),
+        attribution,
         views: Default::default(),
         checkpoints: Some(checkpoints),
         probing: Default::default(),
         notices: Default::default(),
-    });
+    })
+}
+
+/// A pod in the host's network whose container is `a`.
+fn record(pod: &PodRef, annotations: &str) -> PodRecord {
+    let text = format!(
+        "{{metadata: {{name: p, namespace: default, uid: u, annotations: {{{annotations}}}}}, \
+         spec: {{hostNetwork: true, containers: [{{name: a, image: x}}]}}}}"
+    );
+    let manifest = serde_yaml::from_str(&text).unwrap();
+    PodRecord::new(pod.clone(), manifest, Arc::new(Arc::new(Sources::default())), clock::wall())
+}
+
+#[tokio::test]
+async fn a_pod_whose_worker_broke_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(dir.path(), Brittle::default(), Arc::new(Untraced));
     let mut views = node.views.watch();
     let mut agent = Agent::new(Arc::clone(&node));
     let pod = PodRef { namespace: "default".into(), name: "p".into(), uid: "u".into() };
-    let text = "{metadata: {name: p, namespace: default, uid: u}, \
-        spec: {hostNetwork: true, containers: [{name: a, image: x}]}}";
-    let manifest = serde_yaml::from_str(text).unwrap();
-    agent.run(PodRecord::new(pod.clone(), manifest, Arc::new(Arc::new(Sources::default())), clock::wall()));
+    agent.run(record(&pod, ""));
     let running = views.wait_for(|views| {
         views.get(&pod).is_some_and(|view| view.status.phase.as_deref() == Some("Running"))
     });
@@ -137,4 +155,57 @@ async fn a_pod_whose_worker_broke_goes_on() {
     let came = tokio::time::timeout(Duration::from_secs(60), came).await;
     assert_eq!(came, Ok(true), "it runs, by another worker: {:?}", node.views.watch().borrow().get(&pod));
     assert_eq!(node.runtime.sandboxes.load(Ordering::Relaxed), 2);
+}
+
+/// Two processes of every container were killed for want of memory, a second apart; neither was its first.
+struct Killed;
+
+impl Attribution for Killed {
+    fn register(&self, _: u64, _: &ContainerRef) {}
+    fn forget(&self, _: u64) {}
+    fn oom_victims(&self, _: u64) -> Vec<OomVictim> {
+        let victim = |pid, role, second: u64| OomVictim {
+            pid,
+            command: "eater".into(),
+            role,
+            at_ns: second * 1_000_000_000,
+        };
+        vec![
+            victim(1, OomRole::Chosen, 10),
+            victim(7, OomRole::Chosen, 20),
+            victim(8, OomRole::Exiting, 20),
+            victim(9, OomRole::Chosen, 21),
+        ]
+    }
+    fn watched(&self, _: u64) -> bool {
+        true
+    }
+}
+
+/// Why a pod whose annotation says so comes to this phase; `None` if there is nothing to say.
+async fn verdict(rule: &str, phase: &str) -> Option<(String, String)> {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Brittle { sandboxes: AtomicUsize::new(1), ..Brittle::default() };
+    let node = node(dir.path(), runtime, Arc::new(Killed));
+    let mut views = node.views.watch();
+    let mut agent = Agent::new(Arc::clone(&node));
+    let pod = PodRef { namespace: "default".into(), name: "p".into(), uid: "u".into() };
+    agent.run(record(&pod, &format!("podbox.io/oom-kill-of-child: {rule}")));
+    let comes = |view: &PodView| view.status.phase.as_deref() == Some(phase);
+    let said = views.wait_for(|views| views.get(&pod).is_some_and(comes));
+    let said = tokio::time::timeout(Duration::from_secs(60), said).await.unwrap().unwrap();
+    let status = &said[&pod].status;
+    Some((status.reason.clone()?, status.message.clone()?))
+}
+
+#[tokio::test]
+async fn a_pod_fails_for_kills_of_its_processes_if_it_says_so() {
+    assert_eq!(verdict("ignore", "Running").await, None);
+    assert_eq!(verdict("restart-pod after 3", "Running").await, None);
+    let (reason, message) = verdict("restart-pod after 2 in 1s", "Failed").await.unwrap();
+    assert_eq!(reason, "OOMKilled");
+    assert_eq!(
+        message,
+        "Container a lost 2 processes to the OOM killer, eater (9) last; the pod asks for another one then, by podbox.io/oom-kill-of-child"
+    );
 }

@@ -72,7 +72,11 @@ impl<R: Runtime, I: Images> Worker<R, I> {
 
     /// Something happened in a container: its probes may be worth running now.
     pub(super) fn note_trigger(&mut self, trigger: &Trigger, now: Instant) {
-        self.quiet = true;
+        // Kills may mean more to a pod than a reason to probe (`kills`).
+        self.quiet = trigger.cause != Cause::OomKilled;
+        if self.probes_interest() < Interest::Ends && trigger.cause == Cause::OomKilled {
+            return;
+        }
         let name = &trigger.container.name;
         let Some(shape) = self.pod.shape.container(name) else { return };
         let seen = self.seen.container_mut(name);
@@ -92,6 +96,11 @@ impl<R: Runtime, I: Images> Worker<R, I> {
 
     /// Which triggers are worth waking for.
     pub(super) fn interest(&self) -> Interest {
+        let kills = self.pod.shape.containers().any(|shape| shape.oom.is_some());
+        self.probes_interest().max(if kills { Interest::Kills } else { Interest::Nothing })
+    }
+
+    fn probes_interest(&self) -> Interest {
         let runs = self.seen.containers.values().filter_map(ContainerSeen::run);
         runs.map(|run| run.probes.interest()).max().unwrap_or(Interest::Nothing)
     }

@@ -2,6 +2,7 @@
 //! when the node refuses to run it.
 
 use crate::api::kinds::Kind;
+use crate::api::oom;
 use crate::api::support::{self, Tokens};
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
@@ -31,5 +32,7 @@ pub fn told(kind: &Kind, object: &Value) -> Vec<String> {
     let Ok(pod) = Pod::deserialize(json!({"metadata": metadata, "spec": pod["spec"]})) else {
         return Vec::new();
     };
-    support::unsupported(&pod, Tokens::ForApi).iter().map(|field| format!("{prefix}{field}")).collect()
+    let fields = support::unsupported(&pod, Tokens::ForApi);
+    let told = fields.iter().map(ToString::to_string).chain(oom::complaint(&pod));
+    told.map(|told| format!("{prefix}{told}")).collect()
 }

@@ -1,0 +1,62 @@
+//! The part of a pod's loop that is about OOM kills of processes that are not their containers' first: what they mean, the pod says.
+//!
+//! The kernel's event only wakes; what counts are the victims in its map, with their times. So neither a lost event nor a restart of
+//! podbox loses one, and none counts twice: what has begun to end is not asked to again.
+
+use super::Worker;
+use crate::api::attribution::{OomRole, OomVictim};
+use crate::api::images::Images;
+use crate::api::oom::{Consequence, OF_CHILD};
+use crate::pod::observed::{Termination, Verdict};
+use crate::sandbox::runtime::Runtime;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Why a pod has failed: upstream's word for a container.
+const REASON: &str = "OOMKilled";
+
+impl<R: Runtime, I: Images> Worker<R, I> {
+    /// Does what a pod wants done about kills.
+    pub(super) fn look_for_kills(&mut self, now: Instant) {
+        if self.seen.termination.is_some() {
+            return;
+        }
+        let pod = Arc::clone(&self.pod);
+        for shape in pod.shape.containers() {
+            let Some(rule) = shape.oom.filter(|rule| rule.consequence != Consequence::Ignore) else {
+                continue;
+            };
+            let seen = self.seen.container_mut(&shape.name);
+            let Some(run) = seen.run().filter(|_| seen.order.is_none()) else { continue };
+            let own = |victim: &OomVictim| victim.pid != run.started.pid && victim.role != OomRole::Exiting;
+            let victims = self.node.attribution.oom_victims(run.started.cgroup_id);
+            let victims: Vec<OomVictim> = victims.into_iter().filter(own).collect();
+            let times: Vec<u64> = victims.iter().map(|victim| victim.at_ns).collect();
+            let Some(last) = victims.last().filter(|_| rule.is_due(&times)) else { continue };
+            let what = words(&shape.name, last, victims.len());
+            let end = Termination::new(now, pod.shape.grace);
+            match rule.consequence {
+                Consequence::RestartPod => {
+                    let message = format!("{what}; the pod asks for another one then, by {OF_CHILD}");
+                    self.seen.fail(Verdict { reason: REASON.to_owned(), message }, end);
+                    return;
+                }
+                _ if shape.restarts_failures() && seen.is_not_backing_off(now) => {
+                    seen.replace(end, &format!("{what}, will be restarted"));
+                }
+                _ => seen.order(end, &what),
+            }
+        }
+    }
+}
+
+/// What happened, in the manner of the kubelet's words.
+fn words(container: &str, last: &OomVictim, kills: usize) -> String {
+    let OomVictim { command, pid, .. } = last;
+    match kills {
+        1 => format!("Container {container} lost process {command} ({pid}) to the OOM killer"),
+        kills => {
+            format!("Container {container} lost {kills} processes to the OOM killer, {command} ({pid}) last")
+        }
+    }
+}
