@@ -384,6 +384,8 @@ pub const PODS_LOOKED_AT: usize = 256;
 pub const PODS_WITHOUT_NODE: usize = 20_000;
 /// Pods that one controller makes or takes in one go, as upstream has it.
 pub const REPLICAS_AT_ONCE: usize = 500;
+/// Missing pods of a StatefulSet that are looked at for those that can come now.
+pub const REPLICAS_LOOKED_AT: usize = 5000;
 /// Endpoints of one slice, as upstream has it.
 pub const SLICE_ENDPOINTS: usize = 100;
 /// Addresses of one Endpoints object, as upstream has it.

@@ -32,7 +32,7 @@ pub fn steps(look: &Look<'_>) -> Steps {
         match place {
             Place::Unwanted => change.going.extend(look.on(node).iter().filter(|pod| !pod.deleting)),
             Place::Wanted if look.on(node).is_empty() => change.needing.push(node),
-            place => tend(look, (node, *place), &mut change, &mut steps),
+            _ => tend(look, node, &mut change, &mut steps),
         }
     }
     // Nobody else ends those that were never there.
@@ -53,7 +53,7 @@ pub fn actions(look: &Look<'_>, going: &[&Member], needing: &[&str]) -> Vec<Acti
 }
 
 /// A node with pods that may stay.
-fn tend<'a>(look: &Look<'a>, (node, place): (&'a str, Place), change: &mut Change<'a>, steps: &mut Steps) {
+fn tend<'a>(look: &Look<'a>, node: &str, change: &mut Change<'a>, steps: &mut Steps) {
     let mut running = Vec::new();
     for pod in look.on(node).iter().filter(|pod| !pod.deleting) {
         if pod.phase != Phase::Ended {
@@ -66,7 +66,7 @@ fn tend<'a>(look: &Look<'a>, (node, place): (&'a str, Place), change: &mut Chang
         }
     }
     match (running.as_slice(), look.set.surges()) {
-        ([], true) if place == Place::Wanted => change.needing.push(node),
+        // One that has ended, or goes, keeps its place until it is gone: else failures would follow each other without a rest.
         ([] | [_], _) => {}
         (several, false) => change.going.extend(&several[1..]),
         (several, true) => change.going.extend(excess(look, several)),
@@ -78,7 +78,9 @@ impl Look<'_> {
     fn paused_until(&self, pod: &Member) -> Option<Timestamp> {
         let failed = pod.daemon.as_ref().is_some_and(|daemon| daemon.failed);
         let until = self.observed.failures.until(self.set.workload.uid(), pod);
-        until.filter(|until| failed && *until > self.now)
+        // The clock may have been set back since the pod was made: that is no reason to wait.
+        let set_back = pod.created.is_some_and(|created| created > self.now);
+        until.filter(|until| failed && !set_back && *until > self.now)
     }
 }
 

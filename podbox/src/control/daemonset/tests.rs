@@ -410,6 +410,17 @@ fn ended_pods_are_replaced_later_and_later() {
 }
 
 #[test]
+fn a_pod_that_fails_again_and_again_rests_though_its_successor_may_surge() {
+    let mut world = World::new(1, rolling(json!(1), json!(0)));
+    for _ in 0..20 {
+        world.settle();
+        let names: Vec<String> = world.pods.keys().cloned().collect();
+        assert!(names.len() <= 2, "{names:?}");
+        names.iter().for_each(|name| world.status_of(name, "Failed"));
+    }
+}
+
+#[test]
 fn one_that_goes_does_nothing_any_more_and_one_that_pauses_only_counts() {
     let mut world = World::new(2, json!({}));
     world.settle();

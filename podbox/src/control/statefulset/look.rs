@@ -76,8 +76,16 @@ impl<'a> Look<'a> {
         self.set.ordinals().filter(|ordinal| !self.pods.contains_key(ordinal))
     }
 
+    /// Whether one is missing at this ordinal or above: looked for no further than there are pods.
+    pub fn is_missing_from(&self, first: i64) -> bool {
+        let all = self.set.ordinals();
+        (all.start.max(first)..all.end).any(|ordinal| !self.pods.contains_key(&ordinal))
+    }
+
     fn keep_claims(&self) -> Vec<Action> {
-        let stay = self.pods.iter().filter(|(_, pod)| !pod.deleting);
+        // Those beyond the end count though they go already: their claims go with them, or stay, by the same policy.
+        let kept = self.set.ordinals();
+        let stay = self.pods.iter().filter(|(ordinal, pod)| !pod.deleting || !kept.contains(ordinal));
         stay.flat_map(|(ordinal, pod)| claims::keep(self.set, pod, *ordinal, self.observed.claim)).collect()
     }
 
@@ -97,7 +105,13 @@ impl<'a> Look<'a> {
         for (ordinal, pod) in self.replicas() {
             self.tend(ordinal, pod, steps);
         }
-        self.missing().take(limits::REPLICAS_AT_ONCE).for_each(|ordinal| self.make(ordinal, steps));
+        // Some cannot come yet; they do not hold up the others.
+        for ordinal in self.missing().take(limits::REPLICAS_LOOKED_AT) {
+            if steps.actions.len() >= limits::REPLICAS_AT_ONCE {
+                break;
+            }
+            self.make(ordinal, steps);
+        }
         true
     }
 
@@ -108,7 +122,9 @@ impl<'a> Look<'a> {
         }
         // However it ended: it may have been made to.
         if pod.phase == Phase::Ended {
-            let rested = pod.created.and_then(|created| created.checked_add(REST).ok());
+            // The clock may have been set back since: nobody rests for longer than from now on.
+            let created = pod.created.filter(|created| *created <= self.now);
+            let rested = created.and_then(|created| created.checked_add(REST).ok());
             match rested.filter(|rested| *rested > self.now) {
                 Some(rested) => steps.wake_at = steps.wake_at.into_iter().chain([rested]).min(),
                 None => steps.actions.push(identity::delete(self.set, pod)),

@@ -267,6 +267,16 @@ fn all_come_and_go_at_once_where_that_is_asked_for() {
 }
 
 #[test]
+fn a_pod_that_has_ended_rests_no_longer_since_the_clock_was_set_back() {
+    let mut world = World::new(json!({"replicas": 1}));
+    world.run();
+    world.phase("web-0", "Failed");
+    world.now = world.now.checked_sub(jiff::SignedDuration::from_hours(1)).unwrap();
+    world.settle();
+    assert!(object::deleting(world.get("Pod", "web-0").unwrap()));
+}
+
+#[test]
 fn ordinals_begin_where_they_are_to() {
     let mut world = World::new(json!({"replicas": 2, "ordinals": {"start": 5}}));
     world.run();

@@ -30,7 +30,7 @@ impl Look<'_> {
     /// From the top: the first that is old, unless one before it is not available.
     fn next_one(&self) -> Option<&Member> {
         let partition = self.set.partition();
-        if self.missing().any(|ordinal| ordinal >= partition) {
+        if self.is_missing_from(partition) {
             return None;
         }
         let updated = self.replicas().rev().take_while(|(ordinal, _)| *ordinal >= partition);

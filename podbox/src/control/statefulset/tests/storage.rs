@@ -76,6 +76,16 @@ fn a_claim_that_goes_is_waited_for() {
 }
 
 #[test]
+fn the_claim_of_a_pod_that_goes_already_goes_with_it_once_the_set_gets_smaller() {
+    let mut world = with_claims(policy("Delete", "Retain"));
+    world.run();
+    world.delete("web-1");
+    world.edit(json!({"replicas": 1}));
+    world.settle();
+    assert_eq!(owners(&world, "data-web-1"), ["Pod"]);
+}
+
+#[test]
 fn claims_are_owned_by_whom_they_are_to_go_with() {
     for (scaled, deleted, kept, beyond) in [
         ("Retain", "Retain", vec![], vec![]),
