@@ -29,3 +29,4 @@ pub mod server;
 pub mod cli;
 pub mod cluster;
 pub mod daemon;
+pub mod sim;

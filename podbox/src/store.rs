@@ -19,6 +19,7 @@ mod disk;
 mod error;
 mod file;
 mod history;
+pub mod memory;
 mod stage;
 mod state;
 mod view;

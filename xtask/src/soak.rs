@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: the randomised tests at length. `test` runs a seeded sample of the same ones; here property tests
+//! `cargo xtask soak`: the randomised tests and the simulated cluster at length. `test` runs a seeded sample of the same ones; here property tests
 //! meet other cases each time, unless `PROPTEST_RNG_SEED` says which.
 //!
 //! A randomised test reads its counts from the environment: property tests `PROPTEST_CASES`; privileged ones, whose
@@ -22,9 +22,26 @@ pub struct Args {
     /// Seed of the first round; the next rounds count up from it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Steps of the simulated cluster; 0 leaves it out.
+    #[arg(long, default_value_t = 1_000_000)]
+    sim_steps: u64,
     /// Leave out the virtual machines.
     #[arg(long)]
     no_vm: bool,
+}
+
+/// Steps of one simulated cluster, about, until it is at rest and was taken away.
+const STEPS_EACH: u64 = 400;
+
+/// Plays simulated clusters, built for release. Seeds below this are what `test` plays.
+fn simulate(args: &Args) -> Result<bool> {
+    let seeds = args.sim_steps.div_ceil(STEPS_EACH);
+    let first = 1_000_000 * args.seed;
+    println!("simulated clusters, {} steps from seed {first}", args.sim_steps);
+    let mut sim = workspace::cargo();
+    sim.args(["run", "--quiet", "--release", "--bin", "podbox", "--", "sim", "--steps", "300"]);
+    sim.args(["--seeds", &format!("{first}..{}", first + seeds)]);
+    Ok(sim.status().context("can't run cargo")?.success())
 }
 
 /// Runs the verb; returns its exit status.
@@ -48,6 +65,9 @@ pub fn main(args: &Args) -> Result<i32> {
         if !tests.status().context("can't run the tests")?.success() {
             failed.push("seeded tests");
         }
+    }
+    if args.sim_steps > 0 && !simulate(args)? {
+        failed.push("the simulation");
     }
     match failed.as_slice() {
         [] => println!("all of the soak passed"),

@@ -11,6 +11,7 @@ mod node;
 mod notify;
 mod probes;
 mod run;
+mod sim;
 mod stop;
 mod summary;
 mod table;
@@ -145,6 +146,8 @@ enum Command {
     Probes(probes::ProbesArgs),
     /// Run the pods of manifests on this node, in the foreground
     Run(run::RunArgs),
+    /// Play a simulated cluster in which everything goes wrong, and say whether all that must hold does
+    Sim(sim::SimArgs),
     /// End every pod on this host, while no podbox runs, and take all but images, logs and the API's objects away
     Stop(stop::StopArgs),
 }
@@ -206,6 +209,7 @@ pub fn main() -> ExitCode {
         Command::Node(args) => args.duties().and_then(|duties| node::run(Config { duties, ..config })),
         Command::Probes(args) => probes::run(args, &config),
         Command::Run(args) => run::run(args, config),
+        Command::Sim(args) => sim::run(&args),
         Command::Stop(args) => stop::run(&args, config),
         Command::Events(args) => events::run(args, &config),
         Command::Keeper { .. } | Command::Pause { .. } => unreachable!("handled before"),

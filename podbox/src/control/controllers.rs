@@ -41,6 +41,8 @@ pub struct Controllers {
     queue: Queue<Work>,
     /// What failed last, of those whose pause is not over or that have not been tried again.
     failures: BTreeMap<Work, Failure>,
+    /// How often looking at an object broke its controller.
+    broken: usize,
 }
 
 impl Work {
@@ -67,7 +69,8 @@ impl Work {
 impl Controllers {
     /// Of these kinds; nothing is known yet.
     pub fn new(catalog: Catalog) -> Controllers {
-        Controllers { world: World::new(catalog), queue: Queue::default(), failures: BTreeMap::new() }
+        let (queue, failures) = Default::default();
+        Controllers { world: World::new(catalog), queue, failures, broken: 0 }
     }
 
     /// The kinds that are to be followed.
@@ -113,6 +116,7 @@ impl Controllers {
             let Ok(actions) = panic::catch_unwind(looked) else {
                 // A bug, told where it is. One object that nobody thought of is not to stop all others.
                 tracing::error!("reconciling {work:?} broke; it is tried again later");
+                self.broken += 1;
                 self.queue.failed(&work, now.since);
                 continue;
             };
@@ -162,6 +166,11 @@ impl Controllers {
     /// When something is to be looked at although nothing changes.
     pub fn next_time(&self) -> Option<Duration> {
         self.queue.next_time()
+    }
+
+    /// How often looking at an object broke its controller: a bug each time.
+    pub fn broken(&self) -> usize {
+        self.broken
     }
 
     /// How many keys wait.

@@ -4,9 +4,10 @@
 //! It decides nothing and knows no kinds. Invariant: after [`Follow::take_in`], whoever follows has seen all that the store shows.
 
 use super::key::Key;
-use crate::store::{Batch, Entry, Expired, Happened, Store, Watch};
+use crate::store::{Batch, Change, Entry, Expired, Happened, Store, Watch};
 use futures_util::future::select_all;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Who follows.
 pub trait Follower<K> {
@@ -72,14 +73,27 @@ impl<K: Copy> Follow<K> {
             self.watches[index].2 = all(&self.store, kind, collection, follower);
             return true;
         };
-        for change in &batch.changes {
-            match change.happened {
-                Happened::Added | Happened::Modified => follower.look(kind, &change.entry),
-                Happened::Deleted => follower.forget(kind, &change.entry.key),
-            }
-        }
+        changes(kind, &batch.changes, follower);
         !batch.changes.is_empty()
     }
+}
+
+/// Shows these changes.
+pub fn changes<K: Copy>(kind: K, changes: &[Arc<Change>], follower: &mut impl Follower<K>) {
+    for change in changes {
+        match change.happened {
+            Happened::Added | Happened::Modified => follower.look(kind, &change.entry),
+            Happened::Deleted => follower.forget(kind, &change.entry.key),
+        }
+    }
+}
+
+/// Shows all objects of a kind that there are; others that are known are gone.
+pub fn show_all<K: Copy>(kind: K, entries: &[Arc<Entry>], follower: &mut impl Follower<K>) {
+    let there: BTreeSet<&Key> = entries.iter().map(|entry| &entry.key).collect();
+    let gone = follower.known(kind).into_iter().filter(|key| !there.contains(key));
+    gone.for_each(|key| follower.forget(kind, &key));
+    entries.iter().for_each(|entry| follower.look(kind, entry));
 }
 
 /// Shows all objects of a collection; the watch goes on from there.
@@ -87,10 +101,7 @@ fn all<K: Copy>(store: &Store, kind: K, collection: &str, follower: &mut impl Fo
     loop {
         // From the newest revision, history is always there.
         let Ok((page, watch)) = store.list_and_watch(collection, None) else { continue };
-        let there: BTreeSet<&Key> = page.entries.iter().map(|entry| &entry.key).collect();
-        let gone = follower.known(kind).into_iter().filter(|key| !there.contains(key));
-        gone.for_each(|key| follower.forget(kind, &key));
-        page.entries.iter().for_each(|entry| follower.look(kind, entry));
+        show_all(kind, &page.entries, follower);
         return watch;
     }
 }

@@ -12,29 +12,15 @@ use super::apply::Hand;
 use super::catalog::Catalog;
 use super::controllers::{Controllers, Now, Outcome};
 use super::events::{self, Events};
-use super::key::{Key, KindId, Work};
-use super::source::{Found, Source};
+use super::intake;
+use super::key::{KindId, Work};
 use crate::api::objects::Writes;
-use crate::store::{Batch, Expired, Happened, Store, Watch};
+use crate::store::{Batch, Expired, Store, Watch};
 use crate::{clock, limits, metrics as table};
 use futures_util::future::select_all;
 use jiff::Timestamp;
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
-
-impl Source for Store {
-    fn get(&self, collection: &str, key: &Key) -> Option<Found> {
-        let entry = Store::get(self, collection, key)?;
-        Some(Found { bytes: entry.bytes.clone(), revision: entry.revision })
-    }
-
-    fn named(&self, collection: &str, name: &str) -> Vec<Found> {
-        let Ok(page) = self.list(collection, None, None, 0, None) else { return Vec::new() };
-        let namesakes = page.entries.iter().filter(|entry| entry.key.name() == name);
-        namesakes.map(|entry| Found { bytes: entry.bytes.clone(), revision: entry.revision }).collect()
-    }
-}
 
 /// Drives the controllers.
 pub struct Manager<W> {
@@ -153,15 +139,7 @@ impl<W: Writes> Manager<W> {
             self.watches[index].1 = self.begin(kind, &collection);
             return true;
         };
-        for change in &batch.changes {
-            let key = change.entry.key.clone();
-            match change.happened {
-                Happened::Added | Happened::Modified => {
-                    self.controllers.note(kind, &key, &change.entry.bytes);
-                }
-                Happened::Deleted => self.controllers.forget(kind, &key, &change.entry.bytes),
-            }
-        }
+        intake::changes(&mut self.controllers, kind, &batch.changes);
         !batch.changes.is_empty()
     }
 
@@ -170,13 +148,7 @@ impl<W: Writes> Manager<W> {
         loop {
             // From the newest revision, history is always there.
             let Ok((page, watch)) = self.store.list_and_watch(collection, None) else { continue };
-            let mut there = BTreeSet::new();
-            for entry in &page.entries {
-                let key = entry.key.clone();
-                self.controllers.note(kind, &key, &entry.bytes);
-                there.insert(key);
-            }
-            self.controllers.resume(kind, &there);
+            intake::all(&mut self.controllers, kind, &page.entries);
             return watch;
         }
     }

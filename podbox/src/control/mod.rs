@@ -6,7 +6,7 @@
 //!      └──────────────────── apply: writes, at once, each against what was seen ◀─────────────────────────┘
 //! ```
 //!
-//! All but [`manager`], [`apply`], [`events`], [`follow`] and the `run` of [`scheduler`] and [`volumes`] is pure: ordered maps, no time and no chance of its own, so that the same
+//! All but [`manager`], [`apply`], [`events`], [`follow`], [`intake`] and the `run` of [`scheduler`] and [`volumes`] is pure: ordered maps, no time and no chance of its own, so that the same
 //! changes always lead to the same actions. Controllers know of each other and of nodes only what is in the store.
 //!
 //! **Invariant: a key is reconciled with the world in which all of its own earlier writes are seen.** At most one
@@ -30,6 +30,7 @@ pub mod follow;
 pub mod garbage;
 pub mod gather;
 pub mod graph;
+pub mod intake;
 pub mod job;
 pub mod key;
 pub mod manager;

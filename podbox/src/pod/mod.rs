@@ -14,6 +14,7 @@ pub mod naming;
 pub mod notice;
 pub mod observed;
 pub mod plan;
+pub mod pretend;
 pub mod probe;
 pub mod references;
 pub mod resize;

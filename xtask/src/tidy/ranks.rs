@@ -52,6 +52,7 @@ const RANKS: &[(&str, Rank)] = &[
     ("control::apply", 3),
     ("control::events", 3),
     ("control::follow", 3),
+    ("control::intake", 3),
     ("control::manager", 3),
     ("control::scheduler::run", 3),
     ("control::volumes::run", 3),
@@ -60,6 +61,7 @@ const RANKS: &[(&str, Rank)] = &[
     // Composition.
     ("cluster::*", 4),
     ("daemon", 4),
+    ("sim::*", 4),
     ("cli::*", 5),
 ];
 

@@ -17,6 +17,7 @@ use crate::{clock, limits, metrics as table};
 use k8s_openapi::api::core::v1::Taint;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -36,17 +37,23 @@ pub struct Hint {
 
 /// What is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
+    /// Nodes.
     Node,
+    /// Namespaces.
     Namespace,
+    /// StorageClasses.
     Class,
+    /// PersistentVolumes.
     Volume,
+    /// PersistentVolumeClaims.
     Claim,
+    /// Pods.
     Pod,
 }
 
 /// In the order in which they are looked at: what a claim names is there before it, and so is known once the claim is.
-const KINDS: [(Kind, &str); 6] = [
+pub const KINDS: [(Kind, &str); 6] = [
     (Kind::Node, "/nodes"),
     (Kind::Namespace, "/namespaces"),
     (Kind::Claim, "/persistentvolumeclaims"),
@@ -169,13 +176,8 @@ impl<W: Writes + Objects> Loop<W> {
     }
 
     fn ended(&mut self, decision: &Decision, written: bool) {
-        self.scheduler.ended(decision, written, self.now());
-        if let (Decision::Bind(subject, _), false) = (decision, written) {
-            match self.store.get("/pods", &subject.key) {
-                Some(entry) => self.scheduler.note_pod(&subject.key, &entry.bytes),
-                None => self.scheduler.forget_pod(&subject.key),
-            }
-        }
+        let now = self.now();
+        book(&mut self.scheduler, decision, written, now, |key| self.store.get("/pods", key));
     }
 
     /// What the node is short of is a taint, before it says so.
@@ -210,6 +212,23 @@ impl<W: Writes + Objects> Loop<W> {
 
     fn now(&self) -> Duration {
         clock::instant().saturating_duration_since(self.start)
+    }
+}
+
+/// Lets the scheduler know what came of a decision, and of one that was not written how its pod is now.
+pub fn book(
+    scheduler: &mut Scheduler,
+    decision: &Decision,
+    written: bool,
+    now: Duration,
+    pod: impl FnOnce(&Key) -> Option<Arc<Entry>>,
+) {
+    scheduler.ended(decision, written, now);
+    if let (Decision::Bind(subject, _), false) = (decision, written) {
+        match pod(&subject.key) {
+            Some(entry) => scheduler.note_pod(&subject.key, &entry.bytes),
+            None => scheduler.forget_pod(&subject.key),
+        }
     }
 }
 
@@ -266,7 +285,7 @@ async fn provide(writes: &impl Writes, pod: &Key, promises: &[Promise]) -> bool 
 }
 
 /// The condition that says so. One that was so before has been since then.
-fn unscheduled(pod: &mut Value, message: &str, now: &str) {
+pub fn unscheduled(pod: &mut Value, message: &str, now: &str) {
     let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let (before, mut others): (Vec<Value>, Vec<Value>) =
         conditions.into_iter().partition(|condition| condition["type"] == SCHEDULED);

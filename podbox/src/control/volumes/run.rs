@@ -17,20 +17,24 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// The controller, as Events name it: upstream's words.
-const COMPONENT: &str = "persistentvolume-controller";
+pub const COMPONENT: &str = "persistentvolume-controller";
 
 /// What is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
+    /// PersistentVolumeClaims.
     Claim,
+    /// PersistentVolumes.
     Volume,
+    /// StorageClasses.
     Class,
+    /// Pods.
     Pod,
 }
 
 /// In the order in which they are looked at: a volume's claim is there before it, and so is known once the volume is. Otherwise it
 /// would seem to be gone, and the volume to be anybody's.
-const KINDS: [(Kind, &str); 4] = [
+pub const KINDS: [(Kind, &str); 4] = [
     (Kind::Class, "storage.k8s.io/storageclasses"),
     (Kind::Volume, "/persistentvolumes"),
     (Kind::Claim, "/persistentvolumeclaims"),

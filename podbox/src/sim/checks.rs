@@ -1,0 +1,95 @@
+//! What holds in any cluster after each step, whatever is asked for in it.
+
+use super::world::World;
+use crate::api::object;
+use crate::api::quantity::Quantity;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Processors of a simulated node, in thousandths.
+const PROCESSORS: i64 = 32_000;
+
+/// Everything that holds at any time. Says what does not.
+pub fn always(world: &World) -> Result<(), String> {
+    if world.plane.broken() > 0 {
+        return Err("a controller broke: what it said is in the log".to_owned());
+    }
+    if let Some(double) = world.machines.doubles() {
+        return Err(format!("two pods with one identity: {double}"));
+    }
+    for collection in ["/pods", "apps/replicasets", "batch/jobs"] {
+        world.api.list(collection).try_for_each(one_controller)?;
+    }
+    fullness(world)
+}
+
+fn one_controller(object: &Value) -> Result<(), String> {
+    match owners(object).filter(|owner| owner["controller"] == true).count() {
+        0 | 1 => Ok(()),
+        _ => Err(format!(
+            "two controllers have {}: {}",
+            object::name(object),
+            object["metadata"]["ownerReferences"]
+        )),
+    }
+}
+
+fn owners(object: &Value) -> impl Iterator<Item = &Value> {
+    object["metadata"]["ownerReferences"].as_array().into_iter().flatten()
+}
+
+/// No node holds more than it has.
+fn fullness(world: &World) -> Result<(), String> {
+    let mut taken = BTreeMap::<&str, i64>::new();
+    for pod in world.api.list("/pods").filter(|pod| !has_ended(pod)) {
+        if let Some(node) = pod["spec"]["nodeName"].as_str() {
+            *taken.entry(node).or_default() += requested(pod);
+        }
+    }
+    match taken.into_iter().find(|(_, taken)| *taken > PROCESSORS) {
+        Some((node, taken)) => {
+            Err(format!("{node} was given pods that ask for {taken} thousandths of a processor"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn requested(pod: &Value) -> i64 {
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    let cpu =
+        containers.filter_map(|one| Quantity::parse(one["resources"]["requests"]["cpu"].as_str()?).ok());
+    cpu.map(|cpu| cpu.milli_value()).sum()
+}
+
+/// Whether nothing of a pod runs any more.
+pub fn has_ended(pod: &Value) -> bool {
+    matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+}
+
+/// Whether a pod is ready, and to stay.
+pub fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    let ready = conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
+    ready && !object::deleting(pod)
+}
+
+/// Everything that holds once nothing goes wrong and nothing is left to do.
+pub fn at_rest(world: &World) -> Result<(), String> {
+    always(world)?;
+    let mut uids = BTreeSet::new();
+    let collections: Vec<&str> = world.api.catalog().collections().map(|(_, name)| name).collect();
+    for collection in &collections {
+        uids.extend(world.api.list(collection).map(object::uid));
+    }
+    for object in collections.iter().flat_map(|collection| world.api.list(collection)) {
+        let name = object::name(object);
+        if object::deleting(object) {
+            return Err(format!("{name} is to go, and does not: {}", object["metadata"]));
+        }
+        let gone = |owner: &Value| !owner["uid"].as_str().is_some_and(|uid| uids.contains(uid));
+        if owners(object).next().is_some() && owners(object).all(gone) {
+            return Err(format!("an orphan: {name}, whose owners are gone: {}", object["metadata"]));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! The nodes of a simulated cluster, and the processes that really run there: what is true, whatever the API says.
+//!
+//! ```text
+//!   bound ──▶ starting ──▶ running ──▶ ready ──▶ ended, if it is of those that end
+//!                              ▲          │ crash        ▲
+//!                              └──────────┘              │ asked to go: ended, told, then taken out of the API
+//! ```
+//!
+//! A silent node does nothing and says nothing, and its processes go on. Invariant: a process ends before anybody is told so, and
+//! starts before anybody is.
+
+use super::api::Api;
+use crate::api::object;
+use crate::control::key::Key;
+use crate::pod::pretend::Stage;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A node.
+#[derive(Debug, Default)]
+pub struct Machine {
+    /// Whether it does not answer.
+    pub silent: bool,
+    /// What runs there, by the pod's uid.
+    pub processes: BTreeMap<String, Process>,
+    /// Its number, of which addresses are made.
+    pub number: usize,
+}
+
+/// A pod's processes.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The pod.
+    pub key: Key,
+    /// How far it has come.
+    pub stage: Stage,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// It takes until then to come further.
+    pub slow_until: Duration,
+}
+
+/// What a node may do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Begin a pod.
+    Begin,
+    /// It comes one stage further.
+    Advance(Stage),
+    /// It ends, since it is asked to.
+    End,
+    /// Nothing of it is left: it leaves the API.
+    Remove,
+    /// It runs, and the API does not have it any more.
+    Kill,
+}
+
+/// All nodes, by name.
+#[derive(Debug, Default)]
+pub struct Machines(pub BTreeMap<String, Machine>);
+
+impl Machines {
+    /// What each node that answers may do, pod by pod: the node, the pod's uid and key, and the deed.
+    pub fn due(&self, api: &Api, now: Duration) -> Vec<(String, String, Key, Deed)> {
+        let mut due = Vec::new();
+        let mut there = BTreeMap::new();
+        for pod in api.list("/pods") {
+            let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+            there.insert(object::uid(pod), node);
+            let deed = match self.0.get(node) {
+                Some(machine) if !machine.silent => machine.deed(pod, now),
+                _ => None,
+            };
+            if let Some(deed) = deed {
+                let key = Key::new(object::namespace(pod), object::name(pod));
+                due.push((node.to_owned(), object::uid(pod).to_owned(), key, deed));
+            }
+        }
+        for (name, machine) in self.0.iter().filter(|(_, machine)| !machine.silent) {
+            let lost = machine.processes.iter().filter(|(uid, _)| !there.contains_key(uid.as_str()));
+            due.extend(
+                lost.map(|(uid, process)| (name.clone(), uid.clone(), process.key.clone(), Deed::Kill)),
+            );
+        }
+        due
+    }
+
+    /// Two pods of one name whose processes run at the same time, if there are any.
+    pub fn doubles(&self) -> Option<String> {
+        let mut seen: BTreeMap<&Key, (&str, &str)> = BTreeMap::new();
+        for (name, machine) in &self.0 {
+            let live = machine.processes.iter().filter(|(_, one)| !matches!(one.stage, Stage::Ended(_)));
+            for (uid, process) in live {
+                if let Some((other, first)) = seen.insert(&process.key, (name, uid)) {
+                    return Some(format!(
+                        "{} runs as {first} on {other} and as {uid} on {name}",
+                        process.key
+                    ));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Machine {
+    /// What it may do for a pod of its own.
+    fn deed(&self, pod: &Value, now: Duration) -> Option<Deed> {
+        let process = self.processes.get(object::uid(pod));
+        let over = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+        if object::deleting(pod) {
+            // What never began fails, too.
+            return match (!over, waits_for_others(pod)) {
+                (true, _) => Some(Deed::End),
+                (false, true) => None,
+                (false, false) => Some(Deed::Remove),
+            };
+        }
+        let Some(process) = process else { return (!over).then_some(Deed::Begin) };
+        if process.slow_until > now {
+            return None;
+        }
+        match process.stage {
+            Stage::Starting => Some(Deed::Advance(Stage::Running)),
+            Stage::Running => Some(Deed::Advance(Stage::Ready)),
+            Stage::Ready if ends(pod) => Some(Deed::Advance(Stage::Ended(0))),
+            Stage::Ready | Stage::Ended(_) => None,
+        }
+    }
+}
+
+/// Whether its node has done its part for a pod that is to go, and others have not.
+fn waits_for_others(pod: &Value) -> bool {
+    pod["metadata"]["deletionGracePeriodSeconds"] == 0 && !object::finalizers(pod).is_empty()
+}
+
+/// Whether a pod is of those that end by themselves.
+pub fn ends(pod: &Value) -> bool {
+    pod["spec"]["restartPolicy"] != "Always"
+}

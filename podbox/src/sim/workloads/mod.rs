@@ -1,0 +1,147 @@
+//! What may be in a simulated cluster: a workload, what its user does to it, and what must hold of it: after each step, for each
+//! decision about it, and once nothing goes wrong any more.
+
+mod cronjob;
+mod daemonset;
+mod deployment;
+mod ending;
+mod job;
+mod spread;
+mod statefulset;
+
+use super::checks;
+use super::world::World;
+use crate::api::object;
+use crate::control::action::Actions;
+use crate::control::key::Work;
+use serde_json::{Value, json};
+
+/// A kind of workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// A Deployment behind a Service.
+    Deployment,
+    /// A StatefulSet with claims.
+    StatefulSet,
+    /// A DaemonSet on some nodes.
+    DaemonSet,
+    /// A Job.
+    Job,
+    /// A CronJob.
+    CronJob,
+    /// A Deployment whose pods must not share nodes.
+    Spread,
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Scenario; 6] = [
+        Scenario::Deployment,
+        Scenario::StatefulSet,
+        Scenario::DaemonSet,
+        Scenario::Job,
+        Scenario::CronJob,
+        Scenario::Spread,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scenario::Deployment => "deployment",
+            Scenario::StatefulSet => "statefulset",
+            Scenario::DaemonSet => "daemonset",
+            Scenario::Job => "job",
+            Scenario::CronJob => "cronjob",
+            Scenario::Spread => "spread",
+        }
+    }
+
+    /// A workload of this kind, with what its numbers make of it, in a namespace of its own.
+    pub fn begin(self, world: &mut World, namespace: String) -> Box<dyn Workload> {
+        let random = &mut world.random;
+        match self {
+            Scenario::Deployment => Box::new(deployment::Deployment::new(random, namespace)),
+            Scenario::StatefulSet => Box::new(statefulset::StatefulSet::new(random, namespace)),
+            Scenario::DaemonSet => Box::new(daemonset::DaemonSet::new(random, namespace)),
+            Scenario::Job => Box::new(job::Job::new(random, namespace)),
+            Scenario::CronJob => Box::new(cronjob::CronJob::new(random, namespace)),
+            Scenario::Spread => Box::new(spread::Spread::new(random, namespace)),
+        }
+    }
+}
+
+/// A workload.
+pub trait Workload {
+    /// Its kind.
+    fn scenario(&self) -> Scenario;
+
+    /// Its user creates it.
+    fn create(&mut self, world: &mut World);
+
+    /// Its user does something to it.
+    fn act(&mut self, world: &mut World);
+
+    /// What must hold of a decision, in the world in which it was made.
+    fn decided(&self, _world: &World, _work: &Work, _actions: &Actions) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What must hold after each step.
+    fn check(&mut self, _world: &World) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Its user wants it done.
+    fn rest(&mut self, _world: &mut World) {}
+
+    /// What must hold once nothing goes wrong and nothing is left to do.
+    fn settled(&self, world: &World) -> Result<(), String>;
+
+    /// Its user deletes it, or what is left of it; tells whether there may be more, later.
+    fn end(&mut self, world: &mut World) -> bool;
+}
+
+/// A template of pods that are `app=x`.
+fn template(image: &str) -> Value {
+    let container = json!({"name": "c", "image": image, "resources": {"requests": {"cpu": "100m"}}});
+    json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [container]}})
+}
+
+fn image(object: &Value) -> &str {
+    object["spec"]["containers"][0]["image"].as_str().unwrap_or_default()
+}
+
+/// Another image for the pods of a template.
+fn change_image(world: &mut World) -> impl FnOnce(&mut Value) + use<> {
+    let image = format!("i{}", world.random.below(4));
+    move |object: &mut Value| object["spec"]["template"]["spec"]["containers"][0]["image"] = image.into()
+}
+
+/// The pods of a namespace.
+fn pods<'a>(world: &'a World, namespace: &'a str) -> impl Iterator<Item = &'a Value> {
+    world.api.list("/pods").filter(move |pod| object::namespace(pod) == namespace)
+}
+
+/// Those that are an object's own.
+fn controlled<'a>(world: &'a World, collection: &'a str, uid: &'a str) -> impl Iterator<Item = &'a Value> {
+    let owned = move |object: &&Value| {
+        let owners = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+        owners.into_iter().any(|owner| owner["controller"] == true && owner["uid"] == uid)
+    };
+    world.api.list(collection).filter(owned)
+}
+
+/// The names and images of the pods of a namespace that are selected, ready and to stay.
+fn ready(world: &World, namespace: &str) -> Vec<String> {
+    let ready = pods(world, namespace).filter(|pod| object::label(pod, "app") == Some("x"));
+    let ready = ready.filter(|pod| checks::is_ready(pod));
+    ready.map(|pod| format!("{} {}", object::name(pod), image(pod))).collect()
+}
+
+/// Refuses what is not as it should be.
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Result<(), String> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(format!("{what}: {found:?}, and not {expected:?}")),
+    }
+}
