@@ -378,6 +378,11 @@ pub const CONTROL_IDLE: Duration = Duration::from_secs(3600);
 pub const VOLUMES_AT_ONCE: usize = 16;
 /// Writes of the scheduler that are under way at a time: as many as the store makes durable together.
 pub const BINDINGS_AT_ONCE: usize = STORE_BATCH;
+/// How long a pod waits for something that may help before it is looked at all the same, and says again why it waits: well before an
+/// Event expires. Upstream's.
+pub const UNSCHEDULABLE_AGAIN: Duration = Duration::from_secs(300);
+/// Nodes on which others could go for a pod, of which the best is chosen; in large clusters, a tenth of all. Upstream's.
+pub const PREEMPTION_CANDIDATES: usize = 100;
 /// Pods that the scheduler looks at in vain before it looks at what has changed meanwhile.
 pub const PODS_LOOKED_AT: usize = 256;
 /// Pods of one object that may wait for a node before more of them are made: a mistyped number is to fill neither memory nor disk.

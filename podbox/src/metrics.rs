@@ -68,6 +68,7 @@ table! {
     RECONCILES = Counter "podbox_reconciles_total" ["controller", "outcome"] "Reconciliations that wanted something done: done, a conflict, or failed.";
     RECONCILES_WAITING = Gauge "podbox_reconciles_waiting" [] "Objects that wait to be reconciled.";
     SCHEDULE_ATTEMPTS = Counter "scheduler_schedule_attempts_total" ["profile", "result"] "Pods that the scheduler looked at with a result that was written: scheduled, unschedulable, or an error in writing it.";
+    PREEMPTION_ATTEMPTS = Counter "scheduler_preemption_attempts_total" [] "Pods for which others were made to go.";
     PENDING_PODS = Gauge "scheduler_pending_pods" ["queue"] "Pods without a node: to be looked at, in their pause, or waiting for something that may help.";
     PROBER_PROBES = Counter "prober_probe_total" ["probe_type", "result", "container", "pod", "namespace", "pod_uid"] "Probes of a container by result: successful, failed or unknown.";
     PROBER_PROBE_DURATION_SECONDS = Histogram "prober_probe_duration_seconds" ["probe_type", "container", "pod", "namespace"] "Time that a container took to answer a probe.";

@@ -133,3 +133,88 @@ fn a_pod_that_no_node_takes_is_not_replaced_for_ever() {
         assert_eq!(pods(), before, "{name} has its pods, and no others");
     }
 }
+
+/// Of a resource that this node has as much of as the test says.
+fn brings(node: &Node, own: &str, count: u32) {
+    let amount = format!("{{\"example.com/dongle\": \"{count}\"}}");
+    let brought = format!("{{\"status\": {{\"capacity\": {amount}, \"allocatable\": {amount}}}}}");
+    node.kubectl(&["patch", own, "--subresource=status", "-p", &brought]);
+}
+
+/// A pod of a priority class that asks for one of it.
+fn plugged(node: &Node, name: &str, class: &str) {
+    let container =
+        manifest::container("job", "args: [sleep, '600000'], resources: {limits: {example.com/dongle: 1}}");
+    let spec = format!("priorityClassName: {class}, containers: [{container}]");
+    let labelled = format!("metadata: {{name: {name}, labels: {{app: {name}}}}}");
+    let plain = format!("metadata: {{name: {name}}}");
+    apply(node, name, &manifest::pod(name, &spec).replace(&plain, &labelled));
+}
+
+#[test]
+fn more_important_pods_take_the_place_of_less_important_ones() {
+    let test = "more_important_pods_take_the_place_of_less_important_ones";
+    let (Some(()), Some(node)) = (podbox_tests::needs::host(test), Node::start(test)) else { return };
+    let own = node.kubectl(&["get", "nodes", "-o", "name"]);
+    let own = own.trim();
+    brings(&node, own, 2);
+    for (name, value, policy) in [
+        ("low", 1, "PreemptLowerPriority"),
+        ("middle", 2, "PreemptLowerPriority"),
+        ("high", 100, "PreemptLowerPriority"),
+        ("modest", 100, "Never"),
+    ] {
+        let class = format!(
+            "{{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {{name: {name}}}, value: {value}, \
+             preemptionPolicy: {policy}}}"
+        );
+        apply(&node, &format!("class-{name}"), &class);
+    }
+    // The less important one is protected, so the other one goes.
+    plugged(&node, "held", "low");
+    plugged(&node, "free", "middle");
+    ["held", "free"].into_iter().for_each(|name| runs(&node, name));
+    node.kubectl(&["create", "pdb", "held", "--selector=app=held", "--min-available=1"]);
+    wait_until("the budget is known", limit(), || get(&node, "pdb/held", "{.status.currentHealthy}") == "1");
+    let hold = r#"{"metadata": {"finalizers": ["example.com/hold"]}}"#;
+    node.kubectl(&["patch", "pod", "free", "--type=merge", "-p", hold]);
+
+    plugged(&node, "modest", "modest");
+    let never = "0/1 nodes are available: 1 Insufficient example.com/dongle. \
+                 preemption: not eligible due to preemptionPolicy=Never.";
+    waits(&node, "modest", never);
+    node.kubectl(&["delete", "pod", "modest"]);
+
+    plugged(&node, "urgent", "high");
+    runs(&node, "urgent");
+    let why = "{.status.conditions[?(@.type=='DisruptionTarget')]['status','reason','message']}";
+    let because =
+        "True PreemptionByScheduler default-scheduler: preempting to accommodate a higher priority pod";
+    assert_eq!(get(&node, "pod/free", why), because);
+    assert_eq!(get(&node, "pod/urgent", "{.status.nominatedNodeName}"), "", "it is there");
+    runs(&node, "held");
+    let (uid, name) = (get(&node, "pod/urgent", "{.metadata.uid}"), own.trim_start_matches("node/"));
+    let said = |name: &str, reason: &str| {
+        let of = format!("involvedObject.name={name},reason={reason}");
+        node.kubectl(&[
+            "get",
+            "events",
+            "--field-selector",
+            &of,
+            "-o",
+            "jsonpath={.items[*].type} {.items[*].message}",
+        ])
+    };
+    let preempted = format!("Normal Preempted by pod {uid} on node {name}");
+    wait_until("it is told for whom it goes", limit(), || said("free", "Preempted") == preempted);
+    let waited = "0/1 nodes are available: 1 Insufficient example.com/dongle.";
+    let told = || said("urgent", "FailedScheduling").contains(waited);
+    wait_until("it is told that it had to wait", limit(), told);
+    node.kubectl(&["patch", "pod", "free", "--type=merge", "-p", r#"{"metadata": {"finalizers": null}}"#]);
+
+    // Nobody is less important than this one, whatever a budget says.
+    plugged(&node, "late", "low");
+    let none = "0/1 nodes are available: 1 Insufficient example.com/dongle. \
+                preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
+    waits(&node, "late", none);
+}

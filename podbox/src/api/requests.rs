@@ -39,17 +39,20 @@ pub fn listed(list: Option<&List>, name: &str) -> Option<Quantity> {
 /// What a pod needs at most at any time: its containers and sidecars together, or one init container with the sidecars
 /// before it; or what it asks for as a whole, instead. And what its runtime class adds.
 pub fn of_pod(pod: &Pod) -> Amounts {
-    let Some(spec) = &pod.spec else { return Amounts::new() };
     let mut together = peak(pod, of_container);
     for name in ["cpu", "memory"] {
         if let Some(whole) = pod_request(pod, name) {
             together.insert(name.to_owned(), whole);
         }
     }
-    let overhead = spec.overhead.iter().flatten();
-    let overhead = overhead.filter_map(|(name, given)| Some((name.clone(), Quantity::parse(&given.0).ok()?)));
-    add(&mut together, &overhead.collect());
+    add(&mut together, &overhead(pod));
     together
+}
+
+/// What a pod's runtime class adds.
+pub fn overhead(pod: &Pod) -> Amounts {
+    let overhead = pod.spec.iter().flat_map(|spec| spec.overhead.iter().flatten());
+    overhead.filter_map(|(name, given)| Some((name.clone(), Quantity::parse(&given.0).ok()?))).collect()
 }
 
 /// The most at any time of what `of_container` says that each container takes.

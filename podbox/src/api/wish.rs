@@ -10,7 +10,7 @@ use super::selector::{Labels, Requirement, Test};
 use k8s_openapi::api::core::v1::{
     NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, Toleration,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The one field of nodes that terms can ask for.
 const NAME: &str = "metadata.name";
@@ -23,6 +23,7 @@ pub type NodeLabels = BTreeMap<String, String>;
 pub struct Wish {
     selector: Labels,
     required: Option<Terms>,
+    names: Option<BTreeSet<String>>,
 }
 
 impl Wish {
@@ -35,7 +36,13 @@ impl Wish {
         Wish {
             selector: Labels::of_map(spec.node_selector.iter().flatten()),
             required: required.map(Terms::of),
+            names: required.and_then(names),
         }
+    }
+
+    /// Whether it asks for nodes by their names, and the one of this name is not among them.
+    pub fn excludes(&self, name: &str) -> bool {
+        self.names.as_ref().is_some_and(|names| !names.contains(name))
     }
 
     /// Whether the node of this name and these labels is one that the pod asks for.
@@ -43,6 +50,18 @@ impl Wish {
         self.selector.matches(|key| labels.get(key).map(String::as_str))
             && self.required.as_ref().is_none_or(|required| required.are_met(name, labels))
     }
+}
+
+/// The names of which one is asked for, whatever else is, if each term names some.
+fn names(selector: &NodeSelector) -> Option<BTreeSet<String>> {
+    let of = |term: &NodeSelectorTerm| {
+        let fields = term.match_fields.iter().flatten();
+        let named = fields.filter(|field| (field.key.as_str(), field.operator.as_str()) == (NAME, "In"));
+        let sets = named.map(|field| field.values.iter().flatten().cloned().collect::<BTreeSet<_>>());
+        sets.reduce(|all, others| all.intersection(&others).cloned().collect())
+    };
+    let terms = selector.node_selector_terms.iter().map(of).collect::<Option<Vec<_>>>()?;
+    Some(terms.into_iter().flatten().collect())
 }
 
 /// Terms of which one is enough.

@@ -14,6 +14,7 @@
 
 mod api;
 mod checks;
+mod decided;
 mod faults;
 mod machines;
 mod plane;

@@ -15,7 +15,6 @@ use crate::api::objects::{Seen, Target};
 use crate::control::action::{Action, Actions, Failure, Write};
 use crate::control::controllers::{Now, Outcome};
 use crate::control::key::{Key, Work};
-use crate::control::scheduler::{Decision, run};
 use crate::pod::pretend::{self, Stage, Telling};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -73,7 +72,7 @@ pub struct World {
     pub steps: usize,
     /// Changes of objects, but for signs of life.
     pub changes: usize,
-    wall: Timestamp,
+    pub(super) wall: Timestamp,
     since: Duration,
     beat: Duration,
 }
@@ -216,7 +215,7 @@ impl World {
         Ok(outcome)
     }
 
-    fn do_write(&mut self, write: Write) -> Result<bool, Refusal> {
+    pub(super) fn do_write(&mut self, write: Write) -> Result<bool, Refusal> {
         match write {
             Write::Create(object) => self.api.create(object, self.wall, &mut self.random).map(|_| true),
             Write::Edit { at, part, seen, edit } => {
@@ -231,40 +230,6 @@ impl World {
                 self.api.delete(&at, &seen, asked, self.wall).map(|()| true)
             }
         }
-    }
-
-    /// The scheduler's write.
-    fn decided(&mut self, decision: Decision) {
-        let subject = decision.subject();
-        let at = pod(&subject.key);
-        let conflict = std::mem::take(&mut self.weather.conflict);
-        let (what, written) = match &decision {
-            _ if conflict => ("fails to write".to_owned(), Err(Refusal::Conflict)),
-            Decision::Bind(_, node) => (
-                format!("gives it to {node}"),
-                self.api.bind(&at, &subject.uid, node, self.wall).map(|()| true),
-            ),
-            Decision::Provide(_, promises) => {
-                let writes = promises.iter().map(|(_, _, write)| write.clone());
-                let written: Result<Vec<bool>, Refusal> = writes.map(|write| self.do_write(write)).collect();
-                ("has claims get their volumes".to_owned(), written.map(|_| true))
-            }
-            Decision::Tell(_, message) => {
-                let now = object::time(self.wall.into());
-                let seen = Seen { uid: subject.uid.to_string(), revision: None };
-                let tell = |pod: &mut Value| {
-                    if pod["spec"]["nodeName"].is_null() {
-                        run::unscheduled(pod, message, &now);
-                    }
-                };
-                (format!("says: {message}"), self.api.edit(&at, "status", &seen, tell))
-            }
-        };
-        let key = &subject.key;
-        self.tell(&format!("scheduler, pod {key}: {what}{}", words::refusal(written.as_ref().err())));
-        self.changes += usize::from(written == Ok(true));
-        let told_nobody = matches!(decision, Decision::Tell(..)) && written == Err(Refusal::Gone);
-        self.plane.settle_decision(decision, written.is_ok() || told_nobody);
     }
 
     /// The control plane ends where it is, and another one begins.

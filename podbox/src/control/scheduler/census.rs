@@ -15,20 +15,20 @@ use std::sync::Arc;
 pub struct Group {
     /// Their labels.
     pub labels: Arc<Labels>,
-    /// Who controls them.
-    pub controller: Option<Arc<str>>,
     /// Whether they are on their way out.
     pub going: bool,
 }
 
 /// How many on each node; nodes without any are not in it.
-type Counts = BTreeMap<NodeId, i64>;
+pub type Counts = BTreeMap<NodeId, i64>;
 
 /// The census.
 #[derive(Clone, Debug, Default)]
 pub struct Census {
     groups: BTreeMap<Arc<str>, BTreeMap<Group, Counts>>,
     bonds: BTreeMap<Bond, Counts>,
+    /// Those that stay, by who controls them: labels may tell each of its pods from the others.
+    controlled: BTreeMap<Arc<str>, Counts>,
 }
 
 impl Census {
@@ -38,6 +38,9 @@ impl Census {
         *groups.entry(group(load)).or_default().entry(node).or_default() += 1;
         for bond in &load.bonds {
             *self.bonds.entry(bond.clone()).or_default().entry(node).or_default() += 1;
+        }
+        if let Some(controller) = staying(load) {
+            *self.controlled.entry(Arc::clone(controller)).or_default().entry(node).or_default() += 1;
         }
     }
 
@@ -50,6 +53,15 @@ impl Census {
             }
         }
         load.bonds.iter().for_each(|bond| one_less(&mut self.bonds, bond, node));
+        if let Some(controller) = staying(load) {
+            one_less(&mut self.controlled, controller, node);
+        }
+    }
+
+    /// How many pods that stay one controller has on each node.
+    pub fn of_controller(&self, controller: &str) -> &Counts {
+        static NONE: Counts = Counts::new();
+        self.controlled.get(controller).unwrap_or(&NONE)
     }
 
     /// How many pods of a namespace, in such groups, each node has.
@@ -80,13 +92,17 @@ impl Census {
     /// Whether nobody is anywhere.
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.bonds.is_empty()
+        self.groups.is_empty() && self.bonds.is_empty() && self.controlled.is_empty()
     }
 }
 
 fn group(load: &Load) -> Group {
-    let (labels, controller) = (Arc::clone(&load.labels), load.controller.clone());
-    Group { labels, controller, going: load.going }
+    Group { labels: Arc::clone(&load.labels), going: load.going }
+}
+
+/// Who controls a pod that is not on its way out.
+fn staying(load: &Load) -> Option<&Arc<str>> {
+    load.controller.as_ref().filter(|_| !load.going)
 }
 
 fn total<'a>(all: impl Iterator<Item = &'a Counts>) -> Counts {

@@ -154,10 +154,8 @@ impl Scheduler {
             return false;
         };
         let awaits = std::mem::take(&mut known.awaits);
-        if let Some((node, load)) = known.on.take() {
-            self.cluster.take(&load, node);
-            self.stirred = self.stirred.and(Cure::ROOM).and(Cure::NEIGHBOURS);
-        }
+        let on = known.on.take();
+        self.lift(pod, on);
         awaits.iter().for_each(|claim| drop_from(&mut self.awaited, claim, pod));
         true
     }

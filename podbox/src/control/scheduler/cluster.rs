@@ -4,9 +4,11 @@
 
 use super::census::Census;
 use super::demand::Load;
+use super::nominations::Nominations;
 use super::place::{Facts, NodeId, Place, images};
 use super::storage::Storage;
 use super::term::Namespaces;
+use crate::control::key::Key;
 use k8s_openapi::api::core::v1::{Node, Taint};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +28,8 @@ pub struct Cluster {
     pub namespaces: Namespaces,
     /// Claims and volumes.
     pub storage: Storage,
+    /// For whom room is kept.
+    pub nominations: Nominations,
 }
 
 impl Cluster {
@@ -59,15 +63,15 @@ impl Cluster {
     }
 
     /// A pod is on a node.
-    pub fn add(&mut self, load: &Load, node: NodeId) {
-        self.places[node.0].add(load);
+    pub fn add(&mut self, pod: &Key, load: &Arc<Load>, node: NodeId) {
+        self.places[node.0].add(pod, load);
         self.census.add(load, node);
         self.storage.add(&load.claims);
     }
 
     /// A pod is not any more.
-    pub fn take(&mut self, load: &Load, node: NodeId) {
-        self.places[node.0].take(load);
+    pub fn take(&mut self, pod: &Key, load: &Load, node: NodeId) {
+        self.places[node.0].take(pod, load);
         self.census.take(load, node);
         self.storage.take(&load.claims);
         self.release(node);
@@ -127,6 +131,7 @@ impl Cluster {
         self.ids.is_empty()
             && self.census.is_empty()
             && self.storage.is_empty()
+            && self.nominations.is_empty()
             && self.free.len() == self.places.len()
     }
 }

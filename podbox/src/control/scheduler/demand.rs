@@ -11,6 +11,11 @@ use crate::sandbox::spec::Forward;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
 use std::sync::Arc;
 
+/// The condition of pods that somebody makes to go.
+pub const DISRUPTED: &str = "DisruptionTarget";
+/// Its reason where that is the scheduler.
+pub const PREEMPTED: &str = "PreemptionByScheduler";
+
 /// What a pod takes of a node, and is to other pods.
 #[derive(Clone, Debug, Default)]
 pub struct Load {
@@ -20,8 +25,12 @@ pub struct Load {
     pub labels: Arc<Labels>,
     /// Who controls it.
     pub controller: Option<Arc<str>>,
+    /// Who comes first.
+    pub priority: i32,
     /// Whether it is on its way out.
     pub going: bool,
+    /// Whether it is so that a more important one can have its place.
+    pub preempted: bool,
     /// What it asks for.
     pub amounts: Amounts,
     /// The same, as scores count it.
@@ -32,6 +41,13 @@ pub struct Load {
     pub bonds: Vec<Bond>,
     /// Its claims.
     pub claims: Vec<Key>,
+}
+
+impl Load {
+    /// Whether as much is left beside it as beside another.
+    pub fn takes_as_much_as(&self, other: &Load) -> bool {
+        (&self.amounts, &self.ports, &self.claims) == (&other.amounts, &other.ports, &other.claims)
+    }
 }
 
 /// What a pod that is there means to one that comes.
@@ -49,9 +65,7 @@ pub enum Bond {
 #[derive(Clone, Debug, Default)]
 pub struct Demand {
     /// What it takes.
-    pub load: Load,
-    /// Who comes first.
-    pub priority: i32,
+    pub load: Arc<Load>,
     /// Whether others may be made to go for it.
     pub preempts: bool,
     /// What podbox does not honour, as reasons for its nodes.
@@ -76,8 +90,6 @@ pub struct Demand {
     pub uid: String,
     /// Of its claims, which ones it brings along itself.
     pub own: Vec<bool>,
-    /// Why it waits, as its status says it.
-    pub told: Option<String>,
 }
 
 impl Demand {
@@ -101,8 +113,7 @@ impl Demand {
         let far: Vec<Term> = far.into_iter().flatten().map(|term| Term::of(term, pod)).collect();
         let spreads = spec.topology_spread_constraints.iter().flatten();
         Demand {
-            load: Load { bonds: bonds(&near, &far, &liked), ..load(pod) },
-            priority: spec.priority.unwrap_or(0),
+            load: Arc::new(Load { bonds: bonds(&near, &far, &liked), ..load(pod) }),
             preempts: spec.preemption_policy.as_deref() != Some("Never"),
             unsupported: unsupported(pod),
             wish: Wish::of(pod),
@@ -112,7 +123,6 @@ impl Demand {
             images: images(spec),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             own: claims(pod).into_iter().map(|(_, own)| own).collect(),
-            told: told(pod),
             near,
             far,
             liked,
@@ -127,7 +137,9 @@ fn load(pod: &Pod) -> Load {
         namespace: known.namespace.as_deref().unwrap_or_default().into(),
         labels: Arc::new(known.labels.clone().unwrap_or_default()),
         controller: controller.map(|owner| owner.uid.as_str().into()),
+        priority: pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0),
         going: known.deletion_timestamp.is_some(),
+        preempted: known.deletion_timestamp.is_some() && is_preempted(pod),
         amounts: Amounts::of_pod(pod),
         presumed: Amounts::presumed(pod),
         ports: hostports::of_pod(pod),
@@ -184,12 +196,11 @@ fn images(spec: &PodSpec) -> Vec<String> {
     tagged.collect()
 }
 
-/// Why it waits, as the pod itself says it.
-fn told(pod: &Pod) -> Option<String> {
+/// Whether somebody said of a pod that it goes for a more important one.
+fn is_preempted(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let told = conditions.into_iter().find(|condition| {
-        (condition.type_.as_str(), condition.status.as_str()) == ("PodScheduled", "False")
-            && condition.reason.as_deref() == Some("Unschedulable")
-    });
-    told.and_then(|condition| condition.message.clone())
+    conditions.into_iter().any(|condition| {
+        (condition.type_.as_str(), condition.status.as_str()) == (DISRUPTED, "True")
+            && condition.reason.as_deref() == Some(PREEMPTED)
+    })
 }

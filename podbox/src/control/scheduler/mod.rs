@@ -4,24 +4,29 @@
 //!   pods, nodes, volumes, … ──▶ cluster: what each node holds      waiting: who is next
 //!                                     └──────────▶ choose ◀──────────┘
 //!                                   a node │            │ none
-//!                            Decision::Bind ▼            ▼ Decision::Tell, and wait until something happens that may help
+//!                            Decision::Bind ▼            ▼ Decision::Preempt: others go for it; or Decision::Tell: it waits, and says why
 //! ```
 //!
 //! Pure but for `run`: it is told what changes and what the time is, and says what is to be written. A decision counts
 //! from the moment that it is made: the next pod is judged with it, whether it is written yet or not, so that many are written at
-//! once. Pods of other schedulers are theirs, and gated ones wait for who gated them. Nobody is made to go for a pod of higher priority;
-//! it only comes first. A pod whose claims wait for it (`Decision::Provide`) is given its node once they have volumes there.
+//! once. Pods of other schedulers are theirs, and gated ones wait for who gated them. A pod whose claims wait for it
+//! (`Decision::Provide`) is given its node once they have volumes there; one for which others go, once they are gone.
 //!
 //! Invariants: what it holds of a pod follows from what the store shows and what it has decided since, whatever order changes of
 //! different kinds come in; a pod that no node takes is neither bound nor ended, so that nobody replaces it.
 
+mod budgets;
 mod census;
 mod choose;
 mod claims;
 mod cluster;
 mod demand;
+mod facts;
 mod nearness;
+mod nominations;
 mod place;
+mod preempt;
+mod refused;
 mod room;
 pub mod run;
 mod score;
@@ -29,21 +34,23 @@ mod seen;
 mod spreading;
 mod storage;
 mod term;
+mod told;
 mod verdict;
 mod waiting;
 
 use super::key::Key;
 use super::pods::drop_from;
-use crate::control::meta::Head;
+use budgets::Budgets;
 use choose::{Choice, Promise};
 use cluster::Cluster;
 use demand::{Demand, Load};
-use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use k8s_openapi::api::core::v1::Pod;
 use place::NodeId;
 use seen::Seen;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+pub use told::Told;
 use verdict::Cure;
 use waiting::Waiting;
 
@@ -70,14 +77,22 @@ pub enum Decision {
     /// Claims of a pod get their volumes on the node that it is to be given when they have them.
     Provide(Subject, Vec<Promise>),
     /// A pod is told why it waits.
-    Tell(Subject, String),
+    Tell(Subject, Told),
+    /// Why it waits is said again: it has not changed.
+    Again(Subject, String),
+    /// A pod is told where it is to be, and these go from there.
+    Preempt(Subject, Told, Vec<Subject>),
 }
 
 impl Decision {
     /// Whom it is about.
     pub fn subject(&self) -> &Subject {
-        let (Decision::Bind(subject, _) | Decision::Provide(subject, _) | Decision::Tell(subject, _)) = self;
-        subject
+        match self {
+            Decision::Bind(subject, _) | Decision::Provide(subject, _) | Decision::Tell(subject, _) => {
+                subject
+            }
+            Decision::Again(subject, _) | Decision::Preempt(subject, ..) => subject,
+        }
     }
 }
 
@@ -113,6 +128,9 @@ pub struct Scheduler {
     awaited: BTreeMap<Key, BTreeSet<Key>>,
     /// Pods whose claims have all they need, so that they can be where they are to be.
     provided: BTreeSet<Key>,
+    /// Pods for which others are being told to go, and whether something happened meanwhile that may help.
+    preempting: BTreeMap<Key, bool>,
+    budgets: Budgets,
 }
 
 impl Scheduler {
@@ -149,7 +167,10 @@ impl Scheduler {
             Ok(pod) => pod,
             Err(error) => return unread("pod", key, &error),
         };
-        self.waiting.add(key, Demand::of(&pod), seen.created);
+        let (demand, told) = (Demand::of(&pod), Told::of(&pod));
+        let kept = self.cluster.nominations.of(key).or(told.nominated.as_ref()).cloned();
+        self.cluster.nominations.set(key, kept.as_ref(), &demand.load);
+        self.waiting.add(key, demand, seen.created, told);
         self.pods.insert(key.clone(), Known::new(seen, None));
     }
 
@@ -166,13 +187,20 @@ impl Scheduler {
             return;
         }
         let load = match serde_json::from_slice::<Pod>(bytes) {
-            Ok(pod) => Arc::new(Demand::of(&pod).load),
+            Ok(pod) => Demand::of(&pod).load,
             Err(error) => return unread("pod", key, &error),
         };
+        let before = self.pods.get(key).and_then(|known| known.on.clone());
+        let same = before.is_some_and(|(on, before)| Some(on) == node && before.takes_as_much_as(&load));
+        let stirred = self.stirred;
         self.forget_pod(key);
+        if same {
+            // It may be another to its neighbours, but leaves no room.
+            self.stirred = stirred;
+        }
         // Only now: with its last pod, a node that is gone loses its number.
         let node = self.cluster.id(&seen.node);
-        self.cluster.add(&load, node);
+        self.cluster.add(key, &load, node);
         self.stirred = self.stirred.and(Cure::NEIGHBOURS);
         self.pods.insert(key.clone(), Known::new(seen, Some((node, load))));
     }
@@ -181,61 +209,26 @@ impl Scheduler {
     pub fn forget_pod(&mut self, key: &Key) {
         let Some(mut known) = self.pods.remove(key) else { return };
         self.waiting.drop(key);
+        self.preempting.remove(key);
         let awaits = std::mem::take(&mut known.awaits);
         awaits.iter().for_each(|claim| drop_from(&mut self.awaited, claim, key));
-        if let Some((node, load)) = known.on {
-            self.cluster.take(&load, node);
+        if self.cluster.nominations.remove(key) {
+            self.stirred = self.stirred.and(Cure::ROOM);
+        }
+        self.lift(key, known.on);
+    }
+
+    /// A pod is not where it was, or was to be.
+    fn lift(&mut self, key: &Key, on: Option<(NodeId, Arc<Load>)>) {
+        if let Some((node, load)) = on {
+            self.cluster.take(key, &load, node);
             self.stirred = self.stirred.and(Cure::ROOM).and(Cure::NEIGHBOURS);
         }
-    }
-
-    /// A node is like this now.
-    pub fn note_node(&mut self, key: &Key, bytes: &[u8]) {
-        match serde_json::from_slice::<Node>(bytes) {
-            Ok(node) if self.cluster.note(key.name(), &node) => self.stirred = Cure::ANY,
-            Ok(_) => {}
-            Err(error) => unread("node", key, &error),
-        }
-    }
-
-    /// A node is gone. Who waits for parts of the cluster to be even may be helped.
-    pub fn forget_node(&mut self, key: &Key) {
-        self.cluster.forget(key.name());
-        self.stirred = Cure::ANY;
-    }
-
-    /// A node has these taints, though it may not say so yet. Its next look says what follows.
-    pub fn taint_ahead(&mut self, node: &str, taints: Vec<Taint>) {
-        self.cluster.taint_ahead(node, taints);
-    }
-
-    /// A namespace is like this now.
-    pub fn note_namespace(&mut self, key: &Key, bytes: &[u8]) {
-        let labels = Head::read(bytes).labels;
-        if self.cluster.namespaces.get(key.name()) != Some(&labels) {
-            self.cluster.namespaces.insert(key.name().into(), labels);
-            self.stirred = self.stirred.and(Cure::NEIGHBOURS);
-        }
-    }
-
-    /// A namespace is gone.
-    pub fn forget_namespace(&mut self, key: &Key) {
-        self.cluster.namespaces.remove(key.name());
     }
 
     /// The keys of all pods, after changes were missed.
     pub fn pods(&self) -> Vec<Key> {
         self.pods.keys().cloned().collect()
-    }
-
-    /// The keys of all nodes.
-    pub fn nodes(&self) -> Vec<Key> {
-        self.cluster.names().iter().map(|name| Key::new("", name)).collect()
-    }
-
-    /// The keys of all namespaces.
-    pub fn namespaces(&self) -> Vec<Key> {
-        self.cluster.namespaces.keys().map(|name| Key::new("", name)).collect()
     }
 
     /// What is to be written next; nothing, too, after so many looks in vain.
@@ -249,37 +242,45 @@ impl Scheduler {
                 return Some(decision);
             }
             let (key, demand) = self.waiting.take(now)?;
-            let Some(known) = self.pods.get_mut(&key) else {
+            if let Some(stirred) = self.preempting.get_mut(&key) {
+                // Who goes for it is not known to go yet: looked at again once it is.
+                *stirred = true;
+                continue;
+            }
+            let Some(known) = self.pods.get(&key) else {
                 self.waiting.drop(&key);
                 continue;
             };
+            if known.on.is_some() {
+                // It is on its way to a node: what comes of that tells.
+                continue;
+            }
             let subject = Subject { key: key.clone(), uid: Arc::clone(&known.uid) };
-            match choose::choose(&demand, &self.cluster) {
-                Ok(Choice { node, awaits, writes }) => {
-                    let load = Arc::new(demand.load.clone());
-                    self.cluster.add(&load, node);
-                    known.on = Some((node, load));
-                    self.stirred = self.stirred.and(Cure::NEIGHBOURS);
-                    let name = Arc::clone(&self.cluster.place(node).name);
-                    if awaits.is_empty() {
-                        return Some(Decision::Bind(subject, name));
-                    }
-                    known.awaits.clone_from(&awaits);
-                    if let Some(decision) = self.provide(subject, &name, (awaits, writes)) {
-                        return Some(decision);
-                    }
-                }
-                Err(unfit) => {
-                    self.waiting.park(&key, unfit.cure, now);
-                    let message = unfit.to_string();
-                    if demand.told.as_ref() != Some(&message) {
-                        self.waiting.told(&key, Some(message.clone()));
-                        return Some(Decision::Tell(subject, message));
-                    }
-                }
+            let decision = match choose::choose(&key, &demand, &mut self.cluster) {
+                Ok(choice) => self.chosen(subject, &demand, choice),
+                Err(unfit) => self.refused(subject, &demand, unfit, now),
+            };
+            if decision.is_some() {
+                return decision;
             }
         }
         None
+    }
+
+    /// A node takes a pod; what is to be written for that.
+    fn chosen(&mut self, subject: Subject, demand: &Demand, choice: Choice) -> Option<Decision> {
+        let (key, Choice { node, awaits, writes }) = (&subject.key, choice);
+        self.cluster.nominations.remove(key);
+        self.cluster.add(key, &demand.load, node);
+        self.stirred = self.stirred.and(Cure::NEIGHBOURS);
+        let known = self.pods.get_mut(key)?;
+        known.on = Some((node, Arc::clone(&demand.load)));
+        let name = Arc::clone(&self.cluster.place(node).name);
+        if awaits.is_empty() {
+            return Some(Decision::Bind(subject, name));
+        }
+        known.awaits.clone_from(&awaits);
+        self.provide(subject, &name, (awaits, writes))
     }
 
     /// What came of a decision: whether it is written.
@@ -292,25 +293,18 @@ impl Scheduler {
             return;
         };
         match decision {
-            // If it is elsewhere after all, the store will tell.
-            Decision::Bind(..) if written => self.waiting.drop(&subject.key),
-            Decision::Bind(..) if !known.seen.node.is_empty() => {}
+            // If it is elsewhere after all, the store will tell, or has told.
+            Decision::Bind(..) if written || !known.seen.node.is_empty() => self.waiting.drop(&subject.key),
             Decision::Bind(..) if known.withdrawn => self.forget_pod(&subject.key),
             Decision::Bind(..) => {
                 // It may be another by now: its next look is a first one.
                 known.seen = Seen::default();
-                if let Some((node, load)) = known.on.take() {
-                    self.cluster.take(&load, node);
-                    self.stirred = self.stirred.and(Cure::ROOM).and(Cure::NEIGHBOURS);
-                }
+                let on = known.on.take();
+                self.lift(&subject.key, on);
                 self.waiting.retry(&subject.key, now);
             }
-            Decision::Tell(..) | Decision::Provide(..) if written => {}
-            Decision::Provide(..) => {}
-            Decision::Tell(..) => {
-                self.waiting.told(&subject.key, None);
-                self.waiting.retry(&subject.key, now);
-            }
+            Decision::Provide(..) | Decision::Again(..) => {}
+            Decision::Tell(..) | Decision::Preempt(..) => self.was_told(&subject.key, written, now),
         }
     }
 
@@ -339,7 +333,7 @@ impl Scheduler {
             format!(
                 "{}: {} {:?} {:?} {:?}",
                 place.name,
-                place.pods,
+                place.pods.len(),
                 place.taken,
                 place.presumed,
                 place.ports.len()
@@ -350,7 +344,10 @@ impl Scheduler {
 
     /// Whether nothing is known of anything.
     fn is_empty(&self) -> bool {
-        self.pods.is_empty() && self.cluster.is_empty() && self.counts() == [0; 3]
+        self.pods.is_empty()
+            && self.cluster.is_empty()
+            && self.preempting.is_empty()
+            && self.waiting.is_empty()
     }
 }
 

@@ -5,6 +5,7 @@ use super::room::Amounts;
 use crate::api::quantity::Quantity;
 use crate::api::requests;
 use crate::api::wish::NodeLabels;
+use crate::control::key::Key;
 use crate::sandbox::spec::Forward;
 use k8s_openapi::api::core::v1::{Node, Taint};
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ pub struct Facts {
     /// What it has.
     pub room: Amounts,
     /// How many pods it takes.
-    pub pods: i128,
+    pub pods: usize,
     /// Whether podbox runs it.
     pub own: bool,
 }
@@ -47,7 +48,7 @@ impl Facts {
             labels: node.metadata.labels.clone().unwrap_or_default(),
             taints: spec.and_then(|spec| spec.taints.clone()).unwrap_or_default(),
             closed: spec.and_then(|spec| spec.unschedulable) == Some(true),
-            pods: listed.get("pods").map_or(0, |pods| pods.value().into()),
+            pods: listed.get("pods").map_or(0, |pods| usize::try_from(pods.value()).unwrap_or(0)),
             room: Amounts::of(&listed),
             own: runtime.is_some_and(|info| info.container_runtime_version.starts_with(OWN)),
         }
@@ -72,8 +73,8 @@ pub struct Place {
     pub facts: Option<Facts>,
     /// Its images: what is here need not be pulled.
     pub images: BTreeMap<String, i64>,
-    /// How many pods are on it.
-    pub pods: i128,
+    /// The pods that are on it, the least important first.
+    pub pods: BTreeMap<(i32, Key), Arc<Load>>,
     /// What they have taken.
     pub taken: Amounts,
     /// The same, as scores count it.
@@ -85,21 +86,21 @@ pub struct Place {
 impl Place {
     /// One that nothing is known of but its name.
     pub fn new(name: Arc<str>) -> Place {
-        let (taken, presumed, ports, images) = Default::default();
-        Place { name, facts: None, images, pods: 0, taken, presumed, ports }
+        let (pods, taken, presumed, ports, images) = Default::default();
+        Place { name, facts: None, images, pods, taken, presumed, ports }
     }
 
     /// A pod is on it.
-    pub fn add(&mut self, load: &Load) {
-        self.pods += 1;
+    pub fn add(&mut self, pod: &Key, load: &Arc<Load>) {
+        self.pods.insert((load.priority, pod.clone()), Arc::clone(load));
         self.taken.add(&load.amounts);
         self.presumed.add(&load.presumed);
         self.ports.extend(load.ports.iter().cloned());
     }
 
     /// A pod is not any more.
-    pub fn take(&mut self, load: &Load) {
-        self.pods -= 1;
+    pub fn take(&mut self, pod: &Key, load: &Load) {
+        self.pods.remove(&(load.priority, pod.clone()));
         self.taken.take(&load.amounts);
         self.presumed.take(&load.presumed);
         for port in &load.ports {
@@ -109,8 +110,14 @@ impl Place {
         }
     }
 
+    /// The pods on it that are less important than one of this priority, the least important first.
+    pub fn below(&self, priority: i32) -> impl Iterator<Item = (&Key, &Arc<Load>)> {
+        let lower = self.pods.iter().take_while(move |((other, _), _)| *other < priority);
+        lower.map(|((_, key), load)| (key, load))
+    }
+
     /// Whether nobody needs it any more.
     pub fn is_idle(&self) -> bool {
-        self.facts.is_none() && self.pods == 0
+        self.facts.is_none() && self.pods.is_empty()
     }
 }

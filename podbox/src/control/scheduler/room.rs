@@ -54,7 +54,9 @@ impl Amounts {
             [("cpu".to_owned(), cpu), ("memory".to_owned(), asked("memory", Quantity::bytes(MEMORY)))].into()
         };
         let asked = Amounts::of_pod(pod);
-        let presumed = Amounts::of(&requests::peak(pod, presume));
+        let mut presumed = requests::peak(pod, presume);
+        requests::add(&mut presumed, &requests::overhead(pod));
+        let presumed = Amounts::of(&presumed);
         Amounts { cpu: asked.cpu.max(presumed.cpu), memory: asked.memory.max(presumed.memory), ..asked }
     }
 
@@ -145,10 +147,10 @@ mod tests {
     #[test]
     fn who_says_nothing_counts_for_something_in_scores() {
         let pod: Pod = serde_yaml::from_str(
-            "{spec: {containers: [{name: a}, {name: b, resources: {requests: {cpu: 1, memory: 1Gi}}}]}}",
+            "{spec: {overhead: {cpu: 250m}, containers: [{name: a}, {name: b, resources: {requests: {cpu: 1, memory: 1Gi}}}]}}",
         )
         .unwrap();
         let presumed = Amounts::presumed(&pod);
-        assert_eq!((presumed.cpu, presumed.memory), (1100, (1024 + 200) << 20));
+        assert_eq!((presumed.cpu, presumed.memory), (1350, (1024 + 200) << 20));
     }
 }

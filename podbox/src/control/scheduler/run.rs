@@ -4,28 +4,26 @@
 //! It decides nothing, and waits for no write before the next decision. Invariant: all that the store shows is taken in
 //! before something is decided.
 
-use super::{Decision, NAME, Promise, Scheduler};
-use crate::api::object;
-use crate::api::objects::{ObjectRef, Objects, Target, Writes};
+mod write;
+
+use super::{Decision, Scheduler};
+use crate::api::objects::{Objects, Writes};
 use crate::api::pressure::Condition;
-use crate::control::action::{Saying, Subject, Write};
 use crate::control::events::{self, Events};
 use crate::control::follow::{Follow, Follower};
 use crate::control::key::Key;
 use crate::store::{Entry, Store};
 use crate::{clock, limits, metrics as table};
+use futures_util::FutureExt as _;
 use k8s_openapi::api::core::v1::Taint;
-use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-
-/// The condition of pods that says whether they have a node.
-const SCHEDULED: &str = "PodScheduled";
-/// Upstream's reason where they have none.
-const UNSCHEDULABLE: &str = "Unschedulable";
+use write::Writer;
+pub use write::{disrupted, unscheduled};
 
 /// A node that tells what it is short of before it can be read in the store.
 pub struct Hint {
@@ -48,17 +46,20 @@ pub enum Kind {
     Volume,
     /// PersistentVolumeClaims.
     Claim,
+    /// PodDisruptionBudgets.
+    Budget,
     /// Pods.
     Pod,
 }
 
 /// In the order in which they are looked at: what a claim names is there before it, and so is known once the claim is.
-pub const KINDS: [(Kind, &str); 6] = [
+pub const KINDS: [(Kind, &str); 7] = [
     (Kind::Node, "/nodes"),
     (Kind::Namespace, "/namespaces"),
     (Kind::Claim, "/persistentvolumeclaims"),
     (Kind::Class, "storage.k8s.io/storageclasses"),
     (Kind::Volume, "/persistentvolumes"),
+    (Kind::Budget, "policy/poddisruptionbudgets"),
     (Kind::Pod, "/pods"),
 ];
 
@@ -71,6 +72,7 @@ impl Follower<Kind> for Scheduler {
             Kind::Class => self.note_class(&entry.key, &entry.bytes),
             Kind::Volume => self.note_volume(&entry.key, entry.revision, &entry.bytes),
             Kind::Claim => self.note_claim(&entry.key, entry.revision, &entry.bytes),
+            Kind::Budget => self.note_budget(&entry.key, &entry.bytes),
         }
     }
 
@@ -82,6 +84,7 @@ impl Follower<Kind> for Scheduler {
             Kind::Class => self.forget_class(key),
             Kind::Volume => self.forget_volume(key),
             Kind::Claim => self.forget_claim(key),
+            Kind::Budget => self.forget_budget(key),
         }
     }
 
@@ -93,6 +96,7 @@ impl Follower<Kind> for Scheduler {
             Kind::Class => self.classes(),
             Kind::Volume => self.volumes(),
             Kind::Claim => self.claims(),
+            Kind::Budget => self.budgets(),
         }
     }
 }
@@ -153,7 +157,7 @@ impl<W: Writes + Objects> Loop<W> {
             biased;
             Some(ended) = self.running.join_next() => match ended {
                 Ok((decision, written)) => Event::Ended(decision, written),
-                // A panic, which was told where it happened.
+                // Writes panic within, and nobody aborts them.
                 Err(_) => Event::Time,
             },
             () = follow.changed() => Event::Changes,
@@ -198,11 +202,8 @@ impl<W: Writes + Objects> Loop<W> {
     fn decide(&mut self) {
         while self.running.len() < limits::BINDINGS_AT_ONCE {
             let Some(decision) = self.scheduler.next(self.now(), limits::PODS_LOOKED_AT) else { break };
-            let (writes, events) = (self.writes.clone(), self.events.clone());
-            self.running.spawn(async move {
-                let written = write(&writes, &events, &decision).await;
-                (decision, written)
-            });
+            let writer = Writer { writes: self.writes.clone(), events: self.events.clone() };
+            self.running.spawn(write(writer, decision));
         }
         for (queue, count) in ["active", "backoff", "unschedulable"].into_iter().zip(self.scheduler.counts())
         {
@@ -232,90 +233,8 @@ pub fn book(
     }
 }
 
-/// Writes a decision; tells whether that was done.
-async fn write<W: Writes + Objects>(writes: &W, events: &Events, decision: &Decision) -> bool {
-    let super::Subject { key, uid } = decision.subject();
-    let at = ObjectRef::pod(key.namespace(), key.name());
-    let (written, saying, result) = match decision {
-        Decision::Provide(_, promises) => return provide(writes, key, promises).await,
-        Decision::Bind(_, node) => {
-            let message = format!("Successfully assigned {key} to {node}");
-            let written = writes.bind(&at, uid, node).await;
-            (written, Saying::normal("Scheduled", message), "scheduled")
-        }
-        Decision::Tell(_, message) => {
-            let now = object::time(clock::wall());
-            let set = |stored: &mut Value| {
-                if object::uid(stored) == &**uid && stored["spec"]["nodeName"].is_null() {
-                    unscheduled(stored, message, &now);
-                }
-            };
-            let written = writes.update_status(&at, set).await.map(drop);
-            (written, Saying::warning("FailedScheduling", message.clone()), "unschedulable")
-        }
-    };
-    let result = if written.is_ok() { result } else { "error" };
-    ::metrics::counter!(table::SCHEDULE_ATTEMPTS, "profile" => NAME, "result" => result).increment(1);
-    match written {
-        Ok(()) => {
-            let (namespace, name) = (at.namespace, at.name);
-            let at = Target { api_version: "v1".into(), kind: "Pod".into(), namespace, name };
-            events.tell(NAME, &Subject { at, uid: uid.to_string() }, saying);
-            true
-        }
-        // It is gone, and the store tells it.
-        Err(error) if error.code == 404 => matches!(decision, Decision::Tell(..)),
-        Err(error) => {
-            tracing::warn!(pod = %key, "writing what the scheduler decided failed: {error}");
-            false
-        }
-    }
-}
-
-/// Has a pod's claims get their volumes; tells whether all of that was written.
-async fn provide(writes: &impl Writes, pod: &Key, promises: &[Promise]) -> bool {
-    for (_, _, write) in promises {
-        let Write::Edit { at, part, seen, edit } = write else { continue };
-        if let Err(error) = writes.edit(at, part, seen, |object| edit.apply(object)).await {
-            tracing::info!(%pod, "a volume for it could not be chosen, and is looked for again: {error}");
-            return false;
-        }
-    }
-    true
-}
-
-/// The condition that says so. One that was so before has been since then.
-pub fn unscheduled(pod: &mut Value, message: &str, now: &str) {
-    let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let (before, mut others): (Vec<Value>, Vec<Value>) =
-        conditions.into_iter().partition(|condition| condition["type"] == SCHEDULED);
-    let same = before.iter().find(|condition| condition["status"] == "False");
-    let since = same.map(|condition| condition["lastTransitionTime"].clone()).filter(Value::is_string);
-    others.push(json!({
-        "type": SCHEDULED,
-        "observedGeneration": object::generation(pod),
-        "status": "False",
-        "reason": UNSCHEDULABLE,
-        "message": message,
-        "lastProbeTime": null,
-        "lastTransitionTime": since.unwrap_or_else(|| now.into()),
-    }));
-    pod["status"]["conditions"] = others.into();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pod_that_waits_says_since_when() {
-        let mut pod =
-            json!({"status": {"phase": "Pending", "conditions": [{"type": "theirs", "status": "True"}]}});
-        unscheduled(&mut pod, "one", "then");
-        unscheduled(&mut pod, "other", "now");
-        let conditions = pod["status"]["conditions"].as_array().unwrap();
-        assert_eq!(conditions.len(), 2);
-        let (message, since) = (&conditions[1]["message"], &conditions[1]["lastTransitionTime"]);
-        assert_eq!((message, since), (&json!("other"), &json!("then")));
-    }
+/// Writes a decision; tells whether that was done. One whose writing panics, which is told where it happens, was not written.
+async fn write<W: Writes + Objects>(writer: Writer<W>, decision: Decision) -> (Decision, bool) {
+    let written = AssertUnwindSafe(writer.write(&decision)).catch_unwind().await;
+    (decision, written.unwrap_or(false))
 }

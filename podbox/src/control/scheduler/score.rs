@@ -10,7 +10,7 @@ use super::spreading;
 use std::cmp::Reverse;
 
 const MEBIBYTE: i64 = 1 << 20;
-/// Between these sizes of what is there already, images count.
+/// Between these sizes of what is there already, images count; the upper one is of each container.
 const IMAGES: (i64, i64) = (23 * MEBIBYTE, 1000 * MEBIBYTE);
 
 /// The best of these nodes.
@@ -20,8 +20,9 @@ pub fn best(demand: &Demand, cluster: &Cluster, among: &[NodeId]) -> Option<Node
     }
     let scores = scores(demand, cluster, among);
     let ranked = among.iter().enumerate();
-    let rank =
-        |(index, id): &(usize, &NodeId)| (scores[*index], Reverse(cluster.place(**id).pods), Reverse(*index));
+    let rank = |(index, id): &(usize, &NodeId)| {
+        (scores[*index], Reverse(cluster.place(**id).pods.len()), Reverse(*index))
+    };
     ranked.max_by_key(rank).map(|(_, id)| *id)
 }
 
@@ -88,11 +89,12 @@ fn least_allocated(demand: &Demand, place: &Place) -> i64 {
 fn balanced(demand: &Demand, place: &Place) -> i64 {
     let Some(facts) = place.facts.as_ref().filter(|_| !demand.load.amounts.is_light()) else { return 0 };
     let (all, held, asked) = (&facts.room, &place.taken, &demand.load.amounts);
-    let part = |all: i128, held: i128, asked: i128| {
-        if all > 0 { ((held + asked) as f64 / all as f64).min(1.0) } else { 1.0 }
-    };
-    let (cpu, memory) = (part(all.cpu, held.cpu, asked.cpu), part(all.memory, held.memory, asked.memory));
-    ((1.0 - (cpu - memory).abs() / 2.0) * 100.0) as i64
+    let part =
+        |all: i128, held: i128, asked: i128| (all > 0).then(|| ((held + asked) as f64 / all as f64).min(1.0));
+    let parts = (part(all.cpu, held.cpu, asked.cpu), part(all.memory, held.memory, asked.memory));
+    // What a node has none of cannot be taken unevenly.
+    let apart = if let (Some(cpu), Some(memory)) = parts { (cpu - memory).abs() / 2.0 } else { 0.0 };
+    ((1.0 - apart) * 100.0) as i64
 }
 
 /// How many of a node's taints a pod would rather not bear.
@@ -122,7 +124,7 @@ fn images(demand: &Demand, cluster: &Cluster, places: &[&Place]) -> Vec<i64> {
         })
         .filter(|(_, share)| *share > 0.0)
         .collect();
-    let (least, most) = (IMAGES.0.saturating_mul(count), IMAGES.1.saturating_mul(count));
+    let (least, most) = (IMAGES.0, IMAGES.1.saturating_mul(count.max(1)));
     let score = |place: &&Place| {
         let sizes =
             shares.iter().filter_map(|(image, share)| Some(*place.images.get(*image)? as f64 * share));

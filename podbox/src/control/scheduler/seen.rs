@@ -23,6 +23,8 @@ pub struct Seen {
     pub over: bool,
     /// Whether it is to be given a node, if it has none, here and now.
     pub waits: bool,
+    /// When its node took it on.
+    pub started: Option<Timestamp>,
 }
 
 impl Seen {
@@ -39,19 +41,19 @@ impl Seen {
             going,
             node: spec.node_name,
             over: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
+            started: status.start_time,
             waits: ours && spec.scheduling_gates.is_empty() && !going,
         })
     }
 
     /// Whether it takes as much and means the same to others, wherever it is.
     pub fn is_like(&self, other: &Seen) -> bool {
-        (self.going, &self.labels) == (other.going, &other.labels) && self.asks_like(other)
+        (self.going, self.generation, &self.labels) == (other.going, other.generation, &other.labels)
     }
 
-    /// A binding counts as a change of what is asked for.
-    fn asks_like(&self, other: &Seen) -> bool {
-        let bound = i64::from(self.node.is_empty() && !other.node.is_empty());
-        other.generation == self.generation || other.generation == self.generation + bound
+    /// Whether it is on its way out.
+    pub fn is_going(&self) -> bool {
+        self.going
     }
 }
 
@@ -83,9 +85,10 @@ struct Spec {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Status {
     phase: String,
+    start_time: Option<Timestamp>,
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 //! A pod that says nothing of it is spread all the same, loosely: over nodes and zones, with those that its controller made. (Upstream
 //! counts those that its Services and controllers select; where each pod has one controller, that is the same.)
 
+use super::census::Counts;
 use super::cluster::Cluster;
 use super::demand::Demand;
 use super::place::{Facts, NodeId};
 use super::term::Spread;
 use super::verdict::{Cure, Refusal};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 const UNEVEN: &str = "node(s) didn't match pod topology spread constraints";
@@ -85,7 +87,7 @@ struct Better<'a> {
     key: &'a str,
     max_skew: i64,
     /// How many each node has, where the node is the part; else how many each part has.
-    nodes: BTreeMap<NodeId, i64>,
+    nodes: Cow<'a, Counts>,
     parts: BTreeMap<&'a str, i64>,
     weight: f64,
 }
@@ -98,13 +100,13 @@ pub fn scores(demand: &Demand, cluster: &Cluster, among: &[NodeId]) -> Option<Ve
     let counted: BTreeSet<NodeId> =
         among.iter().copied().filter(|id| facts(id).is_some_and(complete)).collect();
     let all: Vec<Better<'_>> = match (wanted.is_empty(), &demand.load.controller) {
-        (false, _) => wanted.iter().map(|spread| said(demand, cluster, spread, &counted)).collect(),
+        (false, _) => {
+            wanted.iter().map(|spread| said(demand, cluster, spread, &counted, &complete)).collect()
+        }
         (true, Some(controller)) if demand.spread.is_empty() => {
-            let nodes = cluster.census.among(&demand.load.namespace, |group| {
-                !group.going && group.controller.as_ref() == Some(controller)
-            });
+            let nodes = cluster.census.of_controller(controller);
             let better = |(key, max_skew): &(&'static str, i64)| {
-                better(cluster, (key, *max_skew), nodes.clone(), &counted, |_, _| true)
+                better(cluster, (key, *max_skew), Cow::Borrowed(nodes), &counted, |_, _| true)
             };
             DEFAULT.iter().map(better).collect()
         }
@@ -129,30 +131,36 @@ fn said<'a>(
     cluster: &'a Cluster,
     spread: &'a Spread,
     among: &BTreeSet<NodeId>,
+    complete: &dyn Fn(&Facts) -> bool,
 ) -> Better<'a> {
     let nodes = counts(demand, cluster, spread);
-    let takes_part = |name: &str, node: &Facts| takes_part(demand, spread, name, node);
-    better(cluster, (&spread.key, spread.max_skew), nodes, among, takes_part)
+    // A node that lacks a label that another constraint is about is in no part of the cluster.
+    let takes_part = |name: &str, node: &Facts| complete(node) && takes_part(demand, spread, name, node);
+    better(cluster, (&spread.key, spread.max_skew), Cow::Owned(nodes), among, takes_part)
 }
 
 fn better<'a>(
     cluster: &'a Cluster,
     (key, max_skew): (&'a str, i64),
-    nodes: BTreeMap<NodeId, i64>,
+    nodes: Cow<'a, Counts>,
     among: &BTreeSet<NodeId>,
     takes_part: impl Fn(&str, &Facts) -> bool,
 ) -> Better<'a> {
+    let weight = |size: usize| ((size + 2) as f64).ln();
+    if key == HOST {
+        return Better { key, max_skew, nodes, parts: BTreeMap::new(), weight: weight(among.len()) };
+    }
     let value = |id: &NodeId| Some(cluster.place(*id).facts.as_ref()?.labels.get(key)?.as_str());
     let mut parts: BTreeMap<&str, i64> = among.iter().filter_map(value).map(|value| (value, 0)).collect();
-    let size = if key == HOST { among.len() } else { parts.len() };
-    for (id, count) in &nodes {
+    for (id, count) in &*nodes {
         let place = cluster.place(*id);
         let counts = place.facts.as_ref().is_some_and(|facts| takes_part(&place.name, facts));
         if let Some(sum) = value(id).filter(|_| counts).and_then(|value| parts.get_mut(value)) {
             *sum += count;
         }
     }
-    Better { key, max_skew, nodes, parts, weight: ((size + 2) as f64).ln() }
+    let weight = weight(parts.len());
+    Better { key, max_skew, nodes, parts, weight }
 }
 
 fn sum(all: &[Better<'_>], id: NodeId, node: &Facts) -> i64 {

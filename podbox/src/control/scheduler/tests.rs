@@ -4,6 +4,7 @@
 mod fits;
 mod many;
 mod near;
+mod preempts;
 mod scores;
 mod volumes;
 mod wakes;
@@ -79,11 +80,17 @@ impl World {
         self.scheduler.forget_pod(&Key::new("default", name));
     }
 
-    /// What is decided next, in words: `p on n`, or why not.
+    /// What is decided next, in words: `p on n`, `p instead of [q] on n`, or why not.
     fn next(&mut self) -> Option<String> {
         match self.scheduler.next(self.now, 1000)? {
             Decision::Bind(pod, node) => Some(format!("{} on {node}", pod.key.name())),
-            Decision::Tell(_, message) => Some(message),
+            Decision::Tell(_, told) => Some(told.message),
+            Decision::Again(_, message) => Some(format!("again: {message}")),
+            Decision::Preempt(pod, told, victims) => {
+                let victims: Vec<&str> = victims.iter().map(|victim| victim.key.name()).collect();
+                let node = told.nominated.expect("it is to be somewhere");
+                Some(format!("{} instead of [{}] on {node}", pod.key.name(), victims.join(" ")))
+            }
             Decision::Provide(..) => panic!("there are no claims"),
         }
     }

@@ -1,8 +1,14 @@
 //! Why a pod gets no node, in the words that people know from `kubectl describe pod`. Pure.
 
+use super::place::NodeId;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// Of a node on which nobody goes for the pod: all are at least as important.
+pub const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
+/// Of a node that whoever goes does not open.
+const HELPLESS: &str = "Preemption is not helpful for scheduling";
 
 /// What could change a verdict, as a set: who waits is looked at again when something of it happens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,35 +60,53 @@ impl Refusal {
     }
 }
 
+/// Why nobody goes for a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spared {
+    /// By its own word, nobody is to.
+    Never,
+    /// Somebody goes already, where it is to be.
+    Awaited,
+    /// It would not help: of each node on which fewer pods might, what is in its way all the same.
+    Vain(Vec<Vec<Cow<'static, str>>>),
+    /// Somebody does go.
+    No,
+}
+
 /// Why no node takes a pod. Displays as people know it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfit {
     nodes: usize,
     reasons: BTreeMap<Cow<'static, str>, usize>,
-    crowded: usize,
-    /// Nobody is to go for it, by its own word.
-    modest: bool,
     /// What is wrong with the pod itself, wherever it would be.
     own: Option<String>,
+    /// Nodes that with fewer pods on them might take it.
+    pub crowded: Vec<NodeId>,
+    /// Why nobody goes for it.
+    pub spared: Spared,
     /// What could change it.
     pub cure: Cure,
 }
 
+impl Default for Unfit {
+    fn default() -> Unfit {
+        let (nodes, reasons, own, crowded) = Default::default();
+        Unfit { nodes, reasons, own, crowded, spared: Spared::Vain(Vec::new()), cure: Cure::NODE }
+    }
+}
+
 impl Unfit {
-    /// Of a pod that makes others go, or not.
-    pub fn new(preempts: bool) -> Unfit {
-        Unfit { modest: !preempts, cure: Cure::NODE, ..Unfit::default() }
-    }
-
     /// So many nodes do not take it, for what it lacks itself.
-    pub fn lacking(preempts: bool, nodes: usize, why: String) -> Unfit {
-        Unfit { nodes, own: Some(why), cure: Cure::ANY, ..Unfit::new(preempts) }
+    pub fn lacking(nodes: usize, why: String) -> Unfit {
+        Unfit { nodes, own: Some(why), cure: Cure::ANY, ..Unfit::default() }
     }
 
-    /// Another node does not take it either.
-    pub fn add(&mut self, refusal: Refusal) {
+    /// This node does not take it either.
+    pub fn add(&mut self, node: NodeId, refusal: Refusal) {
         self.nodes += 1;
-        self.crowded += usize::from(refusal.crowded);
+        if refusal.crowded {
+            self.crowded.push(node);
+        }
         self.cure = self.cure.and(refusal.cure);
         for reason in refusal.reasons {
             *self.reasons.entry(reason).or_default() += 1;
@@ -100,21 +124,27 @@ fn counted<'a>(reasons: impl IntoIterator<Item = (&'a str, usize)>) -> String {
 
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.nodes == 0 {
+        let nodes = self.nodes;
+        if nodes == 0 {
             return f.write_str("no nodes available to schedule pods");
         }
-        let (nodes, crowded) = (self.nodes, self.crowded);
         let counted_reasons = || counted(self.reasons.iter().map(|(reason, count)| (&**reason, *count)));
         let reasons = self.own.clone().unwrap_or_else(counted_reasons);
-        write!(f, "0/{nodes} nodes are available: {reasons}. preemption: ")?;
-        if self.modest {
-            return f.write_str("not eligible due to preemptionPolicy=Never.");
+        write!(f, "0/{nodes} nodes are available: {reasons}.")?;
+        match &self.spared {
+            Spared::No => Ok(()),
+            Spared::Never => f.write_str(" preemption: not eligible due to preemptionPolicy=Never."),
+            Spared::Awaited => {
+                f.write_str(" preemption: not eligible due to a terminating pod on the nominated node.")
+            }
+            Spared::Vain(each) => {
+                let mut reasons = BTreeMap::from([(HELPLESS, nodes.saturating_sub(each.len()))]);
+                for reason in each.iter().flatten() {
+                    *reasons.entry(&**reason).or_default() += 1;
+                }
+                write!(f, " preemption: 0/{nodes} nodes are available: {}.", counted(reasons))
+            }
         }
-        let none = counted([
-            ("No preemption victims found for incoming pod", crowded),
-            ("Preemption is not helpful for scheduling", nodes - crowded),
-        ]);
-        write!(f, "0/{nodes} nodes are available: {none}.")
     }
 }
 
@@ -124,31 +154,48 @@ mod tests {
 
     #[test]
     fn messages_are_those_that_people_know() {
-        assert_eq!(Unfit::new(true).to_string(), "no nodes available to schedule pods");
-        let message = |preempts, crowded: &[&'static str], others: &[&'static str]| {
-            let mut unfit = Unfit::new(preempts);
-            crowded.iter().for_each(|reason| unfit.add(Refusal::crowded(reason, Cure::ROOM)));
-            others.iter().for_each(|reason| unfit.add(Refusal::of(*reason, Cure::NODE)));
+        assert_eq!(Unfit::default().to_string(), "no nodes available to schedule pods");
+        let message = |spared: Spared, crowded: &[&'static str], others: &[&'static str]| {
+            let mut unfit = Unfit { spared, ..Unfit::default() };
+            let refusals = crowded.iter().map(|reason| Refusal::crowded(reason, Cure::ROOM));
+            let refusals = refusals.chain(others.iter().map(|reason| Refusal::of(*reason, Cure::NODE)));
+            refusals.enumerate().for_each(|(number, refusal)| unfit.add(NodeId(number), refusal));
+            assert_eq!(unfit.crowded.len(), crowded.len());
             unfit.to_string()
         };
+        let vain =
+            |reasons: &[&'static str]| Spared::Vain(reasons.iter().map(|one| vec![(*one).into()]).collect());
         assert_eq!(
-            message(true, &["Insufficient cpu"; 2], &["node(s) had untolerated taint {k: v}"]),
+            message(
+                vain(&[NO_VICTIMS; 2]),
+                &["Insufficient cpu"; 2],
+                &["node(s) had untolerated taint {k: v}"]
+            ),
             "0/3 nodes are available: 1 node(s) had untolerated taint {k: v}, 2 Insufficient cpu. \
              preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, \
              2 No preemption victims found for incoming pod."
         );
         assert_eq!(
-            message(false, &["Too many pods"], &[]),
+            message(vain(&["Insufficient cpu"]), &["Insufficient cpu"], &[]),
+            "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Insufficient cpu."
+        );
+        assert_eq!(
+            message(Spared::Never, &["Too many pods"], &[]),
             "0/1 nodes are available: 1 Too many pods. preemption: not eligible due to preemptionPolicy=Never."
         );
         assert_eq!(
-            Unfit::lacking(true, 2, "it is not there".into()).to_string(),
+            message(Spared::Awaited, &["Too many pods"], &[]),
+            "0/1 nodes are available: 1 Too many pods. \
+             preemption: not eligible due to a terminating pod on the nominated node."
+        );
+        assert_eq!(message(Spared::No, &["Too many pods"], &[]), "0/1 nodes are available: 1 Too many pods.");
+        assert_eq!(
+            Unfit::lacking(2, "it is not there".into()).to_string(),
             "0/2 nodes are available: it is not there. \
              preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
         );
         // As text, ten is before nine.
-        let (ten, nine) = (["b"; 10], ["a"; 9]);
-        let found = message(true, &ten, &nine);
-        assert!(found.starts_with("0/19 nodes are available: 10 b, 9 a. "), "{found}");
+        let found = message(Spared::No, &["b"; 10], &["a"; 9]);
+        assert_eq!(found, "0/19 nodes are available: 10 b, 9 a.");
     }
 }

@@ -11,11 +11,15 @@
 //!
 //! The higher priority comes first, then the older one. Who was looked at in vain is looked at again at once when something happens
 //! that may help; after that it pauses, 1 s, then twice as long, to 10 s: so that neither the first chance is missed nor many
-//! that wait cost much when much happens. Time is the span since some start.
+//! that wait cost much when much happens. After five minutes it is looked at whatever happens, and says again why it waits. Time is the
+//! span since some start.
 
 use super::demand::Demand;
+use super::told::Told;
 use super::verdict::Cure;
 use crate::control::key::Key;
+use crate::control::pods::drop_from;
+use crate::limits;
 use jiff::Timestamp;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +38,8 @@ type Rank = (Reverse<i32>, Option<Timestamp>, u64);
 enum State {
     Ready,
     Later(Duration),
-    Parked(Cure),
+    /// What may help; and when it is looked at although nothing happened.
+    Parked(Cure, Duration),
     Taken,
 }
 
@@ -47,6 +52,19 @@ struct Pod {
     failures: u32,
     /// When it was last.
     failed: Duration,
+    /// What it was told last, and when.
+    told: (Told, Duration),
+}
+
+/// Whether something is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It has changed.
+    New,
+    /// It has not, but it was long ago.
+    Again,
+    /// It was told.
+    Old,
 }
 
 impl Pod {
@@ -69,22 +87,27 @@ pub struct Waiting {
     ready: BTreeSet<(Rank, Key)>,
     later: BTreeSet<(Duration, Key)>,
     parked: BTreeMap<Cure, BTreeSet<Key>>,
+    /// The same, by when they have been forgotten, if something that may help was missed.
+    overdue: BTreeSet<(Duration, Key)>,
     /// How many ever came.
     count: u64,
 }
 
 impl Waiting {
     /// A pod is to be given a node. One that is known asks for something else now; a pause that it is in goes on.
-    pub fn add(&mut self, key: &Key, demand: Demand, created: Option<Timestamp>) {
+    pub fn add(&mut self, key: &Key, demand: Demand, created: Option<Timestamp>, told: Told) {
         self.count += 1;
         let known = self.remove(key);
         let count = known.as_ref().map_or(self.count, |pod| pod.rank.2);
+        let told_before = known.as_ref().map(|pod| pod.told.clone());
         let (state, failures, failed) = match known {
             Some(Pod { state: state @ State::Later(_), failures, failed, .. }) => (state, failures, failed),
             _ => (State::Ready, 0, Duration::ZERO),
         };
-        let rank = (Reverse(demand.priority), created, count);
-        let pod = Pod { demand: Arc::new(demand), rank, state: State::Taken, failures, failed };
+        let rank = (Reverse(demand.load.priority), created, count);
+        // What is being told may not be written yet.
+        let told = told_before.unwrap_or((told, Duration::ZERO));
+        let pod = Pod { demand: Arc::new(demand), rank, state: State::Taken, failures, failed, told };
         self.all.insert(key.clone(), pod);
         self.enter(key, state);
     }
@@ -104,13 +127,9 @@ impl Waiting {
         match state {
             State::Ready => drop(self.ready.remove(&(rank, key.clone()))),
             State::Later(at) => drop(self.later.remove(&(at, key.clone()))),
-            State::Parked(cure) => {
-                if let Some(keys) = self.parked.get_mut(&cure) {
-                    keys.remove(key);
-                    if keys.is_empty() {
-                        self.parked.remove(&cure);
-                    }
-                }
+            State::Parked(cure, until) => {
+                drop_from(&mut self.parked, &cure, key);
+                self.overdue.remove(&(until, key.clone()));
             }
             State::Taken => {}
         }
@@ -123,14 +142,18 @@ impl Waiting {
         match state {
             State::Ready => drop(self.ready.insert((rank, key.clone()))),
             State::Later(at) => drop(self.later.insert((at, key.clone()))),
-            State::Parked(cure) => drop(self.parked.entry(cure).or_default().insert(key.clone())),
+            State::Parked(cure, until) => {
+                self.parked.entry(cure).or_default().insert(key.clone());
+                self.overdue.insert((until, key.clone()));
+            }
             State::Taken => {}
         }
     }
 
     /// The next one that is to be looked at.
     pub fn take(&mut self, now: Duration) -> Option<(Key, Arc<Demand>)> {
-        while let Some((_, key)) = self.later.first().filter(|(at, _)| *at <= now).cloned() {
+        let due = |times: &BTreeSet<(Duration, Key)>| times.first().filter(|(at, _)| *at <= now).cloned();
+        while let Some((_, key)) = due(&self.later).or_else(|| due(&self.overdue)) {
             self.enter(&key, State::Ready);
         }
         let (_, key) = self.ready.first()?.clone();
@@ -144,7 +167,7 @@ impl Waiting {
         if let Some(pod) = self.all.get_mut(key) {
             pod.failures = pod.failures.saturating_add(1);
             pod.failed = now;
-            self.enter(key, State::Parked(cure));
+            self.enter(key, State::Parked(cure, now.saturating_add(limits::UNSCHEDULABLE_AGAIN)));
         }
     }
 
@@ -173,21 +196,42 @@ impl Waiting {
         }
     }
 
-    /// Why it waits was told, or, with none, could not be.
-    pub fn told(&mut self, key: &Key, message: Option<String>) {
+    /// It is to be told this, unless it was. Others can see that for an hour, so that it is told again in time.
+    pub fn tell(&mut self, key: &Key, told: &Told, now: Duration) -> News {
+        let Some(pod) = self.all.get_mut(key) else { return News::Old };
+        let (before, at) = std::mem::replace(&mut pod.told, (told.clone(), now));
+        if before != *told {
+            return News::New;
+        }
+        if now.saturating_sub(at) >= limits::UNSCHEDULABLE_AGAIN {
+            return News::Again;
+        }
+        pod.told.1 = at;
+        News::Old
+    }
+
+    /// It could not be told what it was to be told.
+    pub fn untold(&mut self, key: &Key) {
         if let Some(pod) = self.all.get_mut(key) {
-            Arc::make_mut(&mut pod.demand).told = message;
+            pod.told = Default::default();
         }
     }
 
     /// When somebody is to be looked at although nothing happens.
     pub fn next_time(&self) -> Option<Duration> {
-        self.later.first().map(|(at, _)| *at)
+        let first = |times: &BTreeSet<(Duration, Key)>| times.first().map(|(at, _)| *at);
+        first(&self.later).into_iter().chain(first(&self.overdue)).min()
     }
 
     /// Whether somebody is to be looked at now.
     pub fn is_ready(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    /// Whether nobody waits, nor is being given a node.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.counts() == [0; 3]
     }
 
     /// How many are to be looked at, how many pause, and how many wait for something to happen.
@@ -198,11 +242,13 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use super::super::demand::Load;
     use super::*;
 
     fn add(waiting: &mut Waiting, name: &str, priority: i32, created: &str) {
-        let demand = Demand { priority, ..Demand::default() };
-        waiting.add(&Key::new("n", name), demand, created.parse().ok());
+        let load = Arc::new(Load { priority, ..Load::default() });
+        let demand = Demand { load, ..Demand::default() };
+        waiting.add(&Key::new("n", name), demand, created.parse().ok(), Told::default());
     }
 
     fn take(waiting: &mut Waiting, seconds: u64) -> String {
@@ -258,5 +304,27 @@ mod tests {
         // Nor does it help that it is another now.
         add(&mut waiting, "a", 0, "2026-01-01T00:00:00Z");
         assert_eq!((take(&mut waiting, 0), take(&mut waiting, 1)), (String::new(), "a".to_owned()));
+    }
+
+    #[test]
+    fn who_is_forgotten_is_looked_at_and_told_again_all_the_same() {
+        let (mut waiting, key) = (Waiting::default(), Key::new("n", "a"));
+        add(&mut waiting, "a", 0, "2026-01-01T00:00:00Z");
+        let told = Told { message: "full".to_owned(), nominated: None };
+        let mut look = |seconds: u64| {
+            let now = Duration::from_secs(seconds);
+            let taken = waiting.take(now)?;
+            waiting.park(&key, Cure::ROOM, now);
+            assert_eq!(taken.0, key);
+            Some(waiting.tell(&key, &told, now))
+        };
+        let again = limits::UNSCHEDULABLE_AGAIN.as_secs();
+        let looks = [1, 2, again, again + 1, 2 * again, 2 * again + 1].map(&mut look);
+        assert_eq!(looks, [Some(News::New), None, None, Some(News::Again), None, Some(News::Again)]);
+        assert_eq!(waiting.next_time(), Some(Duration::from_secs(3 * again + 1)));
+        waiting.untold(&key);
+        assert_eq!(waiting.tell(&key, &told, Duration::ZERO), News::New);
+        waiting.drop(&key);
+        assert_eq!(waiting.next_time(), None);
     }
 }

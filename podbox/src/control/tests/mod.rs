@@ -3,6 +3,7 @@
 mod disruption;
 mod endpoints;
 mod garbage;
+mod scheduling;
 mod sets;
 mod simulated;
 mod workloads;

@@ -96,7 +96,7 @@ fn hand_over(binding: &Value, pod: &mut Value) {
     }
 }
 
-/// The condition that says so.
+/// The condition that says so; no node need be kept for it any more.
 fn scheduled(pod: &mut Value) {
     let condition = json!({
         "type": "PodScheduled",
@@ -107,4 +107,7 @@ fn scheduled(pod: &mut Value) {
     let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let others = conditions.into_iter().filter(|condition| condition["type"] != "PodScheduled");
     pod["status"]["conditions"] = std::iter::once(condition).chain(others).collect();
+    if let Some(status) = pod["status"].as_object_mut() {
+        status.remove("nominatedNodeName");
+    }
 }

@@ -101,3 +101,18 @@ fn gated_pods_and_those_of_others_wait_for_their_own() {
     world.pod(&open);
     assert_eq!(world.all(), ["gated on n"]);
 }
+
+#[test]
+fn nodes_that_a_pod_does_not_name_are_told_apart_from_the_one_that_it_does() {
+    let mut world = World::default();
+    world.node(&node("a", "", ""));
+    world.node(&node("b", "", "taints: [{key: k, effect: NoSchedule}]"));
+    let term = "{nodeSelectorTerms: [{matchFields: [{key: metadata.name, operator: In, values: [a]}]}]}";
+    let named =
+        format!("affinity: {{nodeAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: {term}}}}}");
+    world.pod(&pod("p", "", &format!("{named}, {}", asks("cpu: 3"))));
+    let why = "1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity]";
+    assert_eq!(reasons(&world.next().unwrap()), why);
+    world.pod(&pod("q", "", &named));
+    assert_eq!(world.all(), ["q on a"]);
+}

@@ -1,7 +1,7 @@
 //! Many pods and nodes: as many as fit are bound, nothing is taken twice, and after whatever happens the scheduler holds what there is.
 
 use super::*;
-use crate::control::scheduler::Decision;
+use crate::control::scheduler::{Decision, Subject};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +37,9 @@ enum Step {
     NoNode { name: u8 },
     Pod { name: u8, cpu: u8, kind: u8, priority: i8 },
     Bound { written: bool },
+    Told { written: bool },
+    Relabel { name: u8, label: u8 },
+    Leaves { name: u8 },
     Gone { name: u8 },
     Time,
 }
@@ -49,6 +52,9 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..12u8, 0..5u8, 0..5u8, any::<i8>())
             .prop_map(|(name, cpu, kind, priority)| Step::Pod { name, cpu, kind, priority }),
         6 => prop::bool::weighted(0.8).prop_map(|written| Step::Bound { written }),
+        3 => prop::bool::weighted(0.8).prop_map(|written| Step::Told { written }),
+        2 => (0..12u8, 0..3u8).prop_map(|(name, label)| Step::Relabel { name, label }),
+        2 => (0..12u8).prop_map(|name| Step::Leaves { name }),
         4 => (0..12u8).prop_map(|name| Step::Gone { name }),
         1 => Just(Step::Time),
     ]
@@ -61,6 +67,7 @@ struct Cluster {
     nodes: BTreeMap<String, Value>,
     pods: BTreeMap<String, Value>,
     decided: Vec<Decision>,
+    telling: Vec<Decision>,
     count: u32,
 }
 
@@ -82,6 +89,13 @@ impl Cluster {
             }
             Step::Pod { name, cpu, kind, priority } => self.pod(&format!("p{name}"), cpu, kind, priority),
             Step::Bound { written } => self.bind(written),
+            Step::Told { written } => self.tell(written),
+            Step::Relabel { name, label } => {
+                self.change(&format!("p{name}"), |pod| {
+                    pod["metadata"]["labels"]["n"] = label.to_string().into()
+                });
+            }
+            Step::Leaves { name } => self.leave(&format!("p{name}"), false),
             Step::Gone { name } => {
                 if self.pods.remove(&format!("p{name}")).is_some() {
                     self.world.gone(&format!("p{name}"));
@@ -95,8 +109,11 @@ impl Cluster {
                     self.check(&decision);
                     self.decided.push(decision);
                 }
-                Decision::Provide(..) | Decision::Tell(..) => {
-                    self.world.scheduler.ended(&decision, true, self.world.now)
+                Decision::Provide(..) => panic!("there are no claims"),
+                Decision::Tell(..) | Decision::Again(..) => self.telling.push(decision),
+                Decision::Preempt(..) => {
+                    self.check_victims(&decision);
+                    self.telling.push(decision);
                 }
             }
         }
@@ -148,11 +165,77 @@ impl Cluster {
         self.world.scheduler.ended(&decision, written, self.world.now);
     }
 
+    /// What pods are told, oldest first, is written, or could not be; who is to go for one goes.
+    fn tell(&mut self, written: bool) {
+        if self.telling.is_empty() {
+            return;
+        }
+        let decision = self.telling.remove(0);
+        let there = |cluster: &Cluster, pod: &Subject| {
+            cluster.pods.get(pod.key.name()).is_some_and(|known| known["metadata"]["uid"] == *pod.uid)
+        };
+        if let Decision::Preempt(subject, _, victims) = &decision
+            && written
+            && there(self, subject)
+        {
+            let victims: Vec<_> = victims.iter().filter(|victim| there(self, victim)).collect();
+            victims.into_iter().for_each(|victim| self.leave(victim.key.name(), true));
+        }
+        self.world.scheduler.ended(&decision, written, self.world.now);
+    }
+
+    /// A pod is to go: at once if it is on no node.
+    fn leave(&mut self, name: &str, preempted: bool) {
+        if self.pods.get(name).is_some_and(|pod| pod["spec"]["nodeName"].is_null()) {
+            self.pods.remove(name);
+            return self.world.gone(name);
+        }
+        self.change(name, |pod| {
+            if preempted {
+                pod["status"]["conditions"] =
+                    json!([{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]);
+            }
+            pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        });
+    }
+
+    fn change(&mut self, name: &str, change: impl FnOnce(&mut Value)) {
+        let Some(pod) = self.pods.get_mut(name) else { return };
+        change(pod);
+        let pod = pod.clone();
+        self.world.pod(&pod);
+    }
+
+    /// Whoever goes is less important than who comes, and makes the room that it asks for.
+    fn check_victims(&self, decision: &Decision) {
+        let Decision::Preempt(subject, told, victims) = decision else { return };
+        let (placed, own) = (self.placed(), &self.pods[subject.key.name()]);
+        let node = told.nominated.as_deref().expect("a node is kept for it");
+        let priority = |pod: &Value| pod["spec"]["priority"].as_i64().unwrap();
+        for victim in victims {
+            assert_eq!(placed.get(victim.key.name()).map(String::as_str), Some(node), "{decision:?}");
+            assert!(priority(&self.pods[victim.key.name()]) < priority(own), "{decision:?}");
+        }
+        let stays = |name: &String| {
+            let pod = &self.pods[name];
+            let goes = victims.iter().any(|victim| victim.key.name() == name)
+                || !pod["metadata"]["deletionTimestamp"].is_null() && priority(pod) < priority(own);
+            (!goes).then_some(pod)
+        };
+        let cpu =
+            |pod: &Value| pod["spec"]["containers"][0]["resources"]["requests"]["cpu"].as_i64().unwrap();
+        let left: Vec<&Value> =
+            placed.iter().filter(|(_, on)| *on == node).filter_map(|(name, _)| stays(name)).collect();
+        let room: i64 = self.nodes[node]["status"]["allocatable"]["cpu"].as_str().unwrap().parse().unwrap();
+        let all = cpu(own) + left.iter().map(|pod| cpu(pod)).sum::<i64>();
+        assert!((cpu(own) == 0 || all <= room) && left.len() < 5, "{decision:?} beside {left:?}");
+    }
+
     /// Nodes of pods, whether written yet or not.
     fn placed(&self) -> BTreeMap<String, String> {
         let decided = self.decided.iter().filter_map(|decision| match decision {
             Decision::Bind(subject, node) => Some((subject, node)),
-            Decision::Provide(..) | Decision::Tell(..) => None,
+            _ => None,
         });
         let decided = decided.filter(|(subject, _)| {
             self.pods.get(subject.key.name()).is_some_and(|pod| pod["metadata"]["uid"] == *subject.uid)
@@ -198,6 +281,9 @@ proptest! {
         steps.into_iter().for_each(|step| cluster.take(step));
         while !cluster.decided.is_empty() {
             cluster.bind(true);
+        }
+        while !cluster.telling.is_empty() {
+            cluster.tell(true);
         }
         // One that begins anew holds the same.
         let mut anew = World::default();

@@ -45,7 +45,8 @@ fn written(world: &mut World) -> Vec<String> {
     let decided = std::iter::from_fn(|| world.scheduler.next(world.now, 1000)).collect::<Vec<_>>();
     let words = |decision: Decision| match decision {
         Decision::Bind(pod, node) => vec![format!("{} on {node}", pod.key.name())],
-        Decision::Tell(_, message) => vec![reasons(&message).to_owned()],
+        Decision::Tell(_, told) => vec![reasons(&told.message).to_owned()],
+        Decision::Again(..) | Decision::Preempt(..) => panic!("{decision:?}"),
         Decision::Provide(_, promises) => {
             let word = |write: &Write| match write {
                 Write::Edit { at, .. } => format!("{} {}", at.kind, at.name),

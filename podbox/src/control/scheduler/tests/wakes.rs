@@ -149,3 +149,62 @@ fn a_pod_of_a_node_that_is_gone_takes_no_room_on_the_next_and_gives_it_none() {
     let decided = world.all();
     assert_eq!((decided[0].as_str(), reasons(&decided[1])), ("a on n", "1 Insufficient cpu"));
 }
+
+#[test]
+fn a_pod_whose_wait_could_not_be_told_is_not_decided_twice_while_it_is_bound() {
+    let mut world = World::default();
+    world.node(&node("n", "", ""));
+    world.there(&pod("other", "", &asks("cpu: 2")), "n");
+    world.pod(&pod("p", "", &asks("cpu: 2")));
+    let told = decide(&mut world);
+    world.gone("other");
+    let bound = decide(&mut world);
+    assert!(matches!((&told, &bound), (Decision::Tell(..), Decision::Bind(..))), "{told:?} {bound:?}");
+    world.scheduler.ended(&told, false, world.now);
+    world.now += Duration::from_secs(60);
+    assert_eq!(world.all(), Vec::<String>::new());
+    world.scheduler.ended(&bound, true, world.now);
+    // It has taken its room once.
+    world.gone("p");
+    world.pod(&pod("q", "", &asks("cpu: 2")));
+    assert_eq!(world.all(), ["q on n"]);
+}
+
+#[test]
+fn why_a_pod_waits_is_said_again_before_it_is_forgotten() {
+    let mut world = World::default();
+    world.pod(&pod("p", "", ""));
+    assert_eq!(world.all(), ["no nodes available to schedule pods"]);
+    world.now += Duration::from_secs(299);
+    assert_eq!(world.all(), Vec::<String>::new());
+    for _ in 0..2 {
+        world.now = world.scheduler.next_time().expect("it is looked at again");
+        assert_eq!(world.all(), ["again: no nodes available to schedule pods"]);
+    }
+}
+
+#[test]
+fn a_pod_that_changes_while_it_is_bound_takes_what_it_asks_for_now() {
+    let mut world = World::default();
+    world.node(&node("n", "", ""));
+    world.pod(&pod("p", "", &asks("cpu: 2")));
+    let bound = decide(&mut world);
+    let mut smaller = pod("p", "", &asks("cpu: 1"));
+    smaller["metadata"]["generation"] = 2.into();
+    world.pod(&smaller);
+    world.there(&smaller, "n");
+    world.scheduler.ended(&bound, true, world.now);
+    world.pod(&pod("q", "", &asks("cpu: 1")));
+    assert_eq!(world.all(), ["q on n"]);
+}
+
+#[test]
+fn a_pod_that_somebody_else_bound_meanwhile_waits_for_nothing() {
+    let mut world = World::default();
+    ["m", "n"].into_iter().for_each(|name| world.node(&node(name, "", "")));
+    world.pod(&pod("p", "", ""));
+    let bound = decide(&mut world);
+    world.there(&pod("p", "", ""), "n");
+    world.scheduler.ended(&bound, false, world.now);
+    assert!(world.scheduler.waiting.is_empty());
+}
