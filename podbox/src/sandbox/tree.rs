@@ -3,13 +3,13 @@
 //! A tree may be as deep, and have as many files, as its maker likes. So the walk is a loop, holds three descriptors however
 //! deep it is, and keeps in memory the names of directories only: those on the way, and those beside it.
 //!
-//! Invariant: it does not leave the tree. Directories are opened by their names in the one before, never through a link,
-//! and the way up is checked: where a directory has been moved meanwhile, the walk goes on from the top of what is still
+//! Invariant: it does not leave the tree. Directories are opened by their names in the one before, never through a link
+//! and never where something is mounted: that belongs to others. The way up is checked: where a directory has been moved meanwhile, the walk goes on from the top of what is still
 //! where it was.
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::{CStr, CString};
@@ -32,6 +32,11 @@ pub trait Visitor {
         Ok(())
     }
 
+    /// With a directory on which something is mounted: it is not entered.
+    fn mounted(&mut self, _name: &CStr) -> io::Result<()> {
+        Ok(())
+    }
+
     /// With a directory that was left, from the one above.
     fn above(&mut self, _within: BorrowedFd<'_>, _name: &CStr) -> io::Result<()> {
         Ok(())
@@ -45,11 +50,12 @@ pub fn walk(root: &Path, visitor: &mut impl Visitor) -> io::Result<()> {
     let mut way = vec![Level::read(&at, CString::default(), visitor)?];
     while let Some(level) = way.last_mut() {
         if let Some(name) = level.below.pop() {
-            match directory(&at, name.as_c_str()) {
+            match below(&at, &name) {
                 Ok(below) => {
                     at = below;
                     way.push(Level::read(&at, name, visitor)?);
                 }
+                Err(Errno::EXDEV) => visitor.mounted(&name)?,
                 Err(errno) if changed(errno) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -69,12 +75,17 @@ pub fn walk(root: &Path, visitor: &mut impl Visitor) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the directory at a path, and all that is in it.
+/// Removes the directory at a path, and all that is in it; fails where something is mounted in it, and leaves that alone.
 pub fn remove(root: &Path) -> io::Result<()> {
     struct Remove;
     impl Visitor for Remove {
         fn file(&mut self, within: BorrowedFd<'_>, name: &CStr, _: &FileStat) -> io::Result<()> {
             gone(unlinkat(within, name, UnlinkatFlags::NoRemoveDir))
+        }
+
+        fn mounted(&mut self, name: &CStr) -> io::Result<()> {
+            let why = format!("something is mounted at {} in it: unmount it first", name.to_string_lossy());
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, why))
         }
 
         fn above(&mut self, within: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
@@ -133,7 +144,7 @@ impl Level {
 fn back(top: &OwnedFd, way: &mut Vec<Level>) -> io::Result<OwnedFd> {
     let mut at = top.try_clone()?;
     for depth in 1..way.len() {
-        match directory(&at, way[depth].name.as_c_str()) {
+        match below(&at, &way[depth].name) {
             Ok(next) if identity(&fstat(&next)?) == way[depth].identity => at = next,
             _ => {
                 way.truncate(depth);
@@ -142,6 +153,13 @@ fn back(top: &OwnedFd, way: &mut Vec<Level>) -> io::Result<OwnedFd> {
         }
     }
     Ok(at)
+}
+
+/// A directory in another one, on the same mount.
+fn below(within: impl AsFd, name: &CStr) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let stay = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_NO_SYMLINKS;
+    openat2(within, name, OpenHow::new().flags(flags).resolve(stay))
 }
 
 fn directory<P: ?Sized + nix::NixPath>(within: impl AsFd, name: &P) -> nix::Result<OwnedFd> {
@@ -205,6 +223,37 @@ pub(crate) mod tests {
         std::os::unix::fs::symlink(&outside, &root).unwrap();
         assert!(remove(&root).is_err(), "it is not a directory itself");
         assert!(outside.join("kept").exists());
+    }
+
+    #[test]
+    fn what_is_mounted_in_it_stays_and_is_told() {
+        use nix::mount::{MntFlags, MsFlags, mount, umount2};
+        use nix::sched::{CloneFlags, unshare};
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("tree"), dir.path().join("outside"));
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("kept"), "").unwrap();
+        // In a mount namespace of this thread's own.
+        let tried = std::thread::scope(|scope| {
+            let work = || {
+                if !nix::unistd::geteuid().is_root() || unshare(CloneFlags::CLONE_NEWNS).is_err() {
+                    return None;
+                }
+                let none = None::<&str>;
+                mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).ok()?;
+                // A part of the same file system: nothing but the mount tells them apart.
+                let at = root.join("a/b");
+                mount(Some(&outside), &at, none, MsFlags::MS_BIND, none).ok()?;
+                let refused = remove(&root).unwrap_err().to_string();
+                umount2(&at, MntFlags::MNT_DETACH).unwrap();
+                Some((refused, remove(&root).is_ok()))
+            };
+            scope.spawn(work).join().unwrap()
+        });
+        let Some((refused, removed)) = tried else { return };
+        assert!(refused.contains("something is mounted at b"), "{refused}");
+        assert!(removed && !root.exists() && outside.join("kept").exists());
     }
 
     #[test]

@@ -286,15 +286,16 @@ impl World {
                 self.step(0, false);
                 continue;
             }
+            // Before pods come to them: of one that seems silent they would be evicted, again and again.
+            if self.beat() {
+                continue;
+            }
             let pods = self.list(PODS);
             let waits = |pod: &Value| {
                 object::deleting(pod) || pod["status"]["phase"] == "Pending" && !self.is_lost(pod)
             };
             if let Some(index) = pods.iter().position(waits) {
                 self.node(index, false);
-                continue;
-            }
-            if self.beat() {
                 continue;
             }
             // Only a pause is left, or nothing.
