@@ -63,17 +63,20 @@ fn pods_that_must_not_meet_do_not_whatever_goes_wrong() {
 }
 
 #[test]
-#[ignore = "takes minutes: run it by name, or `podbox sim`"]
 fn all_of_them_hold_together() {
     check(&Scenario::ALL, 0..100, STEPS);
 }
 
 #[test]
-fn a_seed_plays_the_same_run_each_time() {
+fn a_seed_holds_and_plays_the_same_run_each_time() {
     let kinds = Arc::new(Kinds::new());
     let options = Options { steps: STEPS, scenarios: Scenario::ALL.to_vec(), whole: false };
-    let hashes =
-        |seeds: std::ops::Range<u64>| seeds.map(|seed| play(&kinds, seed, &options).hash).collect::<Vec<_>>();
+    let hash = |seed| {
+        let played = play(&kinds, seed, &options);
+        assert!(played.failure.is_none(), "seed {seed}: {:?}", played.failure);
+        played.hash
+    };
+    let hashes = |seeds: std::ops::Range<u64>| seeds.map(hash).collect::<Vec<_>>();
     let (first, again) = (hashes(0..12), hashes(0..12));
     assert_eq!(first, again);
     assert!(first.windows(2).all(|two| two[0] != two[1]), "seeds differ");
