@@ -235,7 +235,7 @@ mod tests {
             let mut graph = Graph::default();
             for ((_, key), value) in &self.0 {
                 let meta = Head::read(&serde_json::to_vec(value).unwrap());
-                graph.note(&Place { kind, key: key.clone() }, &meta, false, |_| {});
+                graph.note(&Place { kind, key: key.clone() }, &meta, |_| {});
             }
             let actions = look(&Place { kind, key: Key::raw(key) }, &graph, &catalog, self);
             let said = actions.said.into_iter().map(|said| said.message).collect();

@@ -28,16 +28,15 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// An object is like this now. `wake` is told whom to look at; `solid` tells whether all its owners surely are there.
-    pub fn note(&mut self, place: &Place, meta: &Meta, solid: bool, mut wake: impl FnMut(Place)) {
+    /// An object is like this now. `wake` is told whom to look at. Gives back whether it names other owners than before: then it is to
+    /// be looked at, unless all of them surely are there.
+    pub fn note(&mut self, place: &Place, meta: &Meta, mut wake: impl FnMut(Place)) -> bool {
         let named: Vec<(Arc<str>, bool)> =
             meta.owner_references.iter().map(|owner| self.named(owner)).collect();
         let before = self.owners.get(place);
-        if before.map_or(!named.is_empty(), |before| *before != named) {
+        let differs = before.map_or(!named.is_empty(), |before| *before != named);
+        if differs {
             self.unlink(place, &mut wake);
-            if !solid {
-                wake(place.clone());
-            }
             self.link(place, named);
         }
         if meta.awaits_dependents() || meta.leaves_orphans() {
@@ -47,6 +46,7 @@ impl Graph {
                 self.dependents(&meta.uid).for_each(|(place, _)| wake(place.clone()));
             }
         }
+        differs
     }
 
     /// An object of this uid is gone.
@@ -142,7 +142,10 @@ mod tests {
     fn note(graph: &mut Graph, name: &str, meta: &Meta) -> Vec<Place> {
         let mut woken = Vec::new();
         let solid = meta.owner_references.iter().all(|owner| owner.uid == "solid");
-        graph.note(&place(name), meta, solid, |place| woken.push(place));
+        let differs = graph.note(&place(name), meta, |place| woken.push(place));
+        if differs && !solid {
+            woken.push(place(name));
+        }
         woken
     }
 

@@ -234,9 +234,11 @@ impl World {
                 self.catalog.row(kind).collection
             );
         };
-        let solid = meta.owner_references.iter().all(|owner| self.stays(owner, key.namespace()));
         let place = Place { kind, key: key.clone() };
-        self.graph.note(&place, &meta, solid, |place| wake(Work::Garbage(place)));
+        let differs = self.graph.note(&place, &meta, |place| wake(Work::Garbage(place)));
+        if differs && !meta.owner_references.iter().all(|owner| self.stays(owner, key.namespace())) {
+            wake(Work::Garbage(place));
+        }
     }
 
     /// Whether an owner of something in this namespace surely is there, and is to stay: it has this very name, kind and place.

@@ -9,12 +9,12 @@ use std::cmp::Reverse;
 /// Whether the Deployment wants another number of replicas than when its ReplicaSets were scaled last.
 pub fn is_due(rolling: &Rolling<'_>) -> bool {
     let wanted = rolling.desired.replicas();
-    let mut active: Vec<&Set> = rolling.all().filter(|set| set.is_active()).collect();
-    if rolling.desired.recreates() && active.len() > 1 {
-        // Nothing is shared out among them: the old ones go first.
-        active.clear();
+    let active = || rolling.all().filter(|set| set.is_active());
+    // Among those that are replaced all at once nothing is shared out: the old ones go first.
+    if rolling.desired.recreates() && active().count() > 1 {
+        return false;
     }
-    active.iter().any(|set| set.wanted().is_some_and(|then| then != wanted))
+    active().any(|set| set.wanted().is_some_and(|then| then != wanted))
 }
 
 /// What is to be scaled.
