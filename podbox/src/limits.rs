@@ -86,6 +86,10 @@ pub const OOM_RING_BYTES: u32 = 1 << 17;
 pub const TOMBSTONE: Duration = Duration::from_secs(300);
 /// Between two looks at the dead that nobody reaps.
 pub const ZOMBIE_SCAN: Duration = Duration::from_millis(500);
+/// Between two counts of a container's unreaped dead, however many more there are.
+pub const ZOMBIES_PAUSE: Duration = Duration::from_secs(1);
+/// The same while there are some to speak of and nobody says anything of them.
+pub const ZOMBIES_AGAIN: Duration = Duration::from_secs(5);
 /// Entries of the map of the dead that one look reads.
 pub const ZOMBIES_READ: usize = 16384;
 /// How long a probe may take until somebody looks why: most are over by then, and cost no look.
@@ -376,6 +380,8 @@ pub const RECONCILED_AT_ONCE: usize = 256;
 pub const CONTROL_IDLE: Duration = Duration::from_secs(3600);
 /// Volumes that podbox's own provisioner makes or takes away at a time.
 pub const VOLUMES_AT_ONCE: usize = 16;
+/// How long the claims of a pod that a node takes have until their volumes are there: upstream's `bindTimeoutSeconds`.
+pub const VOLUMES_BOUND: Duration = Duration::from_secs(600);
 /// Writes of the scheduler that are under way at a time: as many as the store makes durable together.
 pub const BINDINGS_AT_ONCE: usize = STORE_BATCH;
 /// How long a pod waits for something that may help before it is looked at all the same, and says again why it waits: well before an

@@ -84,4 +84,16 @@ fn workloads_are_kept_as_they_should_be() {
     assert_eq!(pods(&node, "replicaset").len(), 6);
     node.kubectl(&["delete", "rc", "replicationcontroller"]);
     wait_until("its pods go after it", limit(), || pods(&node, "replicationcontroller").is_empty());
+
+    // The dead that nobody reaps are told by their pod, as its controller sees it.
+    let parent = manifest::job("parent", "zombies 6 --hold 600000");
+    let pod = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: careless}}, spec: {{terminationGracePeriodSeconds: 1, containers: [{parent}]}}}}"
+    );
+    let file = node.host.file("careless.yaml", pod);
+    node.kubectl(&["apply", "-f", file.to_str().expect("the path is UTF-8")]);
+    let path = "jsonpath={.status.conditions[?(@.type=='podbox.io/ZombiesPileUp')].message}";
+    wait_until("it says so", limit(), || {
+        node.kubectl(&["get", "pod", "careless", "-o", path]).ends_with("[parent (5 or more)]")
+    });
 }

@@ -42,6 +42,8 @@ pub trait Attribution: Send + Sync {
     fn oom_victims(&self, cgroup_id: u64) -> Vec<OomVictim>;
     /// Whether these are all: the cgroup was watched since its first process started, podbox running or not.
     fn watched(&self, cgroup_id: u64) -> bool;
+    /// How many of this container's processes have been dead for over a second, and lie unreaped. Read from the map, too.
+    fn zombies(&self, cgroup_id: u64) -> usize;
 }
 
 /// No tracing: nothing is attributed, nothing is known.
@@ -56,5 +58,8 @@ impl Attribution for Untraced {
     }
     fn watched(&self, _cgroup_id: u64) -> bool {
         false
+    }
+    fn zombies(&self, _cgroup_id: u64) -> usize {
+        0
     }
 }

@@ -128,7 +128,7 @@ pub struct FieldError {
     pub reason: Reason,
     /// The field's path.
     pub field: String,
-    /// The value that is refused as it is shown, where the reason shows it: JSON, in most cases.
+    /// The value that is refused as it is shown, where the reason shows it: JSON, in most cases; nothing, if it is left out.
     pub value: String,
     /// In upstream's words; may be empty.
     pub detail: String,
@@ -138,7 +138,7 @@ impl FieldError {
     /// What `details.causes[].message` says: everything but the path.
     pub fn body(&self) -> String {
         let mut text = self.reason.says().to_owned();
-        if self.reason.shows_value() {
+        if self.reason.shows_value() && !self.value.is_empty() {
             text.push_str(&format!(": {}", self.value));
         }
         if !self.detail.is_empty() {
@@ -163,6 +163,11 @@ impl Errors {
     /// Adds one.
     pub fn add(&mut self, reason: Reason, path: &Path, value: impl Into<Value>, detail: impl Into<String>) {
         self.add_shown(reason, path, value.into().to_string(), detail);
+    }
+
+    /// Adds one whose value says nothing, and is not shown.
+    pub fn add_omitted(&mut self, reason: Reason, path: &Path, detail: impl Into<String>) {
+        self.add_shown(reason, path, "", detail);
     }
 
     /// Adds one whose value is shown in a form of its own: upstream shows some by the names of Go's fields.

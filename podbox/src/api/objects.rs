@@ -142,14 +142,14 @@ pub trait Writes: Clone + Send + Sync + 'static {
         edit: impl Fn(&mut Value) + Send + Sync,
     ) -> impl Future<Output = Result<bool, ApiError>> + Send;
 
-    /// Deletes an object, with its own grace.
+    /// Deletes an object, with its own grace. Tells whether anything was different: one that goes already may not be.
     fn delete(
         &self,
         at: &Target,
         seen: &Seen,
         propagation: Option<Propagation>,
-    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+    ) -> impl Future<Output = Result<bool, ApiError>> + Send;
 
-    /// Deletes an object without any grace.
-    fn remove(&self, at: &Target, seen: &Seen) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// Deletes an object without any grace; tells the same.
+    fn remove(&self, at: &Target, seen: &Seen) -> impl Future<Output = Result<bool, ApiError>> + Send;
 }

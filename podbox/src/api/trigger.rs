@@ -48,6 +48,8 @@ pub enum Cause {
     Exited,
     /// The kernel killed a process of it for want of memory.
     OomKilled,
+    /// A process of it that has ended lies unreaped, or was reaped late.
+    Zombie,
 }
 
 impl Cause {
@@ -57,6 +59,8 @@ impl Cause {
             Cause::Listening { .. } | Cause::Gone { .. } => Interest::Servers,
             Cause::OomKilled => Interest::Kills,
             Cause::Exited => Interest::Ends,
+            // No probe does, but its pod says so.
+            Cause::Zombie => Interest::Nothing,
         }
     }
 
@@ -65,6 +69,7 @@ impl Cause {
         match (self, probed) {
             (Cause::Listening { port } | Cause::Gone { port }, Some(probed)) => port == probed,
             // A command may well ask a server.
+            (Cause::Zombie, _) => false,
             (Cause::Listening { .. } | Cause::Gone { .. }, None) | (Cause::Exited | Cause::OomKilled, _) => {
                 true
             }

@@ -1,7 +1,7 @@
 //! Keeps the status of quotas true: what is allowed and what is in use, for people. What is refused does not depend on it
-//! (`server::api::quotas` counts by itself).
+//! (`server::api::quotas` counts by itself). Counted again is where something has changed, and nowhere else.
 
-use super::pulse::Pulse;
+use super::pulse::{Beat, Pulse};
 use crate::limits;
 use crate::server::api::local::Local;
 use crate::store::Store;
@@ -12,6 +12,7 @@ const QUOTAS: &str = "/resourcequotas";
 pub async fn run(store: Store, objects: Local) {
     let quotas = Pulse::new(&store, [QUOTAS.to_owned()]);
     let mut counted: Option<Pulse> = None;
+    let mut beat = Beat::anywhere();
     loop {
         let there: Vec<_> = match store.list(QUOTAS, None, None, 0, None) {
             Ok(page) => page.entries.iter().map(|entry| entry.key.clone()).collect(),
@@ -23,7 +24,7 @@ pub async fn run(store: Store, objects: Local) {
             (false, None) => Some(Pulse::new(&store, objects.collections())),
         };
         let mut failed = false;
-        for key in there {
+        for key in there.into_iter().filter(|key| beat.concerns(key.namespace())) {
             match objects.recount(key.namespace(), key.name()).await {
                 Err(error) if error.code != 404 => {
                     tracing::warn!("counting for the quota {key} failed, and is tried again: {error}");
@@ -32,13 +33,16 @@ pub async fn run(store: Store, objects: Local) {
                 _ => {}
             }
         }
-        tokio::select! {
-            () = quotas.next() => {}
-            () = async { match &counted {
+        beat = tokio::select! {
+            beat = quotas.next() => beat,
+            beat = async { match &counted {
                 Some(counted) => counted.next().await,
                 None => std::future::pending().await,
-            } } => {}
-            () = tokio::time::sleep(limits::FURNISH_RETRY), if failed => {}
+            } } => beat,
+            () = tokio::time::sleep(limits::FURNISH_RETRY), if failed => Beat::anywhere(),
+        };
+        if failed {
+            beat = Beat::anywhere();
         }
     }
 }

@@ -8,15 +8,16 @@
 //! ```
 //!
 //! Pods go first, and the rest waits until the last of them is gone; beyond that there is no order among kinds: what waits for
-//! another holds itself by its finalizers.
+//! another holds itself by its finalizers. A namespace is looked at again when something changes in it, however many others go.
 
-use super::pulse::Pulse;
+use super::pulse::{Beat, Pulse};
 use crate::api::object;
 use crate::api::status::ApiError;
 use crate::server::api::local::Local;
 use crate::store::Store;
 use crate::{clock, limits};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 const NAMESPACES: &str = "/namespaces";
 
@@ -24,8 +25,11 @@ const NAMESPACES: &str = "/namespaces";
 pub async fn run(store: Store, objects: Local) {
     let namespaces = Pulse::new(&store, [NAMESPACES.to_owned()]);
     let mut content: Option<Pulse> = None;
+    // For whom nothing is to be done before something changes in them.
+    let mut waiting = BTreeSet::new();
     loop {
         let going = going(&store);
+        waiting.retain(|known| going.contains(known));
         // Before looking, so that what goes meanwhile is seen.
         content = match (going.is_empty(), content) {
             (true, _) => None,
@@ -33,38 +37,45 @@ pub async fn run(store: Store, objects: Local) {
             (false, None) => Some(Pulse::new(&store, objects.collections())),
         };
         let mut failed = false;
-        for name in &going {
+        for namespace in going {
+            if waiting.contains(&namespace) {
+                continue;
+            }
+            let name = &namespace.0;
             if let Err(error) = advance(&objects, name).await {
                 tracing::warn!(
                     "deleting what is in the namespace {name} failed, and is tried again: {error}"
                 );
                 failed = true;
+            } else {
+                waiting.insert(namespace);
             }
         }
         tokio::select! {
-            () = namespaces.next() => {}
-            () = beat(content.as_ref()) => {}
+            _ = namespaces.next() => {}
+            beat = beat(content.as_ref()) => waiting.retain(|(name, _)| !beat.concerns(name)),
             () = tokio::time::sleep(limits::FURNISH_RETRY), if failed => {}
         }
     }
 }
 
-async fn beat(pulse: Option<&Pulse>) {
+async fn beat(pulse: Option<&Pulse>) -> Beat {
     match pulse {
         Some(pulse) => pulse.next().await,
         None => std::future::pending().await,
     }
 }
 
-/// The namespaces that are to go and are kept for their content.
-fn going(store: &Store) -> Vec<String> {
+/// The namespaces that are to go and are kept for their content: names and uids.
+fn going(store: &Store) -> Vec<(String, String)> {
     let Ok(page) = store.list(NAMESPACES, None, None, 0, None) else { return Vec::new() };
     let is_going = |namespace: &Value| {
         let kept = namespace["spec"]["finalizers"].as_array();
         object::deleting(namespace) && kept.is_some_and(|kept| kept.iter().any(|name| name == "kubernetes"))
     };
     let read = page.entries.iter().filter_map(|entry| serde_json::from_slice(&entry.bytes).ok());
-    read.filter(is_going).map(|namespace: Value| object::name(&namespace).to_owned()).collect()
+    let names = |namespace: Value| (object::name(&namespace).to_owned(), object::uid(&namespace).to_owned());
+    read.filter(is_going).map(names).collect()
 }
 
 async fn advance(objects: &Local, name: &str) -> Result<(), ApiError> {

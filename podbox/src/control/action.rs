@@ -225,6 +225,23 @@ pub struct Attempt<'a> {
     pub pausing: bool,
 }
 
+impl Attempt<'_> {
+    /// Whether creations, or anything else, wait for the end of the pause: what failed does, and nothing else. (Where a conflict is all that is known,
+    /// everything.)
+    pub fn holds(&self, creating: bool) -> bool {
+        self.pausing && self.failure.is_none_or(|failure| failure.creating == creating)
+    }
+
+    /// Those of these actions that need not wait, and whether others do.
+    pub fn permitted(&self, actions: Vec<Action>) -> (Vec<Action>, bool) {
+        let all = actions.len();
+        let held = |action: &Action| self.holds(matches!(action.write, Write::Create(_)));
+        let permitted: Vec<Action> = actions.into_iter().filter(|action| !held(action)).collect();
+        let waits = permitted.len() < all;
+        (permitted, waits)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +251,31 @@ mod tests {
         let mut object = before;
         edit.apply(&mut object);
         assert_eq!(object, after);
+    }
+
+    #[test]
+    fn what_failed_waits_and_nothing_else() {
+        let actions = || {
+            let seen = Seen::default();
+            let at = Target {
+                api_version: "v1".into(),
+                kind: "Pod".into(),
+                namespace: "n".into(),
+                name: "p".into(),
+            };
+            vec![Write::Create(json!({})).into(), Write::Delete { at, seen, propagation: None }.into()]
+        };
+        let creates =
+            |actions: &[Action]| actions.iter().map(|one| matches!(one.write, Write::Create(_))).collect();
+        let permitted = |failed: Option<bool>, pausing| {
+            let failure = failed.map(|creating| Failure { creating, message: String::new() });
+            let (permitted, waits) = Attempt { failure: failure.as_ref(), pausing }.permitted(actions());
+            (creates(&permitted), waits)
+        };
+        assert_eq!(permitted(Some(true), true), (vec![false], true));
+        assert_eq!(permitted(Some(false), true), (vec![true], true));
+        assert_eq!(permitted(Some(true), false), (vec![true, false], false));
+        assert_eq!(permitted(None, true), (vec![], true));
     }
 
     #[test]

@@ -27,6 +27,8 @@ enum Done {
     Unchanged,
     Conflict,
     Failed(Failure),
+    /// Its namespace goes: neither this nor anything like it can be made there.
+    Pointless,
 }
 
 impl<W: Writes> Hand<W> {
@@ -41,25 +43,25 @@ impl<W: Writes> Hand<W> {
             actions.actions.into_iter().partition(|action| matches!(action.write, Write::Create(_)));
         let mut outcome = Outcome::default();
         hand.all(others, &about, &mut outcome).await;
-        let (mut rest, mut batch) = (creations.into_iter(), 1);
+        let (mut rest, mut batch, mut goes_on) = (creations.into_iter(), 1, true);
         loop {
             let next: Vec<_> = rest.by_ref().take(batch).collect();
-            if next.is_empty() || outcome.failure.is_some() {
+            if next.is_empty() || outcome.failure.is_some() || !goes_on {
                 return outcome;
             }
-            hand.all(next, &about, &mut outcome).await;
+            goes_on = hand.all(next, &about, &mut outcome).await;
             batch *= 2;
         }
     }
 
-    /// Does these at the same time.
+    /// Does these at the same time; tells whether more like them are worth trying.
     async fn all(
         self: &Arc<Self>,
         actions: Vec<Action>,
         about: &Option<Arc<Subject>>,
         outcome: &mut Outcome,
-    ) {
-        let mut tasks = JoinSet::new();
+    ) -> bool {
+        let (mut tasks, mut goes_on) = (JoinSet::new(), true);
         for action in actions {
             let (hand, about) = (Arc::clone(self), about.clone());
             tasks.spawn(async move { hand.one(action, about.as_deref()).await });
@@ -70,10 +72,12 @@ impl<W: Writes> Hand<W> {
                 Ok(Done::Unchanged) => {}
                 Ok(Done::Conflict) => outcome.conflict = true,
                 Ok(Done::Failed(failure)) => outcome.failure = Some(failure),
+                Ok(Done::Pointless) => goes_on = false,
                 // A panic, which was told where it happened.
                 Err(_) => outcome.conflict = true,
             }
         }
+        goes_on
     }
 
     async fn one(&self, action: Action, about: Option<&Subject>) -> Done {
@@ -86,13 +90,15 @@ impl<W: Writes> Hand<W> {
                 edited.map(|changed| (at.name, changed))
             }
             Write::Delete { at, seen, propagation } => {
-                self.writes.delete(&at, &seen, propagation).await.map(|()| (at.name, true))
+                self.writes.delete(&at, &seen, propagation).await.map(|changed| (at.name, changed))
             }
-            Write::Remove { at, seen } => self.writes.remove(&at, &seen).await.map(|()| (at.name, true)),
+            Write::Remove { at, seen } => {
+                self.writes.remove(&at, &seen).await.map(|changed| (at.name, changed))
+            }
         };
         match written {
             Ok((name, changed)) => {
-                if let Some(done) = done {
+                if let Some(done) = done.filter(|_| changed) {
                     self.tell(about, &done, &name);
                 }
                 if changed { Done::Changed } else { Done::Unchanged }
@@ -113,7 +119,7 @@ impl<W: Writes> Hand<W> {
             404 if !creating => return Done::Unchanged,
             409 if !creating || error.reason == "Conflict" => return Done::Conflict,
             // Nothing is to be done in a namespace that goes.
-            403 if is_terminating(error) => return Done::Unchanged,
+            403 if is_terminating(error) => return Done::Pointless,
             _ => {}
         }
         if let Some(said) = said {
@@ -134,4 +140,59 @@ impl<W: Writes> Hand<W> {
 fn is_terminating(error: &ApiError) -> bool {
     let causes = error.details["causes"].as_array();
     causes.is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "NamespaceTerminating"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::lifecycle::Propagation;
+    use crate::api::objects::{Seen, Target};
+    use crate::control::action::Write;
+    use crate::control::events;
+    use serde_json::{Value, json};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// An API in whose only namespace nothing can be made any more, and where what goes goes already.
+    #[derive(Clone, Default)]
+    struct Going(Arc<AtomicUsize>);
+
+    impl Writes for Going {
+        async fn create(&self, _: Value) -> Result<String, ApiError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            let details = json!({"causes": [{"reason": "NamespaceTerminating"}]});
+            Err(ApiError { details, ..ApiError::new(403, "Forbidden", "it goes") })
+        }
+        async fn edit(
+            &self,
+            _: &Target,
+            _: &'static str,
+            _: &Seen,
+            _: impl Fn(&mut Value) + Send + Sync,
+        ) -> Result<bool, ApiError> {
+            Ok(false)
+        }
+        async fn delete(&self, _: &Target, _: &Seen, _: Option<Propagation>) -> Result<bool, ApiError> {
+            Ok(false)
+        }
+        async fn remove(&self, _: &Target, _: &Seen) -> Result<bool, ApiError> {
+            Ok(false)
+        }
+    }
+
+    #[tokio::test]
+    async fn in_a_namespace_that_goes_little_is_tried_and_nothing_said() {
+        let (api, (events, mut said)) = (Going::default(), events::channel());
+        let at =
+            Target { api_version: "v1".into(), kind: "Pod".into(), namespace: "n".into(), name: "p".into() };
+        let told = || Some(Saying::normal("Said", "it"));
+        let create = || Action { write: Write::Create(json!({})), done: told(), failed: told() };
+        let delete = Write::Delete { at: at.clone(), seen: Seen::default(), propagation: None };
+        let mut actions = Actions::of((0..500).map(|_| create()));
+        actions.actions.push(Action { write: delete, done: told(), failed: told() });
+        actions.about = Some(Subject { at, uid: "u".into() });
+        let hand = Hand { writes: api.clone(), events, component: "c" };
+        assert_eq!(hand.apply(actions).await, Outcome::default(), "nothing is different, nothing failed");
+        assert_eq!(api.0.load(Ordering::Relaxed), 1);
+        assert!(said.try_recv().is_err());
+    }
 }

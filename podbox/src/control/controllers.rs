@@ -39,8 +39,8 @@ pub struct Outcome {
 pub struct Controllers {
     world: World,
     queue: Queue<Work>,
-    /// What failed last, of those whose pause is not over or that have not been tried again.
-    failures: BTreeMap<Work, Failure>,
+    /// What failed last, of those whose pause is not over or that have not been tried again; and of which generation the object was.
+    failures: BTreeMap<Work, (Option<Failure>, Option<i64>)>,
     /// How often looking at an object broke its controller.
     broken: usize,
 }
@@ -57,8 +57,8 @@ impl Work {
             Work::CronJob(_) => "cronjob-controller",
             Work::Job(_) | Work::Held(_) => "job-controller",
             Work::Endpoints(_) => "endpoint-slice-controller",
-            Work::Budget(_) => "controllermanager",
-            Work::Node(_) | Work::Unready(_) => "node-controller",
+            Work::Budget(_) | Work::Disrupted(_) => "controllermanager",
+            Work::Node(_) | Work::Beat(_) | Work::Unready(_) => "node-controller",
             Work::TaintEviction(_) => "taint-eviction-controller",
             Work::PodGarbage(_) | Work::EndedPods => "pod-garbage-collector",
             Work::Garbage(_) => "garbage-collector-controller",
@@ -104,15 +104,21 @@ impl Controllers {
     pub fn next(&mut self, now: Now, source: &impl Source, patience: usize) -> Option<(Work, Actions)> {
         for _ in 0..patience {
             let work = self.queue.take(now.since)?;
+            if self.failures.get(&work).is_some_and(|(_, of)| *of != self.world.generation(&work)) {
+                // Something else is asked for: it may well be possible.
+                self.failures.remove(&work);
+                self.queue.forgive(&work);
+            }
             let pausing = self.queue.pauses(&work, now.since);
             if pausing && matches!(work, Work::Garbage(_)) {
                 // It has nothing to tell meanwhile.
                 self.queue.paused(&work);
                 continue;
             }
-            self.world.look(&work, source, now.wall);
-            let attempt = Attempt { failure: self.failures.get(&work), pausing };
-            let looked = AssertUnwindSafe(|| self.reconcile(&work, source, attempt, now.wall));
+            self.world.look(&work, source, now);
+            let failure = self.failures.get(&work).and_then(|(failure, _)| failure.as_ref());
+            let attempt = Attempt { failure, pausing };
+            let looked = AssertUnwindSafe(|| self.reconcile(&work, source, attempt, now));
             let Ok(actions) = panic::catch_unwind(looked) else {
                 // A bug, told where it is. One object that nobody thought of is not to stop all others.
                 tracing::error!("reconciling {work:?} broke; it is tried again later");
@@ -120,7 +126,7 @@ impl Controllers {
                 self.queue.failed(&work, now.since);
                 continue;
             };
-            self.world.heed(&work, &actions, now.wall);
+            self.world.heed(&work, &actions);
             if let Some(at) = actions.wake_at {
                 let wait = Duration::try_from(at.duration_since(now.wall).max(SignedDuration::ZERO));
                 self.queue.add_at(work.clone(), now.since + wait.unwrap_or_default());
@@ -149,10 +155,9 @@ impl Controllers {
         // A failure is told at once, but not what fails while it is: that would never end.
         let new = failure.is_some() && !self.queue.pauses(work, now.since);
         let failed = conflict || failure.is_some();
-        if let Some(failure) = failure {
-            self.failures.insert(work.clone(), failure);
-        }
         if failed {
+            let known = self.failures.remove(work).and_then(|(known, _)| known);
+            self.failures.insert(work.clone(), (failure.or(known), self.world.generation(work)));
             self.queue.failed(work, now.since);
         } else {
             self.settle(work, paused);
@@ -178,27 +183,30 @@ impl Controllers {
         self.queue.waiting()
     }
 
-    fn reconcile(&self, work: &Work, source: &impl Source, attempt: Attempt<'_>, now: Timestamp) -> Actions {
-        let world = &self.world;
+    fn reconcile(&self, work: &Work, source: &impl Source, attempt: Attempt<'_>, now: Now) -> Actions {
+        let (world, wall) = (&self.world, now.wall);
         match work {
-            Work::Deployment(key) => gather::deployment(world, source, key, (attempt, now)),
+            Work::Deployment(key) => gather::deployment(world, source, key, (attempt, wall)),
             Work::ReplicaSet(key) => {
                 let sets = (gather::REPLICA_SETS, &world.replica_sets);
-                gather::replicas(world, source, sets, key, (attempt, now))
+                gather::replicas(world, source, sets, key, (attempt, wall))
             }
             Work::ReplicationController(key) => {
                 let sets = (gather::REPLICATION_CONTROLLERS, &world.replication_controllers);
-                gather::replicas(world, source, sets, key, (attempt, now))
+                gather::replicas(world, source, sets, key, (attempt, wall))
             }
-            Work::StatefulSet(key) => gather::stateful_set(world, source, key, (attempt, now)),
-            Work::DaemonSet(key) => gather::daemon_set(world, source, key, (attempt, now)),
-            Work::CronJob(key) => gather::cronjob(world, source, key, now),
-            Work::Job(key) => gather::job(world, source, key, (attempt, now)),
+            Work::StatefulSet(key) => gather::stateful_set(world, source, key, (attempt, wall)),
+            Work::DaemonSet(key) => gather::daemon_set(world, source, key, (attempt, wall)),
+            Work::CronJob(key) => gather::cronjob(world, source, key, wall),
+            Work::Job(key) => gather::job(world, source, key, (attempt, wall)),
             Work::Held(key) => gather::held(world, source, key),
             Work::Endpoints(key) => gather::endpoints(world, source, key),
-            Work::Budget(key) => gather::budget(world, source, key, now),
+            Work::Budget(key) => gather::budget(world, source, key, wall),
             Work::Node(key) => gather::nodes::node(world, source, key, now),
-            Work::Unready(key) => gather::nodes::unready(world, source, key, now),
+            Work::Unready(key) => gather::nodes::unready(world, source, key, wall),
+            // It was heard of when it was looked at.
+            Work::Beat(_) => Actions::none(),
+            Work::Disrupted(key) => gather::disrupted(world, source, key, wall),
             Work::TaintEviction(key) => gather::nodes::eviction(world, source, key, now),
             Work::PodGarbage(key) => gather::nodes::garbage(world, source, key, now),
             Work::EndedPods => pod_garbage::superfluous(&world.pods, limits::ENDED_PODS),
@@ -211,6 +219,7 @@ impl Controllers {
 mod tests {
     use super::*;
     use crate::api::kinds::Kinds;
+    use crate::control::action::Write;
     use crate::control::source::Found;
 
     /// One in which Deployments cannot be looked at without breaking something.
@@ -244,5 +253,48 @@ mod tests {
         }
         assert!(looked.contains(&Work::ReplicaSet(key)), "{looked:?}");
         assert!(controllers.next_time().is_some_and(|at| at > now.since), "the other one is tried again");
+    }
+
+    /// One ReplicaSet that lacks its only pod.
+    struct Wanting;
+
+    impl Source for Wanting {
+        fn get(&self, _collection: &str, _key: &Key) -> Option<Found> {
+            let object = r#"{"metadata": {"name": "a", "namespace": "n", "uid": "b"},
+                "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": {}}}"#;
+            Some(Found { bytes: object.as_bytes().into(), revision: 1 })
+        }
+
+        fn named(&self, _collection: &str, _name: &str) -> Vec<Found> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn what_failed_waits_unless_something_else_is_asked_for() {
+        let mut controllers = Controllers::new(Catalog::new(&Kinds::new()));
+        let (key, kind) =
+            (Key::new("n", "a"), controllers.catalog().collection(gather::REPLICA_SETS).unwrap());
+        let set = |generation: i64| {
+            let object = serde_json::json!({"metadata": {"name": "a", "namespace": "n", "uid": "b", "generation": generation}});
+            serde_json::to_vec(&object).unwrap()
+        };
+        let now = |millis: u64| Now { wall: Timestamp::UNIX_EPOCH, since: Duration::from_millis(millis) };
+        let creates = |controllers: &mut Controllers, millis: u64| {
+            let (work, actions) = controllers.next(now(millis), &Wanting, 10)?;
+            let creates = actions.actions.iter().any(|action| matches!(action.write, Write::Create(_)));
+            let failure = creates.then(|| Failure { creating: true, message: "refused".to_owned() });
+            controllers.ended(&work, actions.paused, Outcome { failure, ..Outcome::default() }, now(millis));
+            Some(creates)
+        };
+        controllers.note(kind, &key, &set(1));
+        assert_eq!(creates(&mut controllers, 0), Some(true));
+        assert_eq!(creates(&mut controllers, 1), Some(false), "the failure is told, and nothing tried");
+        controllers.note(kind, &key, &set(1));
+        assert_eq!(creates(&mut controllers, 2), Some(false));
+        controllers.note(kind, &key, &set(2));
+        assert_eq!(creates(&mut controllers, 3), Some(true));
+        assert_eq!(creates(&mut controllers, 4), Some(false));
+        assert_eq!(creates(&mut controllers, 8), Some(true), "its pause is over");
     }
 }

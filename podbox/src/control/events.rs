@@ -254,11 +254,11 @@ mod tests {
             _at: &Target,
             _seen: &Seen,
             _propagation: Option<crate::api::lifecycle::Propagation>,
-        ) -> Result<(), ApiError> {
+        ) -> Result<bool, ApiError> {
             unreachable!("Events expire")
         }
 
-        async fn remove(&self, _at: &Target, _seen: &Seen) -> Result<(), ApiError> {
+        async fn remove(&self, _at: &Target, _seen: &Seen) -> Result<bool, ApiError> {
             unreachable!("Events expire")
         }
     }

@@ -6,6 +6,7 @@ use super::action::{Actions, Attempt, Write};
 use super::cronjob::{self, Started};
 use super::daemonset::{self, DaemonSet};
 use super::deployment::{self, Set};
+use super::disrupted;
 use super::disruption;
 use super::endpoints;
 use super::job::{self, Job};
@@ -40,6 +41,8 @@ pub const STATEFUL_SETS: &str = "apps/statefulsets";
 pub const DAEMON_SETS: &str = "apps/daemonsets";
 /// Where nodes are.
 pub const NODES: &str = "/nodes";
+/// Where leases are.
+pub const LEASES: &str = "coordination.k8s.io/leases";
 /// Where ControllerRevisions are.
 pub const REVISIONS: &str = "apps/controllerrevisions";
 /// Where PersistentVolumeClaims are.
@@ -132,8 +135,7 @@ pub fn deployment(
     let (uid, selector) = (desired.uid(), &desired.claimant.selector);
     let namespace = key.namespace();
     let sets = &world.replica_sets;
-    let free = sets.of_namespace(namespace).filter(|(_, set)| set.controller.is_none());
-    let free = free.filter(|(_, set)| selects(selector, &set.labels)).map(|(key, _)| key);
+    let free = sets.free(namespace).filter(|(_, set)| selects(selector, &set.labels)).map(|(key, _)| key);
     let candidates =
         sets.controlled_by(uid).chain(free).filter_map(|key| stored(world, source, REPLICA_SETS, key));
     let candidates: Vec<Set> = candidates.map(|(at, object, stored)| Set::new(at, object, stored)).collect();
@@ -144,6 +146,13 @@ pub fn deployment(
     let taken = |name: &str| source.get(REPLICA_SETS, &Key::new(namespace, name)).is_some();
     let observed = deployment::Observed { sets: candidates, others_run: &others_run, taken: &taken };
     deployment::reconcile(&desired, &observed, attempt, now)
+}
+
+/// For a pod that says that it goes for others' sake.
+pub fn disrupted(world: &World, source: &impl Source, key: &Key, now: Timestamp) -> Actions {
+    let Some(pod) = world.pods.get(key).filter(|pod| pod.disrupted) else { return Actions::none() };
+    let Some((_, object, revision)) = stored(world, source, PODS, key) else { return Actions::none() };
+    disrupted::reconcile(pod, (&object, revision), now)
 }
 
 /// Reconciles a StatefulSet.

@@ -6,7 +6,18 @@
 use super::key::{KindId, Place};
 use super::meta::{Meta, Owner};
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
+
+/// An owner as a dependent names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    uid: Arc<str>,
+    /// Whether the owner's end waits for the dependent's.
+    blocks: bool,
+    /// Stands for version, kind and name: who is named otherwise may be somebody else.
+    as_what: u64,
+}
 
 /// An owner's dependents.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +32,8 @@ struct Dependents {
 pub struct Graph {
     /// By the owner's uid.
     dependents: BTreeMap<Arc<str>, Dependents>,
-    /// The uids that each dependent names, and whether it blocks them.
-    owners: BTreeMap<Place, Vec<(Arc<str>, bool)>>,
+    /// Whom each dependent names.
+    owners: BTreeMap<Place, Vec<Named>>,
     /// Objects that are to go once something was done about their dependents, by uid.
     going: BTreeMap<Arc<str>, Place>,
 }
@@ -31,8 +42,7 @@ impl Graph {
     /// An object is like this now. `wake` is told whom to look at. Gives back whether it names other owners than before: then it is to
     /// be looked at, unless all of them surely are there.
     pub fn note(&mut self, place: &Place, meta: &Meta, mut wake: impl FnMut(Place)) -> bool {
-        let named: Vec<(Arc<str>, bool)> =
-            meta.owner_references.iter().map(|owner| self.named(owner)).collect();
+        let named: Vec<Named> = meta.owner_references.iter().map(|owner| self.named(owner)).collect();
         let before = self.owners.get(place);
         let differs = before.map_or(!named.is_empty(), |before| *before != named);
         if differs {
@@ -56,13 +66,19 @@ impl Graph {
         self.dependents(uid).for_each(|(place, _)| wake(place.clone()));
     }
 
-    fn named(&self, owner: &Owner) -> (Arc<str>, bool) {
+    fn named(&self, owner: &Owner) -> Named {
         let known = self.dependents.get_key_value(owner.uid.as_str()).map(|(uid, _)| Arc::clone(uid));
-        (known.unwrap_or_else(|| owner.uid.as_str().into()), owner.block_owner_deletion == Some(true))
+        let mut hasher = DefaultHasher::new();
+        (&owner.api_version, &owner.kind, &owner.name).hash(&mut hasher);
+        Named {
+            uid: known.unwrap_or_else(|| owner.uid.as_str().into()),
+            blocks: owner.block_owner_deletion == Some(true),
+            as_what: hasher.finish(),
+        }
     }
 
-    fn link(&mut self, place: &Place, named: Vec<(Arc<str>, bool)>) {
-        for (uid, blocks) in &named {
+    fn link(&mut self, place: &Place, named: Vec<Named>) {
+        for Named { uid, blocks, .. } in &named {
             let dependents = self.dependents.entry(Arc::clone(uid)).or_default();
             dependents.blocking += usize::from(*blocks);
             if dependents.all.insert(place.clone(), *blocks) == Some(true) {
@@ -76,7 +92,7 @@ impl Graph {
 
     /// It depends on nobody any more; owners that wait for it are woken.
     fn unlink(&mut self, place: &Place, wake: &mut impl FnMut(Place)) {
-        for (uid, _) in self.owners.remove(place).unwrap_or_default() {
+        for Named { uid, .. } in self.owners.remove(place).unwrap_or_default() {
             if let Some(dependents) = self.dependents.get_mut(&uid) {
                 if dependents.all.remove(place) == Some(true) {
                     dependents.blocking -= 1;
@@ -160,6 +176,9 @@ mod tests {
         let mut woken = Vec::new();
         graph.forget(&place("owner"), "0", |place| woken.push(place));
         assert_eq!(woken, [place("b")]);
+        let mut renamed = owned("2", &[("0", false)]);
+        renamed.owner_references[0].name = "other".to_owned();
+        assert_eq!(note(&mut graph, "b", &renamed), [place("b")], "it may be nobody's now");
         note(&mut graph, "b", &owned("2", &[]));
         assert_eq!(graph.dependents("0").count(), 0);
     }

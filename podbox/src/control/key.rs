@@ -40,10 +40,14 @@ pub enum Work {
     Budget(Key),
     /// A node.
     Node(Key),
+    /// A node whose lease was renewed.
+    Beat(Key),
     /// A pod whose node does not answer.
     Unready(Key),
     /// A pod that may have to leave its node.
     TaintEviction(Key),
+    /// A pod that says that it goes for others' sake, and does not go.
+    Disrupted(Key),
     /// A pod that nobody else may take away.
     PodGarbage(Key),
     /// Pods that have ended, and are too many.

@@ -74,7 +74,10 @@ impl<W: Writes> Manager<W> {
 
     /// What happens next; `more` if there is more to do at once.
     async fn select(&mut self, more: bool) -> Event {
+        let room = self.running.len() < limits::RECONCILED_AT_ONCE;
         let time = match (more, self.controllers.next_time()) {
+            // An end makes room.
+            _ if !room => limits::CONTROL_IDLE,
             (true, _) => Duration::ZERO,
             (false, Some(at)) => at.saturating_sub(self.now().since),
             (false, None) => limits::CONTROL_IDLE,

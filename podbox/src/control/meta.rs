@@ -39,6 +39,8 @@ pub struct Meta {
     pub creation_timestamp: Option<jiff::Timestamp>,
     /// Set once it is to go.
     pub deletion_timestamp: Option<jiff::Timestamp>,
+    /// How long it was given for that.
+    pub deletion_grace_period_seconds: Option<i64>,
     /// Who has to do something before it goes.
     pub finalizers: Vec<String>,
     /// What it is selected by.

@@ -23,6 +23,7 @@ pub mod controllers;
 pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
+pub mod disrupted;
 pub mod disruption;
 pub mod endpoints;
 pub mod events;
@@ -59,7 +60,7 @@ pub mod world;
 use serde_json::Value;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// A number of a spec or a status; 0 where there is none.
 fn number(value: &Value) -> i32 {

@@ -235,6 +235,16 @@ impl Nodes {
         self.all.iter().map(|(key, facts)| (key.name(), facts))
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// The same.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.all.keys()

@@ -51,6 +51,8 @@ pub struct Member {
     pub created: Option<Timestamp>,
     /// Whether its node made it go: of those that have ended, it is the first to be forgotten.
     pub evicted: bool,
+    /// Whether it says that it goes for others' sake; what its node says of that stands.
+    pub disrupted: bool,
     /// What its end costs, by its own word.
     pub deletion_cost: i32,
     /// The most restarts of any container, and of any sidecar.
@@ -70,7 +72,7 @@ pub struct Batch {
     pub tracked: bool,
     /// Whether it has succeeded, once it has ended.
     pub succeeded: Option<bool>,
-    /// When its last container ended.
+    /// When its last container ended, or it was told to go.
     pub finished: Option<Timestamp>,
     /// Its completion index.
     pub index: Option<u32>,

@@ -115,6 +115,11 @@ impl<K: Ord + Clone> Queue<K> {
         self.ended(key);
     }
 
+    /// What failed may be tried at once: it is another now.
+    pub fn forgive(&mut self, key: &K) {
+        self.failed.remove(key);
+    }
+
     fn ended(&mut self, key: &K) {
         if self.running.remove(key) == Some(true) {
             self.add(key.clone());

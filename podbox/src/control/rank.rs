@@ -87,6 +87,7 @@ mod tests {
             created: at(100),
             deletion_cost: 0,
             evicted: false,
+            disrupted: false,
             restarts: (0, 0),
             address: None,
             batch: None,

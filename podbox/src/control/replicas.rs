@@ -59,7 +59,7 @@ fn step(desired: &Workload, observed: &Observed<'_>, attempt: Attempt<'_>, now: 
     let settled = desired.claimant.deleting || active.len() == wanted;
     // What failed waits for the end of its pause, and nothing else does: what a quota refuses can be taken away all the same.
     let creates = active.len() < wanted;
-    let held = attempt.pausing && attempt.failure.is_none_or(|failure| failure.creating == creates);
+    let held = attempt.holds(creates);
     let room = workload::room(&active);
     let rests = if creates { rest(&kept, now) } else { None };
     let crowded = creates && room == 0;

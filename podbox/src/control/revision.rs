@@ -149,7 +149,7 @@ impl<'a> History<'a> {
             let fields = json!({"status": {"collisionCount": collisions.saturating_add(1)}});
             return Actions::of(status::write(&desired.at, &desired.object, desired.revision, fields));
         }
-        if attempt.pausing {
+        if attempt.holds(true) {
             return Actions { paused: true, ..Actions::none() };
         }
         let mut metadata = json!({

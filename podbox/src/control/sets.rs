@@ -24,6 +24,8 @@ pub struct Selecting {
     pub selector: selector::Labels,
     /// Whether it goes.
     pub deleting: bool,
+    /// How often it was asked for anew.
+    pub generation: i64,
 }
 
 impl Selecting {
@@ -45,6 +47,8 @@ pub struct Sets {
     by_uid: BTreeMap<Arc<str>, Key>,
     controlled: BTreeMap<Arc<str>, BTreeSet<Key>>,
     in_namespace: BTreeMap<Arc<str>, BTreeSet<Key>>,
+    /// Those of each namespace that nobody controls.
+    free: BTreeMap<Arc<str>, BTreeSet<Key>>,
 }
 
 #[derive(Deserialize)]
@@ -85,10 +89,14 @@ impl Sets {
             labels: metadata.labels.clone(),
             selector: selector(&spec.selector),
             deleting: metadata.deleting(),
+            generation: metadata.generation,
         };
         self.by_uid.insert(Arc::clone(&one.uid), key.clone());
-        if let Some(controller) = &one.controller {
-            self.controlled.entry(Arc::clone(controller)).or_default().insert(key.clone());
+        match &one.controller {
+            Some(controller) => {
+                self.controlled.entry(Arc::clone(controller)).or_default().insert(key.clone());
+            }
+            None => drop(self.free.entry(key.namespace().into()).or_default().insert(key.clone())),
         }
         self.in_namespace.entry(key.namespace().into()).or_default().insert(key.clone());
         self.all.insert(key.clone(), one);
@@ -99,8 +107,9 @@ impl Sets {
     pub fn forget(&mut self, key: &Key) -> Option<Selecting> {
         let one = self.all.remove(key)?;
         self.by_uid.remove(&one.uid);
-        if let Some(controller) = &one.controller {
-            drop_from(&mut self.controlled, &**controller, key);
+        match &one.controller {
+            Some(controller) => drop_from(&mut self.controlled, &**controller, key),
+            None => drop_from(&mut self.free, key.namespace(), key),
         }
         drop_from(&mut self.in_namespace, key.namespace(), key);
         Some(one)
@@ -124,6 +133,12 @@ impl Sets {
     /// Those of a namespace.
     pub fn of_namespace(&self, namespace: &str) -> impl Iterator<Item = (&Key, &Selecting)> {
         let keys = self.in_namespace.get(namespace).into_iter().flatten();
+        keys.filter_map(|key| Some((key, self.all.get(key)?)))
+    }
+
+    /// Those of a namespace that nobody controls.
+    pub fn free(&self, namespace: &str) -> impl Iterator<Item = (&Key, &Selecting)> {
+        let keys = self.free.get(namespace).into_iter().flatten();
         keys.filter_map(|key| Some((key, self.all.get(key)?)))
     }
 

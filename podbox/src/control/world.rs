@@ -4,7 +4,7 @@
 //!   pod ──▶ who controls it; if nobody: those that select it       ReplicaSet ──▶ itself, its Deployment (or those that
 //!       └──▶ Services and budgets that select it                                   select it)
 //!   Deployment, StatefulSet, DaemonSet, Job, CronJob, Service, budget ──▶ itself; a Job also its CronJob
-//!   node ──▶ itself; all DaemonSets, if they see a difference; its pods, if they have to leave it
+//!   node ──▶ itself; all DaemonSets, if they see a difference; its pods, if they have to leave it     lease ──▶ its node's beat
 //!   ControllerRevision ──▶ whose it is     claim ──▶ the StatefulSet that it is named after
 //!   EndpointSlice, Endpoints ──▶ its Service
 //!   anything ──▶ its dependents and owners, as `graph` has it
@@ -21,11 +21,12 @@ use super::graph::Graph;
 use super::key::{Key, KindId, Place, Work};
 use super::marks::Marks;
 use super::meta::{Head, Owner};
-use super::node_lifecycle::{Beats, Turns};
+use super::node_lifecycle::{Beats, Registry, Turns};
 use super::nodes::Nodes;
 use super::pods::{Phase, Pods};
 use super::sets::Sets;
 use super::taint_eviction::Leaving;
+use crate::api::objects::NODE_LEASES;
 use std::collections::BTreeSet;
 
 /// Everything.
@@ -49,6 +50,8 @@ pub struct World {
     pub failures: Failures,
     /// Nodes.
     pub nodes: Nodes,
+    /// Which of them were told of.
+    pub registry: Registry,
     /// When they were heard of.
     pub beats: Beats,
     /// Whose turn it is to lose its pods.
@@ -81,6 +84,7 @@ enum Role {
     StatefulSet,
     DaemonSet,
     Node,
+    Lease,
     Revision,
     Claim,
     CronJob,
@@ -101,6 +105,7 @@ fn role(collection: &str) -> Role {
         gather::STATEFUL_SETS => Role::StatefulSet,
         gather::DAEMON_SETS => Role::DaemonSet,
         gather::NODES => Role::Node,
+        gather::LEASES => Role::Lease,
         gather::REVISIONS => Role::Revision,
         gather::CLAIMS => Role::Claim,
         gather::CRON_JOBS => Role::CronJob,
@@ -126,6 +131,7 @@ impl World {
             daemon_sets: Sets::default(),
             failures: Failures::default(),
             nodes: Nodes::default(),
+            registry: Registry::default(),
             beats: Beats::default(),
             turns: Turns::default(),
             leaving: Leaving::default(),
@@ -180,9 +186,16 @@ impl World {
                 if change.recovered {
                     self.beats.pardon();
                 }
+                self.count_nodes(wake);
                 self.wake_for_node(key, change, wake);
                 meta
             }),
+            Role::Lease => {
+                if key.namespace() == NODE_LEASES {
+                    wake(Work::Beat(Key::new("", key.name())));
+                }
+                Some(Head::read(bytes))
+            }
             Role::Revision => self.revisions.note(key, bytes).map(|(meta, before)| {
                 let now = self.revisions.get(key);
                 self.wake_for_revision(key, before.iter().chain(now), wake);
@@ -294,6 +307,7 @@ impl World {
             Role::Node => {
                 let change = self.nodes.forget(key);
                 self.forget_beats(key.name());
+                self.count_nodes(wake);
                 self.wake_for_node(key, change, wake);
                 self.pods.on(key.name()).for_each(|pod| wake(Work::PodGarbage(pod.key.clone())));
             }
@@ -319,10 +333,17 @@ impl World {
                 }
             }
             Role::Legacy => wake(Work::Endpoints(key.clone())),
-            Role::Other => {}
+            Role::Lease | Role::Other => {}
         }
         let place = Place { kind, key: key.clone() };
         self.graph.forget(&place, &meta.uid, |place| wake(Work::Garbage(place)));
+    }
+
+    /// How many nodes there are matters to each of them.
+    fn count_nodes(&mut self, wake: &mut impl FnMut(Work)) {
+        if self.registry.count(self.nodes.len()) {
+            self.nodes.keys().for_each(|node| wake(Work::Node(node.clone())));
+        }
     }
 
     /// A node that is gone is remembered as long as it has pods.
@@ -331,6 +352,21 @@ impl World {
         if self.nodes.get(&key).is_none() && self.pods.on(node).next().is_none() {
             self.beats.forget(&key);
         }
+    }
+
+    /// How often the object of a workload was asked for anew.
+    pub fn generation(&self, work: &Work) -> Option<i64> {
+        let (sets, key) = match work {
+            Work::Deployment(key) => (&self.deployments, key),
+            Work::ReplicaSet(key) => (&self.replica_sets, key),
+            Work::ReplicationController(key) => (&self.replication_controllers, key),
+            Work::StatefulSet(key) => (&self.stateful_sets, key),
+            Work::DaemonSet(key) => (&self.daemon_sets, key),
+            Work::CronJob(key) => (&self.cron_jobs, key),
+            Work::Job(key) => (&self.jobs, key),
+            _ => return None,
+        };
+        sets.get(key).map(|set| set.generation)
     }
 
     /// Objects of a kind that are known and not among these: what went while nobody looked.
@@ -349,7 +385,7 @@ impl World {
             Role::Service => Box::new(self.services.keys()),
             Role::Budget => Box::new(self.budgets.keys()),
             Role::Slice => Box::new(self.slices.keys()),
-            Role::Legacy | Role::Claim | Role::Other => {
+            Role::Legacy | Role::Claim | Role::Lease | Role::Other => {
                 Box::new(self.graph.of_kind(kind).map(|place| &place.key))
             }
         };

@@ -32,7 +32,8 @@ pub fn merge_status(pod: &mut Value, status: &Value, now: SystemTime) {
 fn conditions(before: Option<&Value>, own: &Value, gates: &Value, now: SystemTime) -> Value {
     let mut own: Vec<Value> = own.as_array().cloned().unwrap_or_default();
     let before: Vec<&Value> = before.and_then(Value::as_array).into_iter().flatten().collect();
-    let over = |condition: &Value| status::RESIZING.iter().any(|type_| condition["type"] == *type_);
+    let passing = || status::RESIZING.into_iter().chain([status::PILED]);
+    let over = |condition: &Value| passing().any(|type_| condition["type"] == type_);
     let known =
         |condition: &&&Value| over(condition) || own.iter().any(|one| one["type"] == condition["type"]);
     let others: Vec<Value> = before.iter().filter(|condition| !known(condition)).copied().cloned().collect();

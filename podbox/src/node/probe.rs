@@ -75,7 +75,7 @@ impl Probing {
             Detail::Listen(Listen { port, ended: true }) => Cause::Gone { port: *port },
             Detail::Exit(_) => Cause::Exited,
             Detail::Oom(_) => Cause::OomKilled,
-            _ => return,
+            Detail::Zombie { .. } | Detail::Reap(_) => Cause::Zombie,
         };
         let Some(container) = event.subject.as_ref().map(ContainerRef::from) else { return };
         if let Cause::Listening { .. } = cause {

@@ -15,7 +15,7 @@ use crate::control::action::Edit;
 use crate::control::queue::Queue;
 use crate::control::volumes::provision::{self, End, FINALIZER, NAME};
 use crate::sandbox::tree;
-use crate::store::{Batch, Expired, Key, Store, Watch};
+use crate::store::{Batch, Change, Entry, Expired, Happened, Key, Store, Watch};
 use crate::{chance, clock, limits};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -31,6 +31,8 @@ use tokio::task::JoinSet;
 const CLAIMS: &str = "/persistentvolumeclaims";
 const VOLUMES: &str = "/persistentvolumes";
 const CLASSES: &str = "storage.k8s.io/storageclasses";
+/// What is followed.
+const FOLLOWED: [&str; 3] = [CLAIMS, VOLUMES, CLASSES];
 
 /// What is looked at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +59,8 @@ struct Hand<W> {
 }
 
 enum Event {
-    Changes(bool, Result<Batch, Expired>),
+    /// Of what is followed.
+    Changes(usize, Result<Batch, Expired>),
     Ended(Work, bool),
     Time,
 }
@@ -71,12 +74,14 @@ impl<W: Writes> Provisioner<W> {
 
     /// Runs until it is dropped.
     pub async fn run(mut self) {
-        let (mut claims, mut volumes) = (self.begin(CLAIMS), self.begin(VOLUMES));
+        let mut watches = FOLLOWED.map(|collection| self.begin(collection));
         loop {
             self.work();
-            match self.select(&mut claims, &mut volumes).await {
-                Event::Changes(true, batch) => self.note(&mut claims, CLAIMS, batch),
-                Event::Changes(false, batch) => self.note(&mut volumes, VOLUMES, batch),
+            match self.select(&mut watches).await {
+                Event::Changes(which, Ok(batch)) => {
+                    batch.changes.iter().for_each(|change| self.touch(FOLLOWED[which], change));
+                }
+                Event::Changes(which, Err(_)) => watches[which] = self.begin(FOLLOWED[which]),
                 Event::Ended(work, true) => self.queue.done(&work),
                 Event::Ended(work, false) => self.queue.failed(&work, self.now()),
                 Event::Time => {}
@@ -84,16 +89,19 @@ impl<W: Writes> Provisioner<W> {
         }
     }
 
-    async fn select(&mut self, claims: &mut Watch, volumes: &mut Watch) -> Event {
-        let time = self.queue.next_time().map_or(limits::CONTROL_IDLE, |at| at.saturating_sub(self.now()));
+    async fn select(&mut self, [claims, volumes, classes]: &mut [Watch; 3]) -> Event {
+        // Where no more may be under way, an end makes room.
+        let next = self.queue.next_time().filter(|_| self.running.len() < limits::VOLUMES_AT_ONCE);
+        let time = next.map_or(limits::CONTROL_IDLE, |at| at.saturating_sub(self.now()));
         tokio::select! {
             Some(ended) = self.running.join_next() => match ended {
                 Ok((work, done)) => Event::Ended(work, done),
                 // A panic, which was told where it happened.
                 Err(_) => Event::Time,
             },
-            batch = claims.next() => Event::Changes(true, batch),
-            batch = volumes.next() => Event::Changes(false, batch),
+            batch = claims.next() => Event::Changes(0, batch),
+            batch = volumes.next() => Event::Changes(1, batch),
+            batch = classes.next() => Event::Changes(2, batch),
             () = tokio::time::sleep(time) => Event::Time,
         }
     }
@@ -103,17 +111,38 @@ impl<W: Writes> Provisioner<W> {
         loop {
             // From the newest revision, history is always there.
             let Ok((page, watch)) = self.store.list_and_watch(collection, None) else { continue };
-            page.entries.iter().for_each(|entry| self.queue.add(work(collection, &entry.key)));
+            page.entries
+                .iter()
+                .filter_map(|entry| work(collection, &entry.key))
+                .for_each(|work| self.queue.add(work));
             return watch;
         }
     }
 
-    fn note(&mut self, watch: &mut Watch, collection: &'static str, batch: Result<Batch, Expired>) {
-        match batch {
-            Ok(batch) => {
-                batch.changes.iter().for_each(|change| self.queue.add(work(collection, &change.entry.key)));
+    /// Something has changed.
+    fn touch(&mut self, collection: &'static str, change: &Change) {
+        let Entry { key, bytes, .. } = &*change.entry;
+        if let Some(work) = work(collection, key) {
+            self.queue.add(work);
+        }
+        match collection {
+            // Whoever had it taken away before its claim had it: the claim gets another one.
+            VOLUMES if change.happened == Happened::Deleted => {
+                let volume = serde_json::from_slice::<PersistentVolume>(bytes).ok();
+                let claim = volume.and_then(|volume| volume.spec?.claim_ref);
+                let word = |field: Option<String>| field.unwrap_or_default();
+                let claim = claim.map(|claim| Key::new(&word(claim.namespace), &word(claim.name)));
+                claim.into_iter().for_each(|claim| self.queue.add(Work::Claim(claim)));
             }
-            Err(_) => *watch = self.begin(collection),
+            // What could not be made may be possible now.
+            CLASSES => {
+                let Ok(page) = self.store.list(CLAIMS, None, None, 0, None) else { return };
+                for claim in page.entries.iter().map(|entry| Work::Claim(entry.key.clone())) {
+                    self.queue.forgive(&claim);
+                    self.queue.add(claim);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -167,10 +196,11 @@ impl<W: Writes> Provisioner<W> {
     }
 }
 
-fn work(collection: &str, key: &Key) -> Work {
+fn work(collection: &str, key: &Key) -> Option<Work> {
     match collection {
-        CLAIMS => Work::Claim(key.clone()),
-        _ => Work::Volume(key.clone()),
+        CLAIMS => Some(Work::Claim(key.clone())),
+        VOLUMES => Some(Work::Volume(key.clone())),
+        _ => None,
     }
 }
 
@@ -255,13 +285,13 @@ impl<W: Writes> Hand<W> {
 
     async fn let_go(&self, at: &Target, uid: &str) -> Result<(), ApiError> {
         let seen = Seen { uid: uid.to_owned(), revision: None };
-        let gone = |done: Result<(), ApiError>| match done {
+        let gone = |done: Result<bool, ApiError>| match done {
             Err(error) if error.code == 404 => Ok(()),
-            done => done,
+            done => done.map(drop),
         };
         gone(self.writes.delete(at, &seen, None).await)?;
         let release = Edit::Release(FINALIZER);
-        gone(self.writes.edit(at, "", &seen, |object| release.apply(object)).await.map(drop))
+        gone(self.writes.edit(at, "", &seen, |object| release.apply(object)).await)
     }
 
     async fn tell(&self, at: &Target, uid: &str, (of, reason): (&str, &str), message: String) {
@@ -308,4 +338,97 @@ fn make(directory: &Path, path: &Path) -> io::Result<()> {
 fn target(kind: &'static str, namespace: &str, name: &str) -> Target {
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
     Target { api_version: "v1".into(), kind: kind.into(), namespace, name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::tests::World;
+    use crate::control::volumes;
+
+    /// A cluster whose claims are bound, and this node, `n`, which makes volumes below a directory.
+    async fn world() -> (World, tempfile::TempDir) {
+        let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
+        let path = dir.path().join("volumes");
+        let provisioner = Provisioner::new(world.store.clone(), world.objects.clone(), "n".into(), path);
+        tokio::spawn(provisioner.run());
+        tokio::spawn(volumes::run::run(world.store.clone(), world.objects.clone()));
+        (world, dir)
+    }
+
+    fn claim(name: &str, class: &str, node: &str) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": "default", "annotations": {"volume.kubernetes.io/selected-node": node}},
+            "spec": {
+                "storageClassName": class, "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        })
+    }
+
+    fn is_bound(world: &World, name: &str) -> bool {
+        world.get(CLAIMS, name).is_some_and(|claim| claim["status"]["phase"] == "Bound")
+    }
+
+    fn volume_of(world: &World, claim: &str) -> String {
+        world.get(CLAIMS, claim).unwrap()["spec"]["volumeName"].as_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_claim_gets_a_directory_which_goes_with_it() {
+        let (world, dir) = world().await;
+        world.create(claim("theirs", "local", "other")).await;
+        world.create(claim("c", "local", "n")).await;
+        world.until(CLAIMS, |world| is_bound(world, "c")).await;
+        let volume = volume_of(&world, "c");
+        let path = dir.path().join("volumes").join(&volume);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o777);
+        fs::write(path.join("data"), "kept").unwrap();
+        assert!(!is_bound(&world, "theirs"), "it is for another node");
+        let at = target("PersistentVolumeClaim", "default", "c");
+        Writes::delete(&world.objects, &at, &Seen::default(), None).await.unwrap();
+        let there = |world: &World| world.store.get(VOLUMES, &Key::new("", &volume)).is_some();
+        world.until(VOLUMES, |world| !there(world)).await;
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_another_has_made_stays_though_it_says_that_it_is_ours() {
+        let (world, dir) = world().await;
+        let path = dir.path().join("theirs");
+        fs::create_dir(&path).unwrap();
+        let mut made = claim("c", "local", "n");
+        made["metadata"]["uid"] = "gone".into();
+        let (made, class) = (
+            serde_json::from_value(made).unwrap(),
+            StorageClass { provisioner: NAME.into(), ..StorageClass::default() },
+        );
+        world.create(provision::volume(&made, &class, ("n", &path.to_string_lossy())).unwrap()).await;
+        let told =
+            |world: &World| world.list("/events").iter().any(|event| event["reason"] == "VolumeFailedDelete");
+        world.until("/events", told).await;
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_class_asks_for_in_vain_is_made_once_it_does_not() {
+        let (world, _dir) = world().await;
+        let class = |name: &str, parameters: Value| {
+            json!({
+                "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
+                "provisioner": NAME, "parameters": parameters, "volumeBindingMode": "WaitForFirstConsumer",
+            })
+        };
+        world.create(class("odd", json!({"type": "ssd"}))).await;
+        world.create(claim("c", "odd", "n")).await;
+        let told =
+            |world: &World| world.list("/events").iter().any(|event| event["reason"] == "ProvisioningFailed");
+        world.until("/events", told).await;
+        let mut at = target("StorageClass", "", "odd");
+        at.api_version = "storage.k8s.io/v1".into();
+        Writes::delete(&world.objects, &at, &Seen::default(), None).await.unwrap();
+        world.create(class("odd", json!({}))).await;
+        world.until(CLAIMS, |world| is_bound(world, "c")).await;
+    }
 }

@@ -12,6 +12,7 @@
 //! pod's [`Memory`] on file, so that a later daemon does not either.
 
 mod kills;
+mod piles;
 mod probes;
 mod report;
 mod step;
@@ -105,6 +106,10 @@ pub struct Worker<R, I> {
     /// What the pod has become.
     versions: Versions,
     triggers: Heard,
+    /// When the dead that lie unreaped are to be counted.
+    piles_at: Option<Instant>,
+    /// When they were last.
+    piles_seen: Option<Instant>,
     /// What happened last changed nothing that others could see.
     quiet: bool,
     ending: watch::Receiver<Ending>,
@@ -141,6 +146,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             steps: Vec::new(),
             saved: None,
             triggers,
+            piles_at: None,
+            piles_seen: None,
             quiet: false,
             ending,
             accepted: now,
@@ -178,6 +185,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             let now = clock::instant();
             if !self.quiet {
                 self.look_for_kills(now);
+                self.look_for_piles(now);
             }
             let Plan { steps, wake_at, probe_at, finished } = plan(&self.pod.shape, &self.seen, now);
             let probes_only = steps.iter().all(|step| matches!(step, PodStep::Probe { .. }));
@@ -199,7 +207,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
                 return;
             }
             self.triggers.wants(self.interest());
-            let wake_at = wake_at.into_iter().chain(self.next_look()).min();
+            let wake_at = wake_at.into_iter().chain(self.next_look()).chain(self.piles_at).min();
             let event = self.select(wake_at, probe_at).await;
             self.apply(event);
         }

@@ -27,3 +27,4 @@ pub mod shape;
 pub mod sources;
 pub mod status;
 pub mod volumes;
+pub mod zombies;

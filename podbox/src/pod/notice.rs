@@ -7,6 +7,7 @@ use super::plan::is_main_turn;
 use super::probe::Outcome;
 use super::resize::{Refusal, RefusalKind, Resize, Share};
 use super::shape::{ContainerShape, Shape};
+use super::zombies;
 use crate::api::identity::PodRef;
 use crate::api::probe::ProbeType;
 use crate::limits;
@@ -130,6 +131,7 @@ pub fn notices<'a>(
             |ended: &Ended| after.termination.is_none() && shape.restarts(name, ended.exited.status.code());
         of_hooks(past, seen, &mut own);
         of_resize(name, past, seen, &mut own);
+        of_pile(name, past, seen, &mut own);
         of_run(pod, name, image(name), past, seen, follows, &mut own);
         all.extend(own.into_iter().map(|notice| Notice { part: Some(shape.part(name)), ..notice }));
     }
@@ -150,6 +152,13 @@ fn of_image(before: &ImageState, after: &ImageState, reference: &str, all: &mut 
             }
         }
         ImageState::Ready { .. } | ImageState::Absent | ImageState::Pulling => {}
+    }
+}
+
+fn of_pile(name: &str, before: &ContainerSeen, after: &ContainerSeen, all: &mut Vec<Notice>) {
+    let pile = |seen: &ContainerSeen| seen.run().map_or(0, |run| run.pile);
+    if pile(before) == 0 && pile(after) > 0 {
+        all.push(warning("ZombiesPileUp", zombies::words(name, pile(after))));
     }
 }
 

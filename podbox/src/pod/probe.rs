@@ -137,6 +137,7 @@ impl Probes {
                     Cause::Listening { .. } => prober.listening(now),
                     Cause::Gone { .. } => prober.trigger(now),
                     Cause::Exited | Cause::OomKilled => prober.ended(now),
+                    Cause::Zombie => false,
                 };
             }
         }

@@ -9,7 +9,7 @@ mod container;
 #[cfg(test)]
 mod tests;
 
-pub use condition::{RESIZING, ready};
+pub use condition::{PILED, RESIZING, ready};
 
 use super::observed::{ContainerState, Observed, SandboxState};
 use super::plan::{Outcome, outcome};

@@ -140,14 +140,14 @@ impl Api {
         Ok(true)
     }
 
-    /// Asks an object to go.
+    /// Asks an object to go; tells whether anything was different.
     pub fn delete(
         &mut self,
         at: &Target,
         seen: &Seen,
         asked: Deletion,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         let (kind, old) = match self.seen(at, seen) {
             // A deletion's precondition is refused, where a change of another one finds none.
             Err(Refusal::Gone) if self.find(at).is_some() => return Err(Refusal::Conflict),
@@ -155,10 +155,10 @@ impl Api {
         };
         match lifecycle::delete(&old, &kind, asked, now.into()) {
             Deleted::Marked(new) => self.put(&kind, key(at), new),
-            Deleted::Unchanged => {}
+            Deleted::Unchanged => return Ok(false),
             Deleted::Gone(last) => self.remove(&kind, &key(at), &last.unwrap_or(old)),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Gives the pod of this uid to a node, once.

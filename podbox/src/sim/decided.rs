@@ -65,7 +65,7 @@ impl World {
             let (at, seen) = (pod(&victim.key), Seen { uid: victim.uid.to_string(), revision: None });
             let said = self.api.edit(&at, "status", &seen, |pod| run::disrupted(pod, &now));
             let asked = Deletion { grace_seconds: None, propagation: None };
-            let gone = said.and_then(|_| self.api.delete(&at, &seen, asked, self.wall).map(|()| true));
+            let gone = said.and_then(|_| self.api.delete(&at, &seen, asked, self.wall));
             match gone {
                 // It has gone by itself.
                 Ok(_) | Err(Refusal::Gone | Refusal::Conflict) => {}

@@ -223,11 +223,11 @@ impl World {
             }
             Write::Delete { at, seen, propagation } => {
                 let asked = Deletion { grace_seconds: None, propagation };
-                self.api.delete(&at, &seen, asked, self.wall).map(|()| true)
+                self.api.delete(&at, &seen, asked, self.wall)
             }
             Write::Remove { at, seen } => {
                 let asked = Deletion { grace_seconds: Some(0), propagation: None };
-                self.api.delete(&at, &seen, asked, self.wall).map(|()| true)
+                self.api.delete(&at, &seen, asked, self.wall)
             }
         }
     }

@@ -205,6 +205,11 @@ impl Attribution for Tracer {
         self.oom_told && register.get(cgroup_id).is_some() && !register.gap(cgroup_id)
     }
 
+    fn zombies(&self, cgroup_id: u64) -> usize {
+        let dead = lock(&self.state).zombies(clock::boot());
+        dead.values().filter(|dead| dead.container == cgroup_id).count()
+    }
+
     fn oom_victims(&self, cgroup_id: u64) -> Vec<OomVictim> {
         let facts = self.facts();
         let state = lock(&self.state);

@@ -55,6 +55,10 @@ impl Rules for PersistentVolumeClaim {
         if text(&before.volume_name).is_empty() {
             new.volume_name.clone_from(&before.volume_name);
         }
+        // So does the class, of one that came before there was a class for claims that name none.
+        if before.storage_class_name.is_none() {
+            new.storage_class_name = None;
+        }
         if bound {
             not_smaller(errors, path, &new, &before);
             new.resources.clone_from(&before.resources);

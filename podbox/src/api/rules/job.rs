@@ -6,9 +6,11 @@ use super::pod::default::{self as pod, set};
 use super::{Rules, names, template};
 use crate::api::field::{Errors, Path, Reason};
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
+use k8s_openapi::api::core::v1::{Affinity, Container};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 mod policy;
+mod status;
 
 const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
 const NAME_LABEL: &str = "batch.kubernetes.io/job-name";
@@ -87,7 +89,11 @@ impl Rules for Job {
         let (new, before) = (self.spec.as_ref().unwrap_or(&none), old.spec.as_ref().unwrap_or(&none));
         let at = path.child("spec");
         spec(errors, &at, new);
-        unchanged(errors, &at, new, before, not_started(old));
+        unchanged(errors, &at, new, before, rests(old));
+    }
+
+    fn validate_status(&self, old: &Job, errors: &mut Errors, path: &Path) {
+        status::validate(errors, &path.child("status"), self, old);
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -110,10 +116,14 @@ fn default_labels(job: &mut Job) {
     }
 }
 
-/// Whether where its pods run may still be said.
-fn not_started(job: &Job) -> bool {
-    let started = job.status.as_ref().is_some_and(|status| status.start_time.is_some());
-    job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true)) && !started
+/// Whether where its pods run, and with what, may be said anew: it is suspended, says so or has never begun, and none of its pods is at
+/// work.
+fn rests(job: &Job) -> bool {
+    let none = JobStatus::default();
+    let status = job.status.as_ref().unwrap_or(&none);
+    let rests = status.start_time.is_none() || status::is(status, "Suspended");
+    let idle = status.active.unwrap_or(0) == 0;
+    job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true)) && rests && idle
 }
 
 /// The selector must be the one that was made, unless it says that it was not.
@@ -241,22 +251,27 @@ fn failed_indexes(errors: &mut Errors, path: &Path, spec: &JobSpec) {
     }
 }
 
-/// What may not change; of a job that has not begun, where its pods run may.
-fn unchanged(errors: &mut Errors, path: &Path, new: &JobSpec, old: &JobSpec, placeable: bool) {
+/// What may not change; of a job that rests, where its pods run and with what may.
+fn unchanged(errors: &mut Errors, path: &Path, new: &JobSpec, old: &JobSpec, rests: bool) {
+    let indexed = text(&new.completion_mode) == "Indexed";
+    if indexed
+        && new.completions != old.completions
+        && new.completions.is_some_and(|all| new.parallelism != Some(all))
+    {
+        let why = "can only be modified in tandem with spec.parallelism";
+        errors.invalid(&path.child("completions"), json(new.completions), why);
+    }
     let mut refuse = |field: &str, changed: bool, shown: String| {
         if changed {
             errors.add_shown(Reason::Invalid, &path.child(field), shown, IMMUTABLE);
         }
     };
-    let elastic = text(&new.completion_mode) == "Indexed"
-        && new.completions.is_some()
-        && new.completions == new.parallelism;
-    let completions = new.completions != old.completions && !elastic;
+    let completions = !indexed && new.completions != old.completions;
     refuse("completions", completions, json(new.completions).to_string());
     let selector = new.selector.as_ref();
     refuse("selector", new.selector != old.selector, labels::shown(selector));
     let mut template = new.template.clone();
-    if placeable {
+    if rests {
         same_place(&mut template, &old.template);
     }
     refuse("template", template != old.template, json(&new.template).to_string());
@@ -279,10 +294,25 @@ fn same_place(new: &mut Template, old: &Template) {
         new.annotations.clone_from(&old.annotations);
     }
     if let (Some(new), Some(old)) = (&mut new.spec, &old.spec) {
-        new.affinity.clone_from(&old.affinity);
+        let [before, now] =
+            [&old.affinity, &new.affinity].map(|affinity| affinity.clone().unwrap_or_default());
+        let other_nodes = Affinity { node_affinity: before.node_affinity.clone(), ..now };
+        if other_nodes == before {
+            new.affinity.clone_from(&old.affinity);
+        }
         new.node_selector.clone_from(&old.node_selector);
         new.tolerations.clone_from(&old.tolerations);
         new.scheduling_gates.clone_from(&old.scheduling_gates);
+        let of = |containers: &[Container], name: &str| {
+            containers.iter().find(|one| one.name == name).map(|one| one.resources.clone())
+        };
+        let before =
+            old.containers.iter().chain(old.init_containers.iter().flatten()).cloned().collect::<Vec<_>>();
+        for one in new.containers.iter_mut().chain(new.init_containers.iter_mut().flatten()) {
+            if let Some(resources) = of(&before, &one.name) {
+                one.resources = resources;
+            }
+        }
     }
 }
 

@@ -129,9 +129,9 @@ fn step(set: &DaemonSet, observed: &Observed<'_>, attempt: Attempt<'_>, now: Tim
         };
         steps.actions = history.superfluous(&history.old(), used);
     }
-    let paused = attempt.pausing && !steps.actions.is_empty();
-    let mut actions = match steps.actions.is_empty() || paused {
-        false => Actions { said: steps.said, ..Actions::of(steps.actions) },
+    let (permitted, paused) = attempt.permitted(steps.actions);
+    let mut actions = match permitted.is_empty() {
+        false => Actions { said: steps.said, ..Actions::of(permitted) },
         true => Actions::of(status::told(&look)),
     };
     actions.wake_at = steps.wake_at.into_iter().chain(look.next_available()).min();

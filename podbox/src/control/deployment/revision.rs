@@ -118,7 +118,7 @@ impl Rolling<'_> {
             // Another template's, or another's.
             return Actions::of([desired.edit_status(json!({"status": {"collisionCount": collisions + 1}}))]);
         }
-        if attempt.pausing {
+        if attempt.holds(true) {
             let told = attempt.failure.and_then(|failure| self.not_made(&name, &failure.message));
             return Actions { paused: true, ..Actions::of(told) };
         }

@@ -27,6 +27,7 @@ fn pod(name: &str, controller: Option<&str>, ready: bool) -> Arc<Member> {
         created: None,
         deletion_cost: 0,
         evicted: false,
+        disrupted: false,
         restarts: (0, 0),
         address: None,
         batch: None,

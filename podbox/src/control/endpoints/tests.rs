@@ -32,6 +32,7 @@ fn pod(number: u8, ready: bool) -> Member {
         created: None,
         deletion_cost: 0,
         evicted: false,
+        disrupted: false,
         restarts: (0, 0),
         address: Some(Arc::new(address)),
         batch: None,

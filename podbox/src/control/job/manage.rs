@@ -28,7 +28,7 @@ pub fn steps(look: &Look<'_>, attempt: Attempt<'_>, now: Timestamp) -> (Vec<Acti
     let leaving = if look.job.replaces_only_failed() { look.terminating } else { 0 };
     let missing = wanted.saturating_sub(look.active.len() + leaving);
     let missing = missing.min(workload::room(&look.active)).min(limits::REPLICAS_AT_ONCE);
-    if missing == 0 || attempt.pausing || look.job.is_suspended() {
+    if missing == 0 || attempt.holds(true) || look.job.is_suspended() {
         return (Vec::new(), None);
     }
     match &look.indexes {

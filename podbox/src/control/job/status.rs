@@ -31,7 +31,8 @@ pub fn told(look: &Look<'_>, verdict: Option<&Verdict>, now: Timestamp) -> Actio
         fields["succeeded"] = status::count(indexed.succeeded.count());
         fields["failedIndexes"] = json!(indexed.failed.as_ref().map(ToString::to_string));
     }
-    if !job.is_suspended() && job.status.start_time.is_none() {
+    // One that ends while it is suspended says when it began all the same.
+    if (!job.is_suspended() || verdict.is_some()) && job.status.start_time.is_none() {
         fields["startTime"] = written(now).into();
     }
     let mut saying = None;
@@ -45,7 +46,9 @@ pub fn told(look: &Look<'_>, verdict: Option<&Verdict>, now: Timestamp) -> Actio
             if interim_is_told && nobody && succeeded.uids.is_empty() && failed.uids.is_empty() {
                 set(&mut conditions, verdict.last(), &verdict.reason, &verdict.message, now);
                 if verdict.success {
-                    fields["completionTime"] = written(now).into();
+                    // The clock may have been set back meanwhile.
+                    let began = job.status.start_time.as_ref().map_or(now, |time| time.0);
+                    fields["completionTime"] = written(now.max(began)).into();
                 }
                 saying = Some(ended(verdict));
             }
@@ -53,9 +56,7 @@ pub fn told(look: &Look<'_>, verdict: Option<&Verdict>, now: Timestamp) -> Actio
         None => {
             if let Some((said, fresh)) = suspension(look, &mut conditions, now) {
                 saying = Some(said);
-                if fresh {
-                    fields["startTime"] = written(now).into();
-                }
+                fields["startTime"] = if fresh { written(now).into() } else { Value::Null };
             }
         }
     }

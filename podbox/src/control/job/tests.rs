@@ -222,8 +222,9 @@ fn a_deadline_ends_it_and_a_suspension_stops_the_clock() {
     world.job["spec"]["suspend"] = true.into();
     world.settle();
     assert_eq!(world.running().len(), 0);
-    // It was not a failure.
+    // It was not a failure, and it begins anew later.
     world.check("failed", Value::Null);
+    world.check("startTime", Value::Null);
     world.later(1000);
     world.job["spec"]["suspend"] = false.into();
     world.later(30);

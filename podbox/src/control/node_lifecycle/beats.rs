@@ -1,7 +1,7 @@
-//! When each node was heard of last, by the observer's own clock. Pure.
+//! When each node was heard of last, by the observer's own clock, which does not jump. Pure.
 //!
-//! What a lease says of time is believed only between the last time and now: clocks of nodes may be wrong. Who looks late himself,
-//! since he was stopped or started anew, gives everyone time again.
+//! What a node says of time is never believed, only that it says something new: a clock that is slow makes no node silent. Who looks late
+//! himself, since he was stopped or started anew, gives everyone time again.
 
 use crate::control::key::Key;
 use crate::limits;
@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The nodes that were looked at.
+/// The nodes that were looked at. Times are spans since some start.
 #[derive(Clone, Debug, Default)]
 pub struct Beats {
     nodes: BTreeMap<Key, Beat>,
@@ -17,53 +17,54 @@ pub struct Beats {
 
 #[derive(Clone, Debug)]
 struct Beat {
-    /// What its lease and its status said of time.
-    said: String,
-    heard: Timestamp,
-    looked: Timestamp,
+    said: Said,
+    heard: Duration,
+    looked: Duration,
     /// Whether there was such a node.
     there: bool,
     /// Whether it is to get time again, whatever was.
     pardoned: bool,
 }
 
-/// What is said of a node now.
-#[derive(Clone, Copy, Debug)]
-pub struct Sign<'a> {
-    /// In which words; others mean that it lives.
-    pub said: &'a str,
-    /// When that was, by its own clock.
-    pub at: Option<Timestamp>,
-    /// For how long it may say nothing.
-    pub grace: Duration,
+/// What a node said of time, in its own words: others mean that it lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Its lease, when it was renewed.
+    pub lease: String,
+    /// Its condition `Ready`, when it was told, unless others said that for it. No other condition counts: those may be anybody's.
+    pub ready: Option<String>,
 }
 
 impl Beats {
-    /// Looks at a node, of which this is said: `None` if there is no such node.
-    pub fn look(&mut self, node: &Key, sign: Option<Sign<'_>>, now: Timestamp) {
-        let beat = self.nodes.entry(node.clone()).or_insert_with(|| Beat::new(sign, now));
-        let Some(Sign { said, at, grace }) = sign else {
-            if std::mem::take(&mut beat.there) || now < beat.heard {
-                beat.heard = now;
-            }
-            return;
-        };
-        let due = after(beat.heard, grace);
+    /// Looks at a node, which may be silent, or missing, for so long: `None` if there is no such node.
+    pub fn look(&mut self, node: &Key, said: Option<Said>, grace: Duration, now: Duration) {
+        let there = said.is_some();
+        let fresh = || Beat { said: Said::default(), heard: now, looked: now, there, pardoned: true };
+        let beat = self.nodes.entry(node.clone()).or_insert_with(fresh);
+        let due = beat.heard.saturating_add(grace);
         // Whoever meant to look when it was due, and did not, was asleep.
-        let late = beat.looked < due && now > after(due, limits::NODE_LATE);
-        if !beat.there || late || now < beat.looked || beat.pardoned {
+        let late = beat.looked < due && now > due.saturating_add(limits::NODE_LATE);
+        let mut news = false;
+        if let Some(Said { lease, ready }) = said {
+            news = lease != beat.said.lease || ready.is_some() && ready != beat.said.ready;
+            beat.said = Said { lease, ready: ready.or(beat.said.ready.take()) };
+        }
+        if news || late || beat.there != there || beat.pardoned {
             beat.heard = now;
-        } else if beat.said != said {
-            beat.heard = at.unwrap_or(now).clamp(beat.heard.min(now), now);
         }
-        if beat.said != said {
-            said.clone_into(&mut beat.said);
+        (beat.looked, beat.there, beat.pardoned) = (now, there, false);
+    }
+
+    /// A node's lease is like this.
+    pub fn hear(&mut self, node: &Key, lease: &str, now: Duration) {
+        if let Some(beat) = self.nodes.get_mut(node).filter(|beat| beat.there && beat.said.lease != lease) {
+            lease.clone_into(&mut beat.said.lease);
+            beat.heard = now;
         }
-        (beat.looked, beat.there, beat.pardoned) = (now, true, false);
     }
 
     /// When a node was heard of last, or since when it is not there.
-    pub fn heard(&self, node: &Key) -> Option<Timestamp> {
+    pub fn heard(&self, node: &Key) -> Option<Duration> {
         self.nodes.get(node).map(|beat| beat.heard)
     }
 
@@ -78,13 +79,6 @@ impl Beats {
     }
 }
 
-impl Beat {
-    fn new(sign: Option<Sign<'_>>, now: Timestamp) -> Beat {
-        let said = sign.map_or_else(String::new, |sign| sign.said.to_owned());
-        Beat { said, heard: now, looked: now, there: sign.is_some(), pardoned: false }
-    }
-}
-
 /// A time so much later.
 pub fn after(time: Timestamp, span: Duration) -> Timestamp {
     let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
@@ -95,54 +89,76 @@ pub fn after(time: Timestamp, span: Duration) -> Timestamp {
 mod tests {
     use super::*;
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
+    const fn at(second: u64) -> Duration {
+        Duration::from_secs(second)
     }
 
-    fn sign(said: &str, of: i64) -> Option<Sign<'_>> {
-        Some(Sign { said, at: Some(at(of)), grace: Duration::from_secs(50) })
+    fn said(lease: &str, ready: &str) -> Option<Said> {
+        Some(Said {
+            lease: lease.to_owned(),
+            ready: Some(ready.to_owned()).filter(|ready| !ready.is_empty()),
+        })
     }
 
     #[test]
-    fn a_node_is_heard_of_when_what_it_says_of_time_changes() {
+    fn a_node_is_heard_of_when_what_it_says_of_time_changes_whatever_that_is() {
         let (mut beats, node) = (Beats::default(), Key::new("", "n"));
-        let mut look = |said: &str, of: i64, now: i64| {
-            beats.look(&node, sign(said, of), at(now));
+        let mut look = |lease: &str, ready: &str, now: u64| {
+            beats.look(&node, said(lease, ready), at(50), at(now));
             beats.heard(&node).unwrap()
         };
-        assert_eq!(look("a", 0, 100), at(100), "whatever was before the first look");
-        assert_eq!(look("a", 0, 120), at(100), "nothing new");
-        assert_eq!(look("b", 110, 130), at(110));
-        assert_eq!(look("c", 900, 140), at(140), "a node's clock may be wrong");
-        assert_eq!(look("d", 5, 150), at(140));
-        assert_eq!(look("d", 5, 190), at(140), "it is silent");
-        assert_eq!(look("d", 5, 1000), at(140), "and stays so, whenever that is looked at");
-        assert_eq!(look("d", 5, 900), at(900), "the clock was set back");
-        assert_eq!(look("d", 5, 956), at(956), "who looks late gives time");
+        assert_eq!(look("0", "0", 100), at(100), "whatever was before the first look");
+        assert_eq!(look("0", "0", 120), at(100), "nothing new");
+        assert_eq!(look("1", "0", 130), at(130), "a slow clock is a clock");
+        assert_eq!(look("1", "7", 140), at(140));
+        assert_eq!(look("0", "7", 150), at(150), "even one that was set back");
+        assert_eq!(look("0", "", 199), at(150), "what others say for it is no word of its own");
+        assert_eq!(look("0", "7", 200), at(150), "it is silent");
+        assert_eq!(look("0", "7", 1000), at(150), "and stays so, whenever that is looked at");
+        assert_eq!(look("1", "7", 1001), at(1001));
+        assert_eq!(look("1", "7", 1057), at(1057), "who looks late gives time");
+    }
+
+    #[test]
+    fn a_lease_is_heard_between_two_looks() {
+        let (mut beats, node) = (Beats::default(), Key::new("", "n"));
+        beats.hear(&node, "0", at(50));
+        assert_eq!(beats.heard(&node), None, "nobody knows it yet");
+        beats.look(&node, said("0", ""), at(50), at(100));
+        beats.hear(&node, "0", at(110));
+        assert_eq!(beats.heard(&node), Some(at(100)));
+        beats.hear(&node, "1", at(120));
+        assert_eq!(beats.heard(&node), Some(at(120)));
+        beats.look(&node, said("1", ""), at(50), at(150));
+        assert_eq!(beats.heard(&node), Some(at(120)));
     }
 
     #[test]
     fn who_is_pardoned_gets_time_once() {
         let (mut beats, node) = (Beats::default(), Key::new("", "n"));
-        beats.look(&node, sign("a", 0), at(100));
+        beats.look(&node, said("a", ""), at(50), at(100));
         beats.pardon();
         for now in [140, 170] {
-            beats.look(&node, sign("a", 0), at(now));
+            beats.look(&node, said("a", ""), at(50), at(now));
             assert_eq!(beats.heard(&node), Some(at(140)));
         }
     }
 
     #[test]
-    fn a_node_is_missed_from_when_it_went() {
+    fn a_node_is_missed_from_when_it_went_and_again_by_who_was_asleep() {
         let (mut beats, node) = (Beats::default(), Key::new("", "n"));
-        let mut look = |sign, now| {
-            beats.look(&node, sign, at(now));
+        let mut look = |said, now| {
+            beats.look(&node, said, at(40), at(now));
             beats.heard(&node).unwrap()
         };
         assert_eq!(look(None, 5), at(5), "never seen");
         assert_eq!(look(None, 9), at(5));
-        assert_eq!(look(sign("a", 0), 10), at(10), "it came");
+        assert_eq!(look(said("a", ""), 10), at(10), "it came");
         assert_eq!(look(None, 20), at(20), "and went");
-        assert_eq!(look(None, 30), at(20));
+        assert_eq!(look(None, 60), at(20));
+        assert_eq!(look(None, 900), at(20));
+        assert_eq!(look(said("a", ""), 901), at(901));
+        assert_eq!(look(None, 910), at(910));
+        assert_eq!(look(None, 970), at(970), "the node may have slept with us, and come back");
     }
 }

@@ -12,10 +12,12 @@
 //! that it is oneself who hears nothing, as after a night in which all slept.
 
 mod beats;
+pub mod registry;
 mod taints;
 mod turns;
 
-pub use beats::{Beats, Sign, after};
+pub use beats::{Beats, Said, after};
+pub use registry::Registry;
 pub use turns::Turns;
 
 use super::action::{Action, Actions, Saying, Subject, Write};
@@ -46,13 +48,17 @@ pub struct Desired<'a> {
 
 /// What there is.
 #[derive(Clone, Copy, Debug)]
-pub struct Observed {
+pub struct Observed<'a> {
     /// When the node was heard of last.
     pub heard: Timestamp,
     /// How fast nodes of its zone lose their pods.
     pub rate: Rate,
     /// Until when this one has to wait for that: `None` if it is its turn.
     pub wait: Option<Timestamp>,
+    /// The uid of the node of this name that was told of.
+    pub known: Option<&'a str>,
+    /// For how many seconds nodes may use what they have read.
+    pub ttl: u32,
 }
 
 /// For how long a node may say nothing: longer, if it has never said anything.
@@ -74,12 +80,18 @@ pub fn is_lost(node: &Value, heard: Timestamp, now: Timestamp) -> bool {
     (ready == Ready::False || silent) && !taints::repels(node)
 }
 
-/// What is to be done for a node.
-pub fn reconcile(desired: &Desired<'_>, observed: &Observed, now: Timestamp) -> Actions {
-    if object::deleting(desired.object) {
-        return Actions::none();
+/// What is to be done for a node. That it is to go, and is held, changes nothing of what it is.
+pub fn reconcile(desired: &Desired<'_>, observed: &Observed<'_>, now: Timestamp) -> Actions {
+    let uid = object::uid(desired.object);
+    let mut actions = step(desired, observed, now);
+    if observed.known != Some(uid) {
+        actions.said.insert(0, registry::registered(&desired.at.name));
     }
-    let about = Subject { at: desired.at.clone(), uid: object::uid(desired.object).to_owned() };
+    actions.about = Some(Subject { at: desired.at.clone(), uid: uid.to_owned() });
+    actions
+}
+
+fn step(desired: &Desired<'_>, observed: &Observed<'_>, now: Timestamp) -> Actions {
     let before = ready(desired.object);
     let silent_from = after(observed.heard, grace(before));
     if now >= silent_from
@@ -87,7 +99,7 @@ pub fn reconcile(desired: &Desired<'_>, observed: &Observed, now: Timestamp) -> 
     {
         let message = format!("Node {} status is now: NodeNotReady", desired.at.name);
         let said = (before == Ready::True).then(|| Saying::normal("NodeNotReady", message));
-        return Actions { about: Some(about), said: said.into_iter().collect(), ..Actions::of([write]) };
+        return Actions { said: said.into_iter().collect(), ..Actions::of([write]) };
     }
     let lost = is_lost(desired.object, observed.heard, now);
     let (leave, wait) = match observed.rate {
@@ -96,8 +108,8 @@ pub fn reconcile(desired: &Desired<'_>, observed: &Observed, now: Timestamp) -> 
         Rate::Paused => (false, None),
         Rate::Each(_) => (lost && observed.wait.is_none(), observed.wait.filter(|_| lost)),
     };
-    let mut actions = Actions::of(taints::write(desired, before, leave, now));
-    actions.about = Some(about);
+    let write = taints::write(desired, before, leave, now);
+    let mut actions = Actions::of(write.or_else(|| registry::write(desired, observed.ttl)));
     actions.wake_at = [(now < silent_from).then_some(silent_from), wait].into_iter().flatten().min();
     actions
 }

@@ -15,13 +15,14 @@ fn node(ready: &str, spec: Value) -> Value {
         {"type": "Own", "status": "True"},
         {"type": "Ready", "status": ready, "lastHeartbeatTime": "2026-01-01T00:00:00Z"},
     ]);
-    json!({"metadata": {"name": "n", "uid": "u"}, "spec": spec, "status": {"conditions": conditions}})
+    let metadata = json!({"name": "n", "uid": "u", "annotations": {"node.alpha.kubernetes.io/ttl": "0"}});
+    json!({"metadata": metadata, "spec": spec, "status": {"conditions": conditions}})
 }
 
 fn looked(node: &Value, heard: i64, (rate, wait): (Rate, Option<i64>), now: i64) -> Actions {
     let target =
         Target { api_version: "v1".into(), kind: "Node".into(), namespace: String::new(), name: "n".into() };
-    let observed = Observed { heard: at(heard), rate, wait: wait.map(at) };
+    let observed = Observed { heard: at(heard), rate, wait: wait.map(at), known: Some("u"), ttl: 0 };
     reconcile(&Desired { at: target, object: node, revision: 5 }, &observed, at(now))
 }
 
@@ -163,4 +164,30 @@ fn pods_of_a_node_that_does_not_answer_are_not_ready() {
         (&json!("False"), &json!("1970-01-01T00:01:41Z"))
     );
     assert_eq!(look(&told), Actions::none());
+}
+
+#[test]
+fn a_node_that_is_new_is_told_of_and_told_how_many_there_are() {
+    let target =
+        Target { api_version: "v1".into(), kind: "Node".into(), namespace: String::new(), name: "n".into() };
+    let healthy = node("True", json!({}));
+    let desired = Desired { at: target, object: &healthy, revision: 5 };
+    let observed = Observed { heard: at(100), rate: USUAL, wait: None, known: Some("before"), ttl: 15 };
+    let actions = reconcile(&desired, &observed, at(101));
+    assert_eq!(actions.said[0].message, "Node n event: Registered Node n in Controller");
+    let told = after_it(&healthy, &actions);
+    assert_eq!(told["metadata"]["annotations"]["node.alpha.kubernetes.io/ttl"], "15");
+    let observed = Observed { known: Some("u"), ..observed };
+    let desired = Desired { object: &told, ..desired };
+    let settled = reconcile(&desired, &observed, at(102));
+    assert!(settled.actions.is_empty() && settled.said.is_empty(), "{settled:#?}");
+}
+
+#[test]
+fn a_silent_node_that_is_to_go_is_silent_all_the_same() {
+    let mut going = node("True", json!({}));
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    let silent = after_it(&going, &looked(&going, 100, (USUAL, None), 150));
+    let conditions = condition::of(&silent);
+    assert_eq!(condition::get(&conditions, "Ready").unwrap()["status"], "Unknown");
 }

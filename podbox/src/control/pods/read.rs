@@ -2,10 +2,11 @@
 
 use super::{Address, Batch, Member, Phase};
 use crate::control::daemonset::{Affinity, Daemon};
+use crate::control::disrupted;
 use crate::control::job;
 use crate::control::key::Key;
 use crate::control::meta::Meta;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ impl Member {
             ready: ready.map(|ready| ready.last_transition_time.unwrap_or(Timestamp::UNIX_EPOCH)),
             created: metadata.creation_timestamp,
             evicted: status.phase == "Failed" && status.reason == "Evicted",
+            disrupted: status.conditions.iter().any(Condition::is_disruption),
             deletion_cost: cost.and_then(|cost| cost.parse().ok()).unwrap_or(0),
             restarts: (most(&status.container_statuses, |_| true), sidecars(&spec, &status)),
             address: address(&spec, &status),
@@ -56,10 +58,16 @@ fn batch(meta: &Meta, status: &Status) -> Option<Arc<Batch>> {
     };
     let containers = || status.container_statuses.iter().chain(&status.init_container_statuses);
     let finished = containers().filter_map(|one| one.state.terminated.as_ref()?.finished_at).max();
+    // One that was told to go came to its end then, as far as its Job can tell.
+    let grace = SignedDuration::from_secs(meta.deletion_grace_period_seconds.unwrap_or(0));
+    let told_to_go = meta.deletion_timestamp.and_then(|at| at.checked_sub(grace).ok());
     Some(Arc::new(Batch {
         tracked,
         succeeded,
-        finished: finished.or(meta.creation_timestamp).filter(|_| succeeded.is_some()),
+        finished: match succeeded {
+            Some(_) => finished.or(meta.creation_timestamp),
+            None => told_to_go,
+        },
         index: number(job::INDEX),
         failures: (number(job::INDEX_FAILURES).unwrap_or(0), number(job::INDEX_IGNORED).unwrap_or(0)),
         restarts: containers().map(|one| one.restart_count).sum(),
@@ -155,7 +163,15 @@ struct Condition {
     #[serde(rename = "type")]
     is: String,
     status: String,
+    reason: String,
     last_transition_time: Option<Timestamp>,
+}
+
+impl Condition {
+    /// Whether it says that the pod goes for others' sake, and may have to be taken back.
+    fn is_disruption(&self) -> bool {
+        disrupted::may_be_stale(&self.is, &self.status, &self.reason)
+    }
 }
 
 #[derive(Default, Deserialize)]

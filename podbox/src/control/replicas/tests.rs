@@ -48,6 +48,7 @@ fn pod(name: &str, controller: Option<&str>, app: &str) -> Member {
         created: Some(NOW),
         deletion_cost: 0,
         evicted: false,
+        disrupted: false,
         restarts: (0, 0),
         address: None,
         batch: None,

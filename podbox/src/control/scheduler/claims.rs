@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   chosen ──▶ Provide: claims say which node, volumes say whose ──▶ each claim has its volume ──▶ Bind
-//!                 │ cannot be written            │ a claim goes, or is nobody's node's any more
+//!                 │ cannot be written            │ a claim or its volume goes, or the claim is nobody's node's any more; ten minutes pass
 //!                 └──────────▶ looked at again ◀─┘
 //! ```
 
 use super::choose::Promise;
 use super::verdict::Cure;
-use super::{Decision, Scheduler, Subject, unread};
+use super::{Decision, Scheduler, Subject, Told, unread};
 use crate::control::key::Key;
 use crate::control::pods::drop_from;
 use crate::control::volumes::shelf::{Claim, Class, Volume};
@@ -17,6 +17,9 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What a pod says whose claims have not got their volumes in time.
+const OVERDUE: &str = "running PreBind plugin \"VolumeBinding\": binding volumes: context deadline exceeded";
 
 impl Scheduler {
     /// A claim is like this now.
@@ -41,6 +44,7 @@ impl Scheduler {
                 for pod in self.awaited.remove(key).unwrap_or_default() {
                     let Some(known) = self.pods.get_mut(&pod) else { continue };
                     if known.awaits.remove(key) && known.awaits.is_empty() {
+                        self.deadlines.remove(&(known.deadline, pod.clone()));
                         self.provided.insert(pod);
                     }
                 }
@@ -70,6 +74,10 @@ impl Scheduler {
     pub fn forget_volume(&mut self, key: &Key) {
         self.cluster.storage.shelf.take_volume(key.name());
         self.stirred = self.stirred.and(Cure::STORAGE);
+        for claim in self.cluster.storage.promised_with(key.name()) {
+            self.cluster.storage.forget_promise(&claim);
+            self.give_up(&claim);
+        }
     }
 
     /// A class is like this now.
@@ -130,13 +138,35 @@ impl Scheduler {
         None
     }
 
-    /// What was promised to a pod's claims could not be written.
+    /// The next pod whose claims have not got their volumes in time: it says so, and looks for a node again.
+    pub(super) fn next_overdue(&mut self, now: Duration) -> Option<Decision> {
+        while let Some((_, key)) = self.deadlines.first().filter(|(at, _)| *at <= now).cloned() {
+            let awaits = self.pods.get(&key).map(|known| known.awaits.clone()).unwrap_or_default();
+            if self.let_go(&key)
+                && let Some(known) = self.pods.get(&key)
+            {
+                let subject = Subject { key: key.clone(), uid: Arc::clone(&known.uid) };
+                // Whoever else waits for them has a deadline, too; who comes now may choose anew.
+                awaits.iter().for_each(|claim| self.cluster.storage.forget_promise(claim));
+                self.waiting.retry(&key, now);
+                let nominated = self.cluster.nominations.of(&key).cloned();
+                let told = Told { message: OVERDUE.to_owned(), nominated, failed: true };
+                self.waiting.tell(&key, &told, now);
+                return Some(Decision::Tell(subject, told));
+            }
+            self.deadlines.pop_first();
+        }
+        None
+    }
+
+    /// What was promised to a pod's claims could not be written: nor is it for others that wait for them.
     pub(super) fn not_provided(&mut self, subject: &Subject, promises: &[Promise], now: Duration) {
         promises.iter().for_each(|(claim, ..)| self.cluster.storage.forget_promise(claim));
         let same = self.pods.get(&subject.key).is_some_and(|known| known.uid == subject.uid);
         if same && self.let_go(&subject.key) {
             self.waiting.retry(&subject.key, now);
         }
+        promises.iter().for_each(|(claim, ..)| self.give_up(claim));
     }
 
     /// Who waits for a claim is looked at anew.
@@ -148,13 +178,17 @@ impl Scheduler {
         }
     }
 
-    /// A pod that waits for claims is on no node any more; tells whether it did.
+    /// A pod that waits for claims is on no node any more; tells whether it did. The node that was kept for it is kept again.
     fn let_go(&mut self, pod: &Key) -> bool {
         let Some(known) = self.pods.get_mut(pod).filter(|known| !known.awaits.is_empty()) else {
             return false;
         };
         let awaits = std::mem::take(&mut known.awaits);
-        let on = known.on.take();
+        self.deadlines.remove(&(known.deadline, pod.clone()));
+        let (on, kept) = (known.on.take(), known.kept.take());
+        if let Some((_, load)) = &on {
+            self.cluster.nominations.set(pod, kept.as_ref(), load);
+        }
         self.lift(pod, on);
         awaits.iter().for_each(|claim| drop_from(&mut self.awaited, claim, pod));
         true

@@ -40,6 +40,7 @@ mod waiting;
 
 use super::key::Key;
 use super::pods::drop_from;
+use crate::limits;
 use budgets::Budgets;
 use choose::{Choice, Promise};
 use cluster::Cluster;
@@ -108,11 +109,16 @@ struct Known {
     withdrawn: bool,
     /// Claims that are to have volumes before it can be there.
     awaits: BTreeSet<Key>,
+    /// Until when they are to have them.
+    deadline: Duration,
+    /// The node that was kept for it until it was to be there.
+    kept: Option<Arc<str>>,
 }
 
 impl Known {
     fn new(seen: Seen, on: Option<(NodeId, Arc<Load>)>) -> Known {
-        Known { uid: seen.uid.as_str().into(), seen, on, withdrawn: false, awaits: BTreeSet::new() }
+        let (withdrawn, awaits, deadline, kept) = Default::default();
+        Known { uid: seen.uid.as_str().into(), seen, on, withdrawn, awaits, deadline, kept }
     }
 }
 
@@ -126,6 +132,8 @@ pub struct Scheduler {
     stirred: Cure,
     /// Who waits for a claim to have a volume.
     awaited: BTreeMap<Key, BTreeSet<Key>>,
+    /// The same pods, by their deadlines.
+    deadlines: BTreeSet<(Duration, Key)>,
     /// Pods whose claims have all they need, so that they can be where they are to be.
     provided: BTreeSet<Key>,
     /// Pods for which others are being told to go, and whether something happened meanwhile that may help.
@@ -212,6 +220,7 @@ impl Scheduler {
         self.preempting.remove(key);
         let awaits = std::mem::take(&mut known.awaits);
         awaits.iter().for_each(|claim| drop_from(&mut self.awaited, claim, key));
+        self.deadlines.remove(&(known.deadline, key.clone()));
         if self.cluster.nominations.remove(key) {
             self.stirred = self.stirred.and(Cure::ROOM);
         }
@@ -238,7 +247,7 @@ impl Scheduler {
             if stirred != Cure::default() {
                 self.waiting.stir(stirred, now);
             }
-            if let Some(decision) = self.next_provided() {
+            if let Some(decision) = self.next_provided().or_else(|| self.next_overdue(now)) {
                 return Some(decision);
             }
             let (key, demand) = self.waiting.take(now)?;
@@ -257,7 +266,7 @@ impl Scheduler {
             }
             let subject = Subject { key: key.clone(), uid: Arc::clone(&known.uid) };
             let decision = match choose::choose(&key, &demand, &mut self.cluster) {
-                Ok(choice) => self.chosen(subject, &demand, choice),
+                Ok(choice) => self.chosen(subject, &demand, choice, now),
                 Err(unfit) => self.refused(subject, &demand, unfit, now),
             };
             if decision.is_some() {
@@ -268,8 +277,15 @@ impl Scheduler {
     }
 
     /// A node takes a pod; what is to be written for that.
-    fn chosen(&mut self, subject: Subject, demand: &Demand, choice: Choice) -> Option<Decision> {
+    fn chosen(
+        &mut self,
+        subject: Subject,
+        demand: &Demand,
+        choice: Choice,
+        now: Duration,
+    ) -> Option<Decision> {
         let (key, Choice { node, awaits, writes }) = (&subject.key, choice);
+        let kept = self.cluster.nominations.of(key).cloned();
         self.cluster.nominations.remove(key);
         self.cluster.add(key, &demand.load, node);
         self.stirred = self.stirred.and(Cure::NEIGHBOURS);
@@ -280,6 +296,8 @@ impl Scheduler {
             return Some(Decision::Bind(subject, name));
         }
         known.awaits.clone_from(&awaits);
+        (known.kept, known.deadline) = (kept, now.saturating_add(limits::VOLUMES_BOUND));
+        self.deadlines.insert((known.deadline, key.clone()));
         self.provide(subject, &name, (awaits, writes))
     }
 
@@ -315,7 +333,8 @@ impl Scheduler {
 
     /// When somebody is to be looked at although nothing happens.
     pub fn next_time(&self) -> Option<Duration> {
-        self.waiting.next_time()
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        self.waiting.next_time().into_iter().chain(deadline).min()
     }
 
     /// How many pods are to be looked at, how many pause, and how many wait for something to happen.
@@ -347,6 +366,8 @@ impl Scheduler {
         self.pods.is_empty()
             && self.cluster.is_empty()
             && self.preempting.is_empty()
+            && self.deadlines.is_empty()
+            && self.awaited.is_empty()
             && self.waiting.is_empty()
     }
 }

@@ -45,7 +45,7 @@ impl Scheduler {
         };
         self.keep(key, nominated.as_ref(), &demand.load);
         self.waiting.park(key, unfit.cure, now);
-        let told = Told { message: unfit.to_string(), nominated };
+        let told = Told { message: unfit.to_string(), nominated, failed: false };
         let news = self.waiting.tell(key, &told, now);
         if unfit.spared == Spared::No {
             self.preempting.insert(key.clone(), false);

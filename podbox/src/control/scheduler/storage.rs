@@ -116,6 +116,12 @@ impl Storage {
         self.promised.values().any(|(_, promised)| promised.as_ref() == Some(&volume.name))
     }
 
+    /// The claims that a volume is promised to.
+    pub fn promised_with(&self, volume: &str) -> Vec<Key> {
+        let with = self.promised.iter().filter(|(_, (_, promised))| promised.as_deref() == Some(volume));
+        with.map(|(claim, _)| claim.clone()).collect()
+    }
+
     /// A promise is kept, or cannot be.
     pub fn forget_promise(&mut self, claim: &Key) {
         self.promised.remove(claim);

@@ -310,7 +310,7 @@ mod tests {
     fn who_is_forgotten_is_looked_at_and_told_again_all_the_same() {
         let (mut waiting, key) = (Waiting::default(), Key::new("n", "a"));
         add(&mut waiting, "a", 0, "2026-01-01T00:00:00Z");
-        let told = Told { message: "full".to_owned(), nominated: None };
+        let told = Told { message: "full".to_owned(), nominated: None, failed: false };
         let mut look = |seconds: u64| {
             let now = Duration::from_secs(seconds);
             let taken = waiting.take(now)?;

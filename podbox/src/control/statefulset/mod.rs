@@ -133,9 +133,9 @@ fn step(set: &StatefulSet, observed: &Observed<'_>, attempt: Attempt<'_>, now: T
     if steps.actions.is_empty() {
         steps.actions = look.superfluous(&history);
     }
-    let paused = attempt.pausing && !steps.actions.is_empty();
-    let mut actions = match steps.actions.is_empty() || paused {
-        false => Actions::of(steps.actions),
+    let (permitted, paused) = attempt.permitted(steps.actions);
+    let mut actions = match permitted.is_empty() {
+        false => Actions::of(permitted),
         true => Actions::of(status::told(&look)),
     };
     actions.wake_at = steps.wake_at.into_iter().chain(look.next_available()).min();

@@ -3,6 +3,7 @@
 use super::{World, owner, target};
 use crate::api::lifecycle::Propagation;
 use crate::api::object;
+use crate::api::objects::{Seen, Writes};
 use serde_json::{Value, json};
 
 const MAPS: &str = "/configmaps";
@@ -98,4 +99,18 @@ async fn an_owner_in_another_namespace_is_told_of() {
         })
         .await;
     world.until(MAPS, |world| world.get(MAPS, "lost").is_none()).await;
+}
+
+#[tokio::test]
+async fn a_deletion_tells_whether_anything_was_different() {
+    let world = World::new().await;
+    world
+        .create(json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "held", "namespace": "default", "finalizers": ["e.io/x"]},
+        }))
+        .await;
+    let at = target("v1", "ConfigMap", "held");
+    let delete = async || Writes::delete(&world.objects, &at, &Seen::default(), None).await.unwrap();
+    assert_eq!([delete().await, delete().await], [true, false]);
 }

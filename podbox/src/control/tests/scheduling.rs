@@ -80,11 +80,11 @@ impl Writes for Frail {
         at: &Target,
         seen: &Seen,
         propagation: Option<Propagation>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<bool, ApiError> {
         self.may_break();
         Writes::delete(&self.local, at, seen, propagation).await
     }
-    async fn remove(&self, at: &Target, seen: &Seen) -> Result<(), ApiError> {
+    async fn remove(&self, at: &Target, seen: &Seen) -> Result<bool, ApiError> {
         Writes::remove(&self.local, at, seen).await
     }
 }

@@ -13,6 +13,7 @@ use super::users::Users;
 use crate::api::admission::CLAIM_PROTECTION;
 use crate::api::objects::{Seen, Target};
 use crate::control::action::{Actions, Edit, Saying, Subject, Write};
+use crate::control::key::Key;
 use serde_json::{Value, json};
 
 /// The older name of who is to make a claim's volume: some look for it.
@@ -36,6 +37,7 @@ pub fn reconcile(claim: &Claim, shelf: &Shelf, users: &Users) -> Actions {
             lost(claim, "ClaimLost", why)
         }
         (true, name) => match shelf.volume(name) {
+            None if shelf.is_unread(&Key::new("", name)) => Actions::none(),
             None => {
                 let why = "Bound claim has lost its PersistentVolume. Data on the volume is lost!";
                 lost(claim, "ClaimLost", why)
@@ -55,6 +57,10 @@ fn unbound(claim: &Claim, shelf: &Shelf, users: &Users) -> Actions {
     // Where the scheduler says on which node it is to be, it chooses among those that are free, too.
     if let Some(volume) = shelf.best(claim, |_| !delayed) {
         return bind(volume, claim);
+    }
+    if let Some(class) = shelf.default_class().filter(|_| claim.classless) {
+        // It came before there was one.
+        return edit(claim, "", Edit::Merge(json!({"spec": {"storageClassName": class}})));
     }
     if delayed && claim.node.is_none() {
         let pods: Vec<&str> = users

@@ -65,7 +65,9 @@ fn read<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Option<T> {
 impl Storage {
     /// A claim is like this now.
     pub fn note_claim(&mut self, key: &Key, revision: u64, bytes: &[u8]) {
-        let Some(claim) = read::<PersistentVolumeClaim>(key, bytes) else { return };
+        let Some(claim) = read::<PersistentVolumeClaim>(key, bytes) else {
+            return self.shelf.put_unread(key);
+        };
         self.shelf.put_claim(Claim::of(key, revision, claim));
         self.touch(key);
     }
@@ -92,7 +94,9 @@ impl Storage {
 
     /// A volume is like this now.
     pub fn note_volume(&mut self, key: &Key, revision: u64, bytes: &[u8]) {
-        let Some(volume) = read::<PersistentVolume>(key, bytes) else { return };
+        let Some(volume) = read::<PersistentVolume>(key, bytes) else {
+            return self.shelf.put_unread(key);
+        };
         self.wake_claims(key.name());
         self.shelf.put_volume(Volume::of(revision, volume));
         self.queue.add(Work::Volume(key.name().to_owned()));
@@ -123,7 +127,8 @@ impl Storage {
     pub fn note_class(&mut self, key: &Key, bytes: &[u8]) {
         let Some(class) = read::<StorageClass>(key, bytes) else { return };
         self.shelf.classes.insert(key.name().to_owned(), Class::from(class));
-        let waiting = self.shelf.all().0.filter(|claim| claim.class == key.name() && !claim.completed);
+        let own = |claim: &&Claim| claim.class == key.name() || claim.classless;
+        let waiting = self.shelf.all().0.filter(|claim| !claim.completed).filter(own);
         waiting.for_each(|claim| self.queue.add(Work::Claim(claim.key.clone())));
     }
 

@@ -116,7 +116,9 @@ impl<W: Writes> Loop<W> {
 
     async fn select(&mut self, follow: &mut Follow<Kind>) -> Event {
         let room = self.running.len() < limits::RECONCILED_AT_ONCE;
-        let time = match (self.storage.is_ready() && room, self.storage.next_time()) {
+        let time = match (self.storage.is_ready(), self.storage.next_time()) {
+            // An end makes room.
+            _ if !room => limits::CONTROL_IDLE,
             (true, _) => Duration::ZERO,
             (false, Some(at)) => at.saturating_sub(self.now()),
             (false, None) => limits::CONTROL_IDLE,

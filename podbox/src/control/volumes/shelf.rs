@@ -2,14 +2,17 @@
 //!
 //! For who binds claims, and for who looks for a node for a pod that has some. It holds what the store shows, and decides nothing.
 
+use crate::api::admission::DEFAULT_STORAGE_CLASS;
 use crate::api::quantity::Quantity;
 use crate::api::selector::Labels;
 use crate::api::wish::Terms;
 use crate::control::key::Key;
 use crate::control::pods::drop_from;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of a claim: it has been bound once.
@@ -42,6 +45,8 @@ pub struct Claim {
     pub controller: Option<String>,
     /// Of which class its volume is to be; empty for none.
     pub class: String,
+    /// Whether it does not say so: it is of the class that claims are of by default, once there is one.
+    pub classless: bool,
     /// Its volume.
     pub volume: String,
     /// Whether it was bound to it.
@@ -107,6 +112,8 @@ pub struct Class {
     pub provisioner: String,
     /// Whether they are made only once it is known on which node.
     pub waits: bool,
+    /// Since when it is the class of claims that name none, if it is.
+    default: Option<Timestamp>,
 }
 
 /// All of them.
@@ -122,6 +129,8 @@ pub struct Shelf {
     free: BTreeSet<String>,
     /// Classes, by their names.
     pub classes: BTreeMap<String, Class>,
+    /// Claims, and volumes in no namespace, that are there and cannot be read: nobody may take them for gone.
+    unread: BTreeSet<Key>,
 }
 
 fn size(
@@ -151,6 +160,7 @@ impl Claim {
             going: meta.deletion_timestamp.is_some(),
             controller: owners.clone().find(|one| one.controller == Some(true)).map(|one| one.uid.clone()),
             class: word(&spec.storage_class_name),
+            classless: spec.storage_class_name.is_none(),
             volume: word(&spec.volume_name),
             completed: annotation(&meta, COMPLETED).is_some(),
             phase: word(&status.phase),
@@ -175,10 +185,15 @@ impl Claim {
 
     /// Why a volume is not what it asks for, in the words of Events.
     pub fn mismatch(&self, volume: &Volume) -> Option<&'static str> {
+        self.unlike(volume, volume.class == self.class)
+    }
+
+    /// The same, if it is of the right class.
+    fn unlike(&self, volume: &Volume, classed: bool) -> Option<&'static str> {
         let (wants, gives) = (&self.wants, &volume.gives);
         match () {
             () if gives.size < wants.size => Some("requested PV is too small"),
-            () if volume.class != self.class => Some("storageClassName does not match"),
+            () if !classed => Some("storageClassName does not match"),
             () if gives.block != wants.block => Some("incompatible volumeMode"),
             () if !wants.modes.is_subset(&gives.modes) => Some("incompatible accessMode"),
             () => None,
@@ -239,13 +254,27 @@ impl Volume {
 impl From<StorageClass> for Class {
     fn from(class: StorageClass) -> Class {
         let waits = class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer");
-        Class { provisioner: class.provisioner, waits }
+        let is_default =
+            annotation(&class.metadata, DEFAULT_STORAGE_CLASS).is_some_and(|word| word == "true");
+        let created = class.metadata.creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        Class { provisioner: class.provisioner, waits, default: is_default.then_some(created) }
     }
 }
 
 impl Shelf {
+    /// A claim, or a volume, is there and cannot be read. What was known of it before counts.
+    pub fn put_unread(&mut self, key: &Key) {
+        self.unread.insert(key.clone());
+    }
+
+    /// Whether a claim, or a volume, is there, though nothing may be known of it.
+    pub fn is_unread(&self, key: &Key) -> bool {
+        self.unread.contains(key)
+    }
+
     /// A claim is like this now.
     pub fn put_claim(&mut self, claim: Claim) {
+        self.unread.remove(&claim.key);
         match claim.volume.is_empty() {
             true => drop(self.unbound.insert(claim.key.clone())),
             false => drop(self.unbound.remove(&claim.key)),
@@ -255,6 +284,7 @@ impl Shelf {
 
     /// A claim is gone.
     pub fn take_claim(&mut self, key: &Key) {
+        self.unread.remove(key);
         self.unbound.remove(key);
         self.claims.remove(key);
     }
@@ -271,6 +301,7 @@ impl Shelf {
 
     /// A volume is gone.
     pub fn take_volume(&mut self, name: &str) {
+        self.unread.remove(&Key::new("", name));
         let Some(volume) = self.volumes.remove(name) else { return };
         self.free.remove(name);
         if let Some((key, _)) = &volume.claim {
@@ -303,6 +334,12 @@ impl Shelf {
         self.kept.get(claim).into_iter().flatten().filter_map(|name| self.volumes.get(name))
     }
 
+    /// The class of claims that name none: of several the newest, as upstream has it.
+    pub fn default_class(&self) -> Option<&str> {
+        let all = self.classes.iter().filter_map(|(name, class)| Some((Reverse(class.default?), name)));
+        all.min().map(|(_, name)| name.as_str())
+    }
+
     /// Whether a claim gets its volume only once it is known on which node a pod uses it.
     pub fn delayed(&self, claim: &Claim) -> bool {
         self.classes.get(&claim.class).is_some_and(|class| class.waits)
@@ -310,11 +347,13 @@ impl Shelf {
 
     /// The volume that suits a claim: one that is kept for it, else, of those that are `free`, the smallest that is large enough.
     pub fn best(&self, claim: &Claim, free: impl Fn(&Volume) -> bool) -> Option<&Volume> {
-        let suits = |volume: &&Volume| !volume.going && claim.mismatch(volume).is_none();
-        let kept = self.kept(&claim.key).filter(suits).find(|volume| volume.is_of(claim));
-        let others = self.free.iter().filter_map(|name| self.volumes.get(name)).filter(suits);
+        // Whoever keeps it for the claim knows better of what class it is to be.
+        let own =
+            |volume: &&Volume| !volume.going && volume.is_of(claim) && claim.unlike(volume, true).is_none();
+        let others = self.free.iter().filter_map(|name| self.volumes.get(name));
+        let others = others.filter(|volume| !volume.going && claim.mismatch(volume).is_none());
         let others =
             others.filter(|volume| volume.phase == "Available" && claim.selects(volume) && free(volume));
-        kept.or_else(|| others.min_by_key(|volume| volume.gives.size))
+        self.kept(&claim.key).find(own).or_else(|| others.min_by_key(|volume| volume.gives.size))
     }
 }

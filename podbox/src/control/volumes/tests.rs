@@ -162,7 +162,12 @@ fn a_claim_gets_the_smallest_volume_that_suits_it() {
 fn selectors_names_and_reservations_are_kept_to() {
     let mut world = World::default();
     world.put(VOLUME, "plain", &volume("1Gi", ""));
-    world.put(VOLUME, "kept", &volume("9Gi", "claimRef: {namespace: default, name: mine}"));
+    // What class it is of does not matter to the claim that it is kept for.
+    world.put(
+        VOLUME,
+        "kept",
+        &volume("9Gi", "storageClassName: fast, claimRef: {namespace: default, name: mine}"),
+    );
     world.put(CLAIM, "picky", &claim("selector: {matchLabels: {disk: ssd}}"));
     world.put(CLAIM, "mine", &claim(""));
     world.put(CLAIM, "named", &claim("volumeName: plain"));
@@ -363,4 +368,54 @@ fn what_a_pod_brought_goes_before_a_pod_that_only_waits_for_it() {
     world.settle();
     let left: Vec<&str> = world.objects.keys().map(|(_, key)| key.name()).collect();
     assert_eq!(left, ["c", "p", "q"]);
+}
+
+#[test]
+fn a_claim_that_names_no_class_gets_the_newest_default_one_once_there_is_one() {
+    let mut world = World::default();
+    world.put(CLAIM, "c", &claim(""));
+    world.put(CLAIM, "none", &claim("storageClassName: ''"));
+    world.settle();
+    let class = |created: &str, default: &str| {
+        format!(
+            "{{metadata: {{creationTimestamp: '{created}', annotations: {{storageclass.kubernetes.io/is-default-class: \
+             '{default}'}}}}, provisioner: x.io/y}}"
+        )
+    };
+    world.put("StorageClass", "other", &class("2026-01-03T00:00:00Z", "false"));
+    world.settle();
+    let named = |world: &World, name: &str| {
+        world.objects[&(CLAIM, key(CLAIM, name))]["spec"]["storageClassName"].as_str().map(str::to_owned)
+    };
+    assert_eq!(named(&world, "c"), None);
+    world.put("StorageClass", "old", &class("2026-01-01T00:00:00Z", "true"));
+    world.put("StorageClass", "new", &class("2026-01-02T00:00:00Z", "true"));
+    world.settle();
+    assert_eq!([named(&world, "c"), named(&world, "none")], ["new", ""].map(|name| Some(name.to_owned())));
+}
+
+#[test]
+fn what_cannot_be_read_is_not_gone() {
+    let mut world = World::default();
+    world.put(VOLUME, "v", &volume("1Gi", "").replace("Retain", "Delete"));
+    world.put(VOLUME, "w", &volume("1Gi", ""));
+    for (name, of) in [("c", "v"), ("d", "w")] {
+        world.put(CLAIM, name, &claim(&format!("volumeName: {of}")));
+    }
+    world.settle();
+    // As after a restart: of these two nothing is known before.
+    let mut again = Storage::default();
+    again.note_claim(&key(CLAIM, "c"), 9, b"{\"spec\": 1}");
+    again.note_volume(&key(VOLUME, "w"), 9, b"{\"spec\": 1}");
+    world.storage = again;
+    for (of, name) in [(VOLUME, "v"), (CLAIM, "d")] {
+        let object = world.objects[&(of, key(of, name))].clone();
+        world.show(of, key(of, name), object);
+    }
+    world.settle();
+    world.check(VOLUME, "v", "Bound c");
+    world.check(CLAIM, "d", "Bound w");
+    world.gone(CLAIM, "c");
+    world.settle();
+    world.check(VOLUME, "v", "Failed c");
 }

@@ -25,6 +25,8 @@ pub fn reconcile(volume: &Volume, shelf: &Shelf, now: Timestamp) -> Actions {
         return phase(volume, "Available", now);
     }
     match shelf.claim(key).filter(|claim| claim.uid == *uid) {
+        // Its data are not to go for that.
+        None if shelf.is_unread(key) => Actions::none(),
         None => released(volume, now),
         Some(claim) if claim.volume == volume.name => phase(volume, "Bound", now),
         // Its claim is to be told.

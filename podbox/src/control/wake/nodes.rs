@@ -30,10 +30,13 @@ impl World {
         }
     }
 
-    /// A pod is so now: its node may make it leave, not answer, be out of service or gone. A `new` one was not known before.
+    /// A pod is so now: it may say that it goes, and not go; its node may make it leave, not answer, be out of service or gone. A `new` one was not known before.
     pub(in crate::control) fn wake_for_place(&self, pod: &Member, new: bool, wake: &mut impl FnMut(Work)) {
         if pod.phase == Phase::Ended && self.pods.ended().len() > limits::ENDED_PODS {
             wake(Work::EndedPods);
+        }
+        if pod.disrupted && !pod.deleting {
+            wake(Work::Disrupted(pod.key.clone()));
         }
         let Some(node) = pod.node.as_deref() else {
             if pod.deleting {

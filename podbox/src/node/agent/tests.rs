@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::attribution::{Attribution, OomRole, OomVictim, Untraced};
+use crate::api::event::{Detail, KernelEvent};
 use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
 use crate::api::images::{PullFailure, PullPolicy, Pulled};
@@ -180,6 +181,45 @@ impl Attribution for Killed {
     fn watched(&self, _: u64) -> bool {
         true
     }
+    fn zombies(&self, _: u64) -> usize {
+        7
+    }
+}
+
+#[tokio::test]
+async fn a_pod_says_that_its_dead_pile_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Brittle { sandboxes: AtomicUsize::new(1), ..Brittle::default() };
+    let node = node(dir.path(), runtime, Arc::new(Killed));
+    let mut views = node.views.watch();
+    let mut agent = Agent::new(Arc::clone(&node));
+    let pod = PodRef { namespace: "default".into(), name: "p".into(), uid: "u".into() };
+    agent.run(record(&pod, ""));
+    let runs = |view: &PodView| view.status.phase.as_deref() == Some("Running");
+    let running = views.wait_for(|views| views.get(&pod).is_some_and(runs));
+    tokio::time::timeout(Duration::from_secs(60), running).await.unwrap().unwrap();
+    let container = ContainerRef { pod: pod.clone(), name: "a".into(), attempt: 0 };
+    let event = KernelEvent {
+        seq: 1,
+        time: jiff::Timestamp::UNIX_EPOCH,
+        subject: Some((&container).into()),
+        cgroup: 1,
+        pid: 9,
+        ns_pid: None,
+        command: "child".into(),
+        detail: Detail::Zombie { lifetime_ms: 1001 },
+    };
+    node.probing.hear(&event);
+    let said = |view: &PodView| {
+        let all = view.status.conditions.iter().flatten();
+        all.into_iter().find(|one| one.type_ == crate::pod::status::PILED)?.message.clone()
+    };
+    let told = views.wait_for(|views| views.get(&pod).and_then(said).is_some());
+    let told = tokio::time::timeout(Duration::from_secs(60), told).await.unwrap().unwrap();
+    assert_eq!(
+        said(&told[&pod]).unwrap(),
+        "containers with processes that have ended and that nobody reaps: [a (5 or more)]"
+    );
 }
 
 /// Why a pod whose annotation says so comes to this phase; `None` if there is nothing to say.

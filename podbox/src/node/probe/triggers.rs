@@ -1,6 +1,6 @@
 //! Brings triggers to the workers of the pods they are about. Nobody ever waits: what a worker has no room for is dropped,
 //! since it is a hint among many; and what it has no interest in does not wake it. A flood of processes that end leaves
-//! room for servers.
+//! room for kills and servers, and one of kills leaves room for servers.
 
 use crate::api::identity::PodRef;
 use crate::api::trigger::{Interest, Trigger};
@@ -54,11 +54,14 @@ impl Triggers {
         let uid = &trigger.container.pod.uid;
         let Some(Listener { sender, interest }) = pods.get(uid) else { return };
         let asked = trigger.cause.interest();
+        let kept = match asked {
+            Interest::Ends | Interest::Nothing => sender.max_capacity() / 2,
+            Interest::Kills => sender.max_capacity() / 4,
+            Interest::Servers => 0,
+        };
         if sender.is_closed() {
             pods.remove(uid);
-        } else if interest.load(Ordering::Relaxed) >= asked as u8
-            && (asked < Interest::Ends || sender.capacity() > sender.max_capacity() / 2)
-        {
+        } else if interest.load(Ordering::Relaxed) >= asked as u8 && sender.capacity() > kept {
             // A full one is awake already.
             let _ = sender.try_send(trigger);
         }
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn processes_that_end_are_heard_of_by_who_waits_for_them_and_crowd_out_no_server() {
+    async fn processes_that_end_or_are_killed_are_heard_of_and_crowd_out_no_server() {
         let triggers = Triggers::default();
         let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
         let container = ContainerRef { pod: pod.clone(), name: "c".into(), attempt: 0 };
@@ -112,8 +115,8 @@ mod tests {
         own.wants(Interest::Servers);
         triggers.tell(happened(Cause::Exited));
         own.wants(Interest::Ends);
-        for _ in 0..1000 {
-            triggers.tell(happened(Cause::Exited));
+        for cause in [Cause::Exited, Cause::OomKilled] {
+            (0..1000).for_each(|_| triggers.tell(happened(cause)));
         }
         let listening = happened(Cause::Listening { port: 80 });
         triggers.tell(listening.clone());
@@ -121,6 +124,6 @@ mod tests {
         while own.recv().await != Some(listening.clone()) {
             heard += 1;
         }
-        assert_eq!(heard, crate::limits::TRIGGERS / 2);
+        assert_eq!(heard, crate::limits::TRIGGERS / 4 * 3);
     }
 }

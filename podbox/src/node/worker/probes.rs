@@ -72,6 +72,9 @@ impl<R: Runtime, I: Images> Worker<R, I> {
 
     /// Something happened in a container: its probes may be worth running now.
     pub(super) fn note_trigger(&mut self, trigger: &Trigger, now: Instant) {
+        if trigger.cause == Cause::Zombie {
+            return self.note_zombie(now);
+        }
         // Kills may mean more to a pod than a reason to probe (`kills`).
         self.quiet = trigger.cause != Cause::OomKilled;
         if self.probes_interest() < Interest::Ends && trigger.cause == Cause::OomKilled {

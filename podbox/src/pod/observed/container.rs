@@ -96,6 +96,8 @@ pub struct Run {
     pub killed: bool,
     /// What its probes are at.
     pub probes: Probes,
+    /// How many of its processes at least have ended and lie unreaped, if that is worth a word.
+    pub pile: usize,
 }
 
 /// One container is to end, and its pod is not.
@@ -165,7 +167,7 @@ impl Run {
     /// One that has just started, without probes.
     pub fn new(started: Started, post_start: HookState) -> Run {
         let (pre_stop, complaint, probes) = (HookState::Due, None, Probes::default());
-        Run { started, post_start, complaint, pre_stop, signalled: None, killed: false, probes }
+        Run { started, post_start, complaint, pre_stop, signalled: None, killed: false, probes, pile: 0 }
     }
 
     /// Its end has begun.

@@ -54,9 +54,22 @@ pub(super) fn all(containers: &Containers<'_>, seen: &Observed, phase: &str) -> 
         condition("ContainersReady", &ready),
         condition("PodScheduled", &Word::yes()),
     ];
+    let piled = piled(seen).map(|word| condition(PILED, &word));
     let resizing = resizing(seen).into_iter().map(|(type_, word)| condition(type_, &word));
     let anew = anew(containers.shape, seen, phase).map(|word| condition("AllContainersRestarting", &word));
-    own.into_iter().chain(anew).chain(resizing).collect()
+    own.into_iter().chain(anew).chain(resizing).chain(piled).collect()
+}
+
+/// podbox's own: said while many processes of a container have ended and lie unreaped.
+pub const PILED: &str = "podbox.io/ZombiesPileUp";
+
+fn piled(seen: &Observed) -> Option<Word> {
+    let piles = seen.containers.iter().filter_map(|(name, container)| Some((name, container.run()?.pile)));
+    let piles: Vec<String> =
+        piles.filter(|(_, pile)| *pile > 0).map(|(name, pile)| format!("{name} ({pile} or more)")).collect();
+    let message =
+        format!("containers with processes that have ended and that nobody reaps: [{}]", piles.join(" "));
+    (!piles.is_empty()).then_some(Word { holds: true, reason: "ProcessesUnreaped", message })
 }
 
 /// What is said of shares that were asked for and not given yet; nothing where there are none.

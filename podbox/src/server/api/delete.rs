@@ -144,6 +144,8 @@ pub struct Removed {
     pub object: Rendered,
     /// Whether it is gone, and is to be told as a success rather than shown.
     pub plain: bool,
+    /// Whether anything was different.
+    pub changed: bool,
     /// For `Warning` headers.
     pub warnings: Vec<String>,
 }
@@ -169,7 +171,8 @@ impl Api {
             let old = entry.as_deref().map(read).transpose()?;
             let is = |uid: &str| old.as_ref().is_some_and(|old| object::uid(old) == uid);
             if let Some((last, _)) = going.as_ref().filter(|(_, uid)| !is(uid)) {
-                return Ok(Removed { object: Rendered::Entry(Arc::clone(last)), plain: false, warnings });
+                let object = Rendered::Entry(Arc::clone(last));
+                return Ok(Removed { object, plain: false, changed: true, warnings });
             }
             let (Some(entry), Some(old)) = (entry, old) else {
                 return Err(ApiError::not_found(&kind.group, &kind.plural, place.name()));
@@ -181,7 +184,8 @@ impl Api {
                         Rendered::Value(object) => Rendered::Value(kind.from_stored(object)),
                         entry => entry,
                     };
-                    return Ok(Removed { object, plain, warnings });
+                    let changed = !matches!(&object, Rendered::Entry(now) if now.revision == entry.revision);
+                    return Ok(Removed { object, plain, changed, warnings });
                 }
                 // Someone else was faster: look again.
                 Err(WriteError::Conflict(_)) => {}

@@ -244,12 +244,13 @@ impl Writes for Local {
         at: &Target,
         seen: &Seen,
         propagation: Option<Propagation>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<bool, ApiError> {
         let options = DeleteOptions::seen(seen, propagation);
-        self.api.delete(&self.call_at(at)?, &options).await.map(drop)
+        self.api.delete(&self.call_at(at)?, &options).await.map(|removed| removed.changed)
     }
 
-    async fn remove(&self, at: &Target, seen: &Seen) -> Result<(), ApiError> {
-        self.api.delete(&self.call_at(at)?, &DeleteOptions::at_once(&seen.uid)).await.map(drop)
+    async fn remove(&self, at: &Target, seen: &Seen) -> Result<bool, ApiError> {
+        let options = DeleteOptions::at_once(&seen.uid);
+        self.api.delete(&self.call_at(at)?, &options).await.map(|removed| removed.changed)
     }
 }

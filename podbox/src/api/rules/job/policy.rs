@@ -129,7 +129,7 @@ pub fn success(errors: &mut Errors, path: &Path, policy: &SuccessPolicy, spec: &
         let of = rule.succeeded_indexes.as_deref().zip(spec.completions);
         let listed =
             of.map(|(text, completions)| indexes(errors, &at.child("succeededIndexes"), text, completions));
-        if let Some(count) = rule.succeeded_count.filter(|count| *count <= 0) {
+        if let Some(count) = rule.succeeded_count.filter(|count| *count < 0) {
             errors.invalid(&at.child("succeededCount"), count, "must be greater than or equal to 0");
         }
         if let (Some(count), Some(all)) = (rule.succeeded_count, spec.completions)
@@ -164,7 +164,7 @@ fn indexes(errors: &mut Errors, path: &Path, text: &str, completions: i32) -> Op
 }
 
 /// Runs of indexes in ascending order: `0,2-5,7`.
-fn count_indexes(text: &str, completions: i32) -> Result<i32, String> {
+pub(super) fn count_indexes(text: &str, completions: i32) -> Result<i32, String> {
     let index = |text: &str| {
         let index: i32 =
             text.parse().map_err(|_| format!("cannot convert string to integer for index: {text:?}"))?;

@@ -4,7 +4,7 @@
 //! for a pod before anybody goes from there, so that whoever is killed in between forgets nothing.
 
 use super::super::demand::{DISRUPTED, PREEMPTED};
-use super::super::told::{SCHEDULED, Told, UNSCHEDULABLE};
+use super::super::told::{SCHEDULED, Told};
 use super::super::{Decision, NAME, Promise, Subject};
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects, Seen, Target, Writes};
@@ -146,7 +146,7 @@ pub fn unscheduled(pod: &mut Value, told: &Told, now: &str) {
     condition(
         pod,
         now,
-        json!({"type": SCHEDULED, "status": "False", "reason": UNSCHEDULABLE, "message": told.message}),
+        json!({"type": SCHEDULED, "status": "False", "reason": told.reason(), "message": told.message}),
     );
     match &told.nominated {
         Some(node) => pod["status"]["nominatedNodeName"] = (**node).into(),
@@ -191,6 +191,7 @@ mod tests {
         let told = |message: &str, nominated: Option<&str>| Told {
             message: message.to_owned(),
             nominated: nominated.map(Into::into),
+            failed: false,
         };
         unscheduled(&mut pod, &told("one", Some("n")), "then");
         assert_eq!(pod["status"]["nominatedNodeName"], "n");
@@ -213,7 +214,7 @@ mod tests {
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
         let pod = world.create(pod).await;
         let subject = |uid: &str| Subject { key: Key::new("default", "p"), uid: uid.into() };
-        let told = Told { message: "full".to_owned(), nominated: None };
+        let told = Told { message: "full".to_owned(), nominated: None, failed: false };
         let own = subject(object::uid(&pod));
         assert!(writer.write(&Decision::Tell(own.clone(), told.clone())).await);
         assert!(said.try_recv().is_ok());

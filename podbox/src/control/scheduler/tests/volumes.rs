@@ -163,3 +163,47 @@ fn a_claim_for_one_pod_has_one() {
     world.gone("p");
     assert_eq!(written(&mut world), ["q on b"]);
 }
+
+#[test]
+fn who_waits_for_volumes_in_vain_says_so_and_looks_for_a_node_again() {
+    let mut world = world();
+    claim(&mut world, "c", json!({"spec": {"storageClassName": "local"}}));
+    for name in ["p", "q"] {
+        world.pod(&with_claim(name, "c"));
+    }
+    assert_eq!(written(&mut world), ["c: PersistentVolumeClaim c"]);
+    world.now = world.scheduler.next_time().expect("there is a deadline");
+    let overdue = "running PreBind plugin \"VolumeBinding\": binding volumes: context deadline exceeded";
+    assert_eq!(written(&mut world), [overdue, overdue]);
+    world.now = world.scheduler.next_time().expect("it is tried again");
+    assert_eq!(written(&mut world), ["c: PersistentVolumeClaim c"]);
+    ["p", "q"].into_iter().for_each(|name| world.gone(name));
+    world.scheduler.forget_claim(&Key::new("default", "c"));
+    ["a", "b"].into_iter().for_each(|name| world.scheduler.forget_node(&Key::new("", name)));
+    assert!(world.scheduler.is_empty());
+}
+
+#[test]
+fn a_volume_that_goes_before_it_is_bound_is_promised_to_nobody() {
+    let mut world = world();
+    claim(&mut world, "c", json!({"spec": {"storageClassName": "hand"}}));
+    volume(&mut world, "v", "b", "hand");
+    world.pod(&with_claim("p", "c"));
+    assert_eq!(written(&mut world), ["c: PersistentVolume v"]);
+    world.scheduler.forget_volume(&Key::new("", "v"));
+    assert_eq!(written(&mut world), ["2 node(s) didn't find available persistent volumes to bind"]);
+    volume(&mut world, "w", "a", "hand");
+    assert_eq!(written(&mut world), ["c: PersistentVolume w"]);
+}
+
+#[test]
+fn what_could_not_be_promised_holds_up_nobody_else() {
+    let mut world = world();
+    claim(&mut world, "c", json!({"spec": {"storageClassName": "local"}}));
+    world.pod(&with_claim("p", "c"));
+    let decision = world.scheduler.next(world.now, 1000).unwrap();
+    world.pod(&with_claim("q", "c"));
+    assert_eq!(written(&mut world), Vec::<String>::new());
+    world.scheduler.ended(&decision, false, world.now);
+    assert_eq!(written(&mut world), ["c: PersistentVolumeClaim c"], "for the other one");
+}
