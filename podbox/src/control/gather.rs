@@ -253,6 +253,7 @@ pub fn job(
         controlled: world.pods.controlled_by(uid).collect(),
         free: world.pods.free(key.namespace(), |labels| selects(selector, labels)).collect(),
         pod: &pod,
+        departed: world.departed.of(uid),
     };
     job::reconcile(&job, &observed, attempt, now)
 }

@@ -18,6 +18,7 @@ use super::daemonset::Failures;
 use super::endpoints::{KEEPER, MIRROR, OWN, SERVICE};
 use super::gather;
 use super::graph::Graph;
+use super::job::Departed;
 use super::key::{Key, KindId, Place, Work};
 use super::marks::Marks;
 use super::meta::{Head, Owner};
@@ -64,6 +65,8 @@ pub struct World {
     pub cron_jobs: Sets,
     /// Jobs.
     pub jobs: Sets,
+    /// Their pods that others told to go.
+    pub departed: Departed,
     /// Services.
     pub services: Sets,
     /// PodDisruptionBudgets.
@@ -138,6 +141,7 @@ impl World {
             revisions: Sets::default(),
             cron_jobs: Sets::default(),
             jobs: Sets::default(),
+            departed: Departed::default(),
             services: Sets::default(),
             budgets: Sets::default(),
             slices: Marks::default(),
@@ -151,6 +155,7 @@ impl World {
             Role::Pod => self.pods.note(key, bytes).map(|(meta, before)| {
                 if let Some(now) = self.pods.get(key) {
                     self.failures.note(before.as_deref(), now);
+                    self.departed.note(before.as_deref(), now);
                     self.wake_for_place(now, before.is_none(), wake);
                     let ended = now.phase == Phase::Ended;
                     self.wake_for_endpoints(key, before.as_deref(), Some(now), wake);
@@ -279,6 +284,7 @@ impl World {
             Role::Pod => {
                 let before = self.pods.forget(key);
                 self.leaving.forget(key);
+                before.iter().for_each(|pod| self.departed.gone(pod));
                 before.iter().filter_map(|pod| pod.node.as_deref()).for_each(|node| self.forget_beats(node));
                 self.wake_for_endpoints(key, before.as_deref(), None, wake);
                 self.wake_for_budgets(key, before.as_deref(), None, wake);
@@ -320,6 +326,7 @@ impl World {
             Role::Job => {
                 let before = self.jobs.forget(key);
                 self.wake_cron_jobs(&before, wake);
+                before.iter().for_each(|job| self.departed.forget(&job.uid));
                 before.iter().for_each(|job| self.wake_held(&job.uid, wake));
             }
             Role::Service => {

@@ -349,6 +349,9 @@ mod tests {
     /// A cluster whose claims are bound, and this node, `n`, which makes volumes below a directory.
     async fn world() -> (World, tempfile::TempDir) {
         let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
+        for name in ["n", "other"] {
+            world.create(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})).await;
+        }
         let path = dir.path().join("volumes");
         let provisioner = Provisioner::new(world.store.clone(), world.objects.clone(), "n".into(), path);
         tokio::spawn(provisioner.run());

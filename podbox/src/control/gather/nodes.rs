@@ -79,6 +79,7 @@ impl World {
     pub fn heed(&mut self, work: &Work, found: &Actions) {
         match work {
             Work::TaintEviction(pod) => self.leaving.heed(pod, found),
+            Work::Job(_) => self.departed.heed(found),
             Work::Node(node) => {
                 let there = self.nodes.get(node).and(found.about.as_ref());
                 self.registry.heed(node, there.map(|about| about.uid.as_str()));

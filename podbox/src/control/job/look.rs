@@ -22,6 +22,8 @@ pub struct Look<'a> {
     /// Ends so far, those that the status does not know yet included.
     pub succeeded: usize,
     pub failed: usize,
+    /// How many others told to go, and when the last of them was.
+    pub departed: (u32, Option<jiff::Timestamp>),
 }
 
 /// What there is besides of an indexed Job.
@@ -60,6 +62,7 @@ impl<'a> Look<'a> {
             indexes: None,
             succeeded: 0,
             failed: 0,
+            departed: observed.departed,
         };
         look.judge(observed);
         look.indexes = look.job.is_indexed().then(|| look.indexed());

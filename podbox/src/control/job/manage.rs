@@ -92,11 +92,16 @@ fn over((failures, last): (u32, Option<Timestamp>), now: Timestamp) -> Option<Ti
 /// How many have failed since the last one succeeded, and when the last of them did.
 fn failures(look: &Look<'_>) -> (u32, Option<Timestamp>) {
     let when = |pod: &Member| pod.batch.as_ref().and_then(|batch| batch.finished);
+    // Those that were told to go are known as such, whatever has become of them since, unless it is their ends that count.
+    let by_end = look.job.replaces_only_failed();
+    let (departed, told) = if by_end { (0, None) } else { look.departed };
+    let pods = look.pods.iter().filter(|pod| departed == 0 || !pod.deleting);
     let mut ends: Vec<(Option<Timestamp>, bool)> =
-        look.pods.iter().filter_map(|pod| Some((when(pod), !pod.batch.as_ref()?.succeeded?))).collect();
+        pods.filter_map(|pod| Some((when(pod), !pod.batch.as_ref()?.succeeded?))).collect();
     ends.sort_unstable();
     let failed = ends.iter().rev().take_while(|(_, failed)| *failed);
-    (u32::try_from(failed.count()).unwrap_or(u32::MAX), ends.last().and_then(|(at, _)| *at))
+    let failed = u32::try_from(failed.count()).unwrap_or(u32::MAX);
+    (failed.saturating_add(departed), ends.last().and_then(|(at, _)| *at).max(told))
 }
 
 fn failures_of(pod: &Member) -> (u32, Option<Timestamp>) {

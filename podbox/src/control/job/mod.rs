@@ -12,6 +12,7 @@
 //! once.** A pod is held by a finalizer until the stored status has its uid (or its index); a number grows only by
 //! uids whose finalizer is gone, in the write that takes them out. So podbox may be killed between any two writes.
 
+mod departed;
 mod finish;
 mod indexes;
 mod look;
@@ -21,6 +22,8 @@ mod status;
 
 #[cfg(test)]
 mod tests;
+
+pub use departed::Departed;
 
 use super::action::{Action, Actions, Attempt, Edit, Write};
 use super::condition;
@@ -63,6 +66,8 @@ pub struct Observed<'a> {
     pub free: Vec<&'a Arc<Member>>,
     /// A pod as it is stored.
     pub pod: &'a dyn Fn(&Member) -> Option<Value>,
+    /// How many of its pods others told to go since one succeeded, and when the last of them was.
+    pub departed: (u32, Option<Timestamp>),
 }
 
 /// How a Job ends.

@@ -17,6 +17,7 @@ struct World {
     names: usize,
     said: Vec<String>,
     gone: bool,
+    departed: (u32, Option<Timestamp>),
 }
 
 impl World {
@@ -28,7 +29,15 @@ impl World {
         });
         job["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let now = Timestamp::from_second(1_000_000).unwrap();
-        World { job, pods: BTreeMap::new(), now, names: 0, said: Vec::new(), gone: false }
+        World {
+            job,
+            pods: BTreeMap::new(),
+            now,
+            names: 0,
+            said: Vec::new(),
+            gone: false,
+            departed: (0, None),
+        }
     }
 
     /// One reconciliation, carried out; when to look again, if nothing was to be done.
@@ -48,7 +57,7 @@ impl World {
         let raw = |pod: &Member| self.pods.get(pod.key.name()).cloned();
         let controlled = pods.controlled_by("job").collect();
         let free = pods.free("n", |_| true).collect();
-        let observed = Observed { controlled, free, pod: &raw };
+        let observed = Observed { controlled, free, pod: &raw, departed: self.departed };
         let actions = reconcile(&job, &observed, Attempt::default(), self.now);
         if actions.actions.is_empty() {
             return Err(actions.wake_at);
@@ -412,4 +421,17 @@ proptest! {
             prop_assert!(!world.pods.values().any(holds));
         }
     }
+}
+
+#[test]
+fn who_was_told_to_go_by_others_is_replaced_after_a_pause() {
+    let mut world = World::new(json!({"completions": 1}));
+    world.settle();
+    let name = world.running()[0].clone();
+    world.pods.remove(&name);
+    world.departed = (1, Some(world.now));
+    world.settle();
+    assert_eq!(world.step(), Err(world.now.checked_add(SignedDuration::from_secs(10)).ok()));
+    world.later(10);
+    assert_eq!(world.running().len(), 1);
 }

@@ -8,7 +8,7 @@
 //! Upstream's two-way binding: the volume says first whose it is, so that two claims cannot have it. Whoever is killed between
 //! two of these writes goes on with the next.
 
-use super::shelf::{BY_CONTROLLER, COMPLETED, Claim, NONE, PROVISIONER, Shelf, Volume};
+use super::shelf::{BY_CONTROLLER, COMPLETED, Claim, NONE, PROVISIONER, SELECTED, Shelf, Volume};
 use super::users::Users;
 use crate::api::admission::CLAIM_PROTECTION;
 use crate::api::objects::{Seen, Target};
@@ -61,6 +61,10 @@ fn unbound(claim: &Claim, shelf: &Shelf, users: &Users) -> Actions {
     if let Some(class) = shelf.default_class().filter(|_| claim.classless) {
         // It came before there was one.
         return edit(claim, "", Edit::Merge(json!({"spec": {"storageClassName": class}})));
+    }
+    if claim.node.as_ref().is_some_and(|node| !shelf.nodes.contains(node)) {
+        // Nobody makes volumes there any more: a node is chosen anew.
+        return edit(claim, "", Edit::Merge(json!({"metadata": {"annotations": {SELECTED: null}}})));
     }
     if delayed && claim.node.is_none() {
         let pods: Vec<&str> = users

@@ -137,6 +137,20 @@ impl Storage {
         self.shelf.classes.remove(key.name());
     }
 
+    /// A node is there.
+    pub fn note_node(&mut self, key: &Key) {
+        if !self.shelf.nodes.contains(key.name()) {
+            self.shelf.nodes.insert(key.name().to_owned());
+        }
+    }
+
+    /// A node is gone: claims whose volumes were to be there may be elsewhere.
+    pub fn forget_node(&mut self, key: &Key) {
+        self.shelf.nodes.remove(key.name());
+        let meant = self.shelf.all().0.filter(|claim| claim.node.as_deref() == Some(key.name()));
+        meant.for_each(|claim| self.queue.add(Work::Claim(claim.key.clone())));
+    }
+
     /// A pod is like this now.
     pub fn note_pod(&mut self, key: &Key, bytes: &[u8]) {
         let touched = self.users.note(key, bytes);
@@ -156,14 +170,15 @@ impl Storage {
         claims.into_iter().for_each(|claim| self.queue.add(Work::Claim(claim)));
     }
 
-    /// The keys of all claims, volumes, classes and pods that are known, after changes were missed.
-    pub fn known(&self) -> [Vec<Key>; 4] {
+    /// The keys of all claims, volumes, classes, nodes and pods that are known, after changes were missed.
+    pub fn known(&self) -> [Vec<Key>; 5] {
         let named = |name: &String| Key::new("", name);
         let (claims, volumes) = self.shelf.all();
         [
             claims.map(|claim| claim.key.clone()).collect(),
             volumes.map(|volume| named(&volume.name)).collect(),
             self.shelf.classes.keys().map(named).collect(),
+            self.shelf.nodes.iter().map(named).collect(),
             self.users.keys().cloned().collect(),
         ]
     }

@@ -28,17 +28,20 @@ pub enum Kind {
     Volume,
     /// StorageClasses.
     Class,
+    /// Nodes.
+    Node,
     /// Pods.
     Pod,
 }
 
 /// In the order in which they are looked at: a volume's claim is there before it, and so is known once the volume is. Otherwise it
-/// would seem to be gone, and the volume to be anybody's.
-pub const KINDS: [(Kind, &str); 4] = [
+/// would seem to be gone, and the volume to be anybody's. So is a node there before a claim is to be on it.
+pub const KINDS: [(Kind, &str); 5] = [
     (Kind::Class, "storage.k8s.io/storageclasses"),
     (Kind::Volume, "/persistentvolumes"),
     (Kind::Claim, "/persistentvolumeclaims"),
     (Kind::Pod, "/pods"),
+    (Kind::Node, "/nodes"),
 ];
 
 impl Follower<Kind> for Storage {
@@ -47,6 +50,7 @@ impl Follower<Kind> for Storage {
             Kind::Claim => self.note_claim(&entry.key, entry.revision, &entry.bytes),
             Kind::Volume => self.note_volume(&entry.key, entry.revision, &entry.bytes),
             Kind::Class => self.note_class(&entry.key, &entry.bytes),
+            Kind::Node => self.note_node(&entry.key),
             Kind::Pod => self.note_pod(&entry.key, &entry.bytes),
         }
     }
@@ -56,13 +60,15 @@ impl Follower<Kind> for Storage {
             Kind::Claim => self.forget_claim(key),
             Kind::Volume => self.forget_volume(key),
             Kind::Class => self.forget_class(key),
+            Kind::Node => self.forget_node(key),
             Kind::Pod => self.forget_pod(key),
         }
     }
 
     fn known(&self, kind: Kind) -> Vec<Key> {
-        let [claims, volumes, classes, pods] = Storage::known(self);
+        let [claims, volumes, classes, nodes, pods] = Storage::known(self);
         match kind {
+            Kind::Node => nodes,
             Kind::Claim => claims,
             Kind::Volume => volumes,
             Kind::Class => classes,

@@ -129,6 +129,8 @@ pub struct Shelf {
     free: BTreeSet<String>,
     /// Classes, by their names.
     pub classes: BTreeMap<String, Class>,
+    /// The names of nodes, for who binds.
+    pub nodes: BTreeSet<String>,
     /// Claims, and volumes in no namespace, that are there and cannot be read: nobody may take them for gone.
     unread: BTreeSet<Key>,
 }

@@ -48,6 +48,7 @@ impl World {
             CLAIM => self.storage.note_claim(&key, self.revision, &bytes),
             VOLUME => self.storage.note_volume(&key, self.revision, &bytes),
             "Pod" => self.storage.note_pod(&key, &bytes),
+            "Node" => self.storage.note_node(&key),
             _ => self.storage.note_class(&key, &bytes),
         }
         self.objects.insert((of, key), object);
@@ -60,6 +61,7 @@ impl World {
             CLAIM => self.storage.forget_claim(&key),
             VOLUME => self.storage.forget_volume(&key),
             "Pod" => self.storage.forget_pod(&key),
+            "Node" => self.storage.forget_node(&key),
             _ => self.storage.forget_class(&key),
         }
     }
@@ -250,6 +252,7 @@ fn a_class_that_waits_waits_for_a_node_and_then_for_its_provisioner() {
     world.settle();
     assert_eq!(world.said.last().unwrap(), "WaitForFirstConsumer");
     world.check(CLAIM, "c", "Pending -");
+    world.put("Node", "n", "{metadata: {}}");
     let mut chosen = world.objects[&(CLAIM, key(CLAIM, "c"))].clone();
     Edit::Merge(json!({"metadata": {"annotations": {"volume.kubernetes.io/selected-node": "n"}}}))
         .apply(&mut chosen);
@@ -418,4 +421,28 @@ fn what_cannot_be_read_is_not_gone() {
     world.gone(CLAIM, "c");
     world.settle();
     world.check(VOLUME, "v", "Failed c");
+}
+
+#[test]
+fn a_claim_that_was_to_be_on_a_node_that_is_gone_is_for_any_node_again() {
+    let mut world = World::default();
+    world.put("Node", "n", "{metadata: {}}");
+    let class = "{metadata: {}, provisioner: x.io/y, volumeBindingMode: WaitForFirstConsumer}";
+    world.put("StorageClass", "local", class);
+    let chosen = claim("storageClassName: local").replace(
+        "namespace: default,",
+        "namespace: default, annotations: {volume.kubernetes.io/selected-node: n},",
+    );
+    world.put(CLAIM, "c", &chosen);
+    world.settle();
+    let selected = |world: &World| {
+        world.objects[&(CLAIM, key(CLAIM, "c"))]["metadata"]["annotations"]
+            .get(super::shelf::SELECTED)
+            .is_some()
+    };
+    assert!(selected(&world));
+    world.gone("Node", "n");
+    world.settle();
+    assert!(!selected(&world));
+    assert_eq!(world.said.last().unwrap(), "WaitForFirstConsumer");
 }
