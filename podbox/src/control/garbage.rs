@@ -146,7 +146,8 @@ pub fn look(place: &Place, graph: &Graph, catalog: &Catalog, source: &impl Sourc
     let mut actions = reconcile(place, &candidate, catalog);
     let owners = candidate.meta.owner_references.iter().zip(&candidate.owners);
     let lost = owners.filter(|(_, state)| **state == State::Absent).map(|(owner, _)| owner);
-    let lost = lost.filter(|owner| is_elsewhere(owner, catalog, source));
+    // Of one that was there it is known, and not looked for everywhere for each of its thousands.
+    let lost = lost.filter(|owner| !graph.is_gone(&owner.uid) && is_elsewhere(owner, catalog, source));
     actions.said = lost.map(|owner| misplaced(owner, place)).collect();
     actions.about = Some(Subject { at: catalog.target(place.kind, &place.key), uid: candidate.meta.uid });
     actions

@@ -25,6 +25,8 @@ struct Dependents {
     /// Whether each blocks the owner's end.
     all: BTreeMap<Place, bool>,
     blocking: usize,
+    /// Whether the owner was there, and is gone.
+    gone: bool,
 }
 
 /// The index.
@@ -63,6 +65,7 @@ impl Graph {
     pub fn forget(&mut self, place: &Place, uid: &str, mut wake: impl FnMut(Place)) {
         self.unlink(place, &mut wake);
         self.going.remove(uid);
+        self.dependents.get_mut(uid).into_iter().for_each(|dependents| dependents.gone = true);
         self.dependents(uid).for_each(|(place, _)| wake(place.clone()));
     }
 
@@ -114,6 +117,11 @@ impl Graph {
             .into_iter()
             .flat_map(|found| &found.all)
             .map(|(place, blocks)| (place, *blocks))
+    }
+
+    /// Whether the object of this uid, which has dependents, is known to be gone.
+    pub fn is_gone(&self, uid: &str) -> bool {
+        self.dependents.get(uid).is_some_and(|found| found.gone)
     }
 
     /// Whether a dependent blocks the end of the object of this uid.
@@ -174,13 +182,16 @@ mod tests {
         assert!(graph.is_blocked("solid") && !graph.is_blocked("0"));
         assert_eq!(graph.dependents("0").count(), 1);
         let mut woken = Vec::new();
+        assert!(!graph.is_gone("0"), "it never was there, as far as anybody knows");
         graph.forget(&place("owner"), "0", |place| woken.push(place));
         assert_eq!(woken, [place("b")]);
+        assert!(graph.is_gone("0"));
         let mut renamed = owned("2", &[("0", false)]);
         renamed.owner_references[0].name = "other".to_owned();
         assert_eq!(note(&mut graph, "b", &renamed), [place("b")], "it may be nobody's now");
         note(&mut graph, "b", &owned("2", &[]));
         assert_eq!(graph.dependents("0").count(), 0);
+        assert!(!graph.is_gone("0"), "nobody asks any more");
     }
 
     #[test]
