@@ -29,4 +29,5 @@ pub mod server;
 pub mod cli;
 pub mod cluster;
 pub mod daemon;
+pub mod fleet;
 pub mod sim;

@@ -223,6 +223,10 @@ pub const NODE_LOST: Duration = Duration::from_secs(40);
 pub const LEASE: Duration = Duration::from_secs(40);
 /// Between two renewals of it.
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(10);
+/// Simulated nodes: as many as upstream says that a cluster may have.
+pub const SIMULATED_NODES: u32 = 5000;
+/// Writes of all simulated nodes together that are under way at a time.
+pub const SIMULATED_AT_ONCE: usize = 256;
 /// Between two looks at what pods use.
 pub const STATS_PERIOD: Duration = Duration::from_secs(10);
 /// How long a pod has to go that a hard threshold makes go, as upstream has it.

@@ -18,6 +18,8 @@ pub struct Node {
     pub host: Host,
     /// The daemon; none only while one follows another.
     run: Option<Run>,
+    /// What `podbox node` is asked for.
+    options: Vec<String>,
     pub(crate) session: Session,
 }
 
@@ -30,8 +32,13 @@ impl Node {
 
     /// Starts a node on this host.
     pub fn on(host: Host) -> Node {
-        let run = Some(serve(&host));
-        Node { host, run, session: Session::default() }
+        Node::with(host, Vec::new())
+    }
+
+    /// Starts a node on this host, with these options.
+    pub fn with(host: Host, options: Vec<String>) -> Node {
+        let run = Some(serve(&host, &options));
+        Node { host, run, options, session: Session::default() }
     }
 
     /// The administrator's kubeconfig.
@@ -97,13 +104,19 @@ impl Node {
             run.signal(signal);
             run.end();
         }
-        self.run = Some(serve(&self.host));
+        self.run = Some(serve(&self.host, &self.options));
+    }
+
+    /// The same, with other options from then on.
+    pub fn restart_with(&mut self, signal: Signal, options: Vec<String>) {
+        self.options = options;
+        self.restart(signal);
     }
 }
 
-fn serve(host: &Host) -> Run {
+fn serve(host: &Host, options: &[String]) -> Run {
     let mut command = host.podbox();
-    command.arg("node");
+    command.arg("node").args(options);
     let mut run = Run::start(command, &host.dir);
     run.wait_said("export KUBECONFIG=");
     run

@@ -38,6 +38,7 @@ pub mod requests;
 pub mod rules;
 pub mod schema;
 pub mod selector;
+pub mod simulate;
 pub mod stats;
 pub mod status;
 pub mod streams;

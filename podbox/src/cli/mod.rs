@@ -11,6 +11,7 @@ mod node;
 mod notify;
 mod probes;
 mod run;
+mod serve;
 mod sim;
 mod stop;
 mod summary;
@@ -133,7 +134,7 @@ enum Command {
     /// Print a kubeconfig that reaches `podbox node` on this host
     Kubeconfig(kubeconfig::KubeconfigArgs),
     /// Serve the Kubernetes API and run the pods bound to this node
-    Node(duties::DutyArgs),
+    Node(serve::ServeArgs),
     /// Be the first process of a PID namespace that containers share; the keeper starts it
     #[command(hide = true)]
     Pause {
@@ -206,7 +207,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args, &config),
         Command::Image(args) => image::run(args, &config),
         Command::Kubeconfig(args) => kubeconfig::run(&args, &config),
-        Command::Node(args) => args.duties().and_then(|duties| node::run(Config { duties, ..config })),
+        Command::Node(args) => args.run(config),
         Command::Probes(args) => probes::run(args, &config),
         Command::Run(args) => run::run(args, config),
         Command::Sim(args) => sim::run(&args),

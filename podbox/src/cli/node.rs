@@ -7,6 +7,7 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::control::scheduler::{self, run::Hint};
 use crate::daemon::{Daemon, Role};
+use crate::fleet::{self, Fleet};
 use crate::image::for_people;
 use crate::limits;
 use crate::node::bound::{self, Bound};
@@ -37,11 +38,13 @@ const MANAGER: &str = "podbox-node";
 
 /// The name under which the scheduler does: upstream's, for whoever looks at who owns a field.
 const SCHEDULER: &str = "kube-scheduler";
+/// The name under which simulated nodes do.
+const SIMULATED: &str = "podbox-simulated";
 /// The name under which volumes of this node are made.
 const PROVISIONER: &str = "podbox-provisioner";
 
 /// Runs until SIGINT or SIGTERM.
-pub fn run(config: Config) -> anyhow::Result<ExitCode> {
+pub fn run(config: Config, simulated: fleet::Options) -> anyhow::Result<ExitCode> {
     super::runtime()?.block_on(async {
         let interrupt = signal(SignalKind::interrupt()).context("listening for signals failed")?;
         let terminate = signal(SignalKind::terminate()).context("listening for signals failed")?;
@@ -50,7 +53,7 @@ pub fn run(config: Config) -> anyhow::Result<ExitCode> {
         take_descriptors();
         let served = match Cluster::start(&config, &name).await {
             Ok(cluster) => {
-                let served = serve(&mut daemon, &cluster, name, [interrupt, terminate]).await;
+                let served = serve(&mut daemon, &cluster, (name, simulated), [interrupt, terminate]).await;
                 notify(notify::STOPPING);
                 cluster.stop().await;
                 served
@@ -68,7 +71,7 @@ pub fn run(config: Config) -> anyhow::Result<ExitCode> {
 async fn serve(
     daemon: &mut Daemon,
     cluster: &Cluster,
-    name: String,
+    (name, simulated): (String, fleet::Options),
     signals: [Signal; 2],
 ) -> anyhow::Result<()> {
     let objects = Local::new(Arc::clone(&cluster.api), MANAGER);
@@ -114,6 +117,8 @@ async fn serve(
     let scheduler = Local::new(Arc::clone(&cluster.api), SCHEDULER);
     let hint = Hint { node: name.clone(), short: pressure.clone() };
     loops.spawn(scheduler::run::run(cluster.store.clone(), scheduler, hint));
+    let kubelets = Local::new(Arc::clone(&cluster.api), SIMULATED);
+    loops.spawn(Fleet::muster(cluster.store.clone(), kubelets, simulated).await.run());
     let (api, duties) = ((cluster.store.clone(), objects.clone()), (pressure, evicted));
     let bound = Bound::new(api, name, &daemon.node, (agent, desk), memories, duties);
     let pods = tokio::spawn(bound.run());

@@ -219,8 +219,7 @@ fn pods<'a>(world: &'a World, namespace: &str, of: &Workload) -> Vec<&'a Arc<Mem
 /// The revisions that an object controls, or that it selects and nobody controls.
 fn revisions(world: &World, source: &impl Source, namespace: &str, of: &Workload) -> Vec<Revision> {
     let all = &world.revisions;
-    let free = all.of_namespace(namespace).filter(|(_, revision)| revision.controller.is_none());
-    let free = free.filter(|(_, revision)| selects(&of.claimant.selector, &revision.labels));
+    let free = all.free(namespace).filter(|(_, revision)| selects(&of.claimant.selector, &revision.labels));
     let keys = all.controlled_by(of.uid()).chain(free.map(|(key, _)| key));
     let found = keys.filter_map(|key| stored(world, source, REVISIONS, key));
     found.map(|(at, object, stored)| Revision::new(at, object, stored)).collect()

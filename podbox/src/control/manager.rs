@@ -52,7 +52,10 @@ pub async fn run(store: Store, writes: impl Writes, catalog: Catalog) {
         start: clock::instant(),
         writes: writes.clone(),
     };
-    tokio::join!(manager.run(), events::record(writes, queue));
+    // A task of their own: they are many, and nobody waits for them.
+    let mut beside = JoinSet::new();
+    beside.spawn(events::record(writes, queue));
+    manager.run().await;
 }
 
 impl<W: Writes> Manager<W> {

@@ -235,6 +235,11 @@ impl Pods {
         self.controlled.get(uid).into_iter().flat_map(BTreeMap::values)
     }
 
+    /// How many these are.
+    pub fn count_controlled_by(&self, uid: &str) -> usize {
+        self.controlled.get(uid).map_or(0, BTreeMap::len)
+    }
+
     /// Those of a namespace that nobody controls, and whose labels are such.
     pub fn free(
         &self,

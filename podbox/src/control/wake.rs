@@ -10,14 +10,40 @@ use super::pods::{Member, Phase};
 use super::sets::Selecting;
 use super::statefulset;
 use super::world::World;
+use crate::limits;
 use std::sync::Arc;
+
+/// What is new of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// It is over, or gone.
+    Over,
+    /// It has got a node, and nothing else is different.
+    Bound,
+    /// Anything else.
+    Other,
+}
+
+impl News {
+    /// Of a pod that is so now, and was so before if it was there.
+    pub(super) fn of(before: Option<&Member>, now: &Member) -> News {
+        let bound = |before: &Member| {
+            before.node.is_none() && Member { node: now.node.clone(), ..before.clone() } == *now
+        };
+        match now.phase {
+            Phase::Ended => News::Over,
+            _ if before.is_some_and(bound) => News::Bound,
+            _ => News::Other,
+        }
+    }
+}
 
 impl World {
     pub(super) fn wake_for_pod<'a>(
         &self,
         key: &Key,
         states: impl IntoIterator<Item = &'a Member>,
-        ended: bool,
+        news: News,
         wake: &mut impl FnMut(Work),
     ) {
         for pod in states {
@@ -26,7 +52,7 @@ impl World {
                 wake(Work::Held(key.clone()));
             }
             match &pod.controller {
-                Some(uid) => self.wake_controller(uid, ended, wake),
+                Some(uid) => self.wake_controller(uid, news, wake),
                 None if pod.is_active() => self.wake_selecting(key.namespace(), &pod.labels, wake),
                 None => {}
             }
@@ -91,16 +117,20 @@ impl World {
         }
     }
 
-    fn wake_controller(&self, uid: &str, ended: bool, wake: &mut impl FnMut(Work)) {
+    fn wake_controller(&self, uid: &str, news: News, wake: &mut impl FnMut(Work)) {
+        // To who only counts pods it is all the same where they are; unless so many have no node that he waits for that.
+        let counts = news != News::Bound || self.pods.count_controlled_by(uid) >= limits::PODS_WITHOUT_NODE;
         if let Some(key) = self.replica_sets.of_uid(uid) {
-            wake(Work::ReplicaSet(key.clone()));
+            if counts {
+                wake(Work::ReplicaSet(key.clone()));
+            }
             let deployment = self.replica_sets.get(key).and_then(|set| set.controller.as_ref());
             // A Deployment that replaces all pods at once waits until the last of the old ones has ended.
-            if let Some(deployment) = deployment.filter(|_| ended) {
+            if let Some(deployment) = deployment.filter(|_| news == News::Over) {
                 self.wake_deployment(deployment, wake);
             }
         }
-        if let Some(key) = self.replication_controllers.of_uid(uid) {
+        if let Some(key) = self.replication_controllers.of_uid(uid).filter(|_| counts) {
             wake(Work::ReplicationController(key.clone()));
         }
         if let Some(key) = self.stateful_sets.of_uid(uid) {

@@ -24,9 +24,10 @@ use super::marks::Marks;
 use super::meta::{Head, Owner};
 use super::node_lifecycle::{Beats, Registry, Turns};
 use super::nodes::Nodes;
-use super::pods::{Phase, Pods};
+use super::pods::Pods;
 use super::sets::Sets;
 use super::taint_eviction::Leaving;
+use super::wake::News;
 use crate::api::objects::NODE_LEASES;
 use std::collections::BTreeSet;
 
@@ -157,10 +158,10 @@ impl World {
                     self.failures.note(before.as_deref(), now);
                     self.departed.note(before.as_deref(), now);
                     self.wake_for_place(now, before.is_none(), wake);
-                    let ended = now.phase == Phase::Ended;
+                    let news = News::of(before.as_deref(), now);
                     self.wake_for_endpoints(key, before.as_deref(), Some(now), wake);
                     self.wake_for_budgets(key, before.as_deref(), Some(now), wake);
-                    self.wake_for_pod(key, before.as_deref().into_iter().chain([&**now]), ended, wake);
+                    self.wake_for_pod(key, before.as_deref().into_iter().chain([&**now]), news, wake);
                 }
                 meta
             }),
@@ -288,7 +289,7 @@ impl World {
                 before.iter().filter_map(|pod| pod.node.as_deref()).for_each(|node| self.forget_beats(node));
                 self.wake_for_endpoints(key, before.as_deref(), None, wake);
                 self.wake_for_budgets(key, before.as_deref(), None, wake);
-                self.wake_for_pod(key, before.as_deref(), true, wake);
+                self.wake_for_pod(key, before.as_deref(), News::Over, wake);
                 self.wake_for_name(key, wake);
             }
             Role::ReplicaSet => {

@@ -29,6 +29,7 @@ use crate::api::pressure::Condition;
 use crate::api::support::{self, Tokens};
 use crate::pod::admit::{self, Rejection};
 use crate::pod::fit::{self, Taken};
+use crate::pod::glance::Glance;
 use crate::pod::notice::Notice;
 use crate::pod::observed::Verdict;
 use crate::sandbox::runtime::Runtime;
@@ -204,6 +205,11 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
     }
 
     async fn look(&mut self, entry: &Entry) {
+        // Of those on other nodes there may be very many.
+        let mine = |pod: &Glance<'_>| pod.node().map_or(pod.is_going(), |node| node == self.name);
+        if !Glance::read(&entry.bytes).is_none_or(|pod| mine(&pod)) {
+            return;
+        }
         let Some(pod) = parsed(entry) else { return };
         let at = ObjectRef::pod(object::namespace(&pod), object::name(&pod));
         let uid = object::uid(&pod).to_owned();

@@ -5,7 +5,7 @@
 
 use super::Node;
 use super::pressure;
-use super::register::{Health, Identity};
+use super::register::{self, Health, Identity};
 use crate::api::error::chain;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
@@ -79,7 +79,7 @@ impl<R: Runtime, I: Send + Sync + 'static, O: Objects> Heartbeat<R, I, O> {
 
     /// Renews the lease; who looks after nodes may have taken this one for silent meanwhile.
     async fn renew(&mut self) -> Result<(), ApiError> {
-        self.identity.renew(&self.objects, &self.uid).await?;
+        register::renew(&self.objects, self.identity.name(), &self.uid).await?;
         let node = self.objects.update(&ObjectRef::node(self.identity.name()), |_| {}).await?;
         let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
         let mut ready = conditions.into_iter().filter(|condition| condition["type"] == "Ready");

@@ -14,6 +14,7 @@ use crate::api::status::ApiError;
 use crate::control::action::Edit;
 use crate::control::queue::Queue;
 use crate::control::volumes::provision::{self, End, FINALIZER, NAME};
+use crate::pod::pretend;
 use crate::sandbox::tree;
 use crate::store::{Batch, Change, Entry, Expired, Happened, Key, Store, Watch};
 use crate::{chance, clock, limits};
@@ -30,6 +31,7 @@ use tokio::task::JoinSet;
 
 const CLAIMS: &str = "/persistentvolumeclaims";
 const VOLUMES: &str = "/persistentvolumes";
+const NODES: &str = "/nodes";
 const CLASSES: &str = "storage.k8s.io/storageclasses";
 /// What is followed.
 const FOLLOWED: [&str; 3] = [CLAIMS, VOLUMES, CLASSES];
@@ -157,9 +159,9 @@ impl<W: Writes> Provisioner<W> {
             }
             match &work {
                 Work::Claim(key) => match self.wanted(key) {
-                    Some((claim, class)) => {
+                    Some((claim, class, node)) => {
                         let hand = self.hand.clone();
-                        self.running.spawn(async move { (work, hand.make(claim, class).await) });
+                        self.running.spawn(async move { (work, hand.make(claim, class, &node).await) });
                     }
                     None => self.queue.done(&work),
                 },
@@ -174,11 +176,17 @@ impl<W: Writes> Provisioner<W> {
         }
     }
 
-    fn wanted(&self, key: &Key) -> Option<(PersistentVolumeClaim, StorageClass)> {
+    /// A claim whose volume is to be made here, its class, and the node that the volume is of.
+    fn wanted(&self, key: &Key) -> Option<(PersistentVolumeClaim, StorageClass, String)> {
         let claim: PersistentVolumeClaim = self.read(CLAIMS, key)?;
         let class = claim.spec.as_ref()?.storage_class_name.as_deref().filter(|name| !name.is_empty())?;
         let class = self.read(CLASSES, &Key::new("", class))?;
-        provision::is_wanted(&claim, &class, &self.hand.node).then_some((claim, class))
+        // Simulated nodes have no disk. Their volumes are directories of this one that stay empty.
+        let simulated = provision::selected(&claim).filter(|name| {
+            self.read(NODES, &Key::new("", name)).is_some_and(|node: Value| pretend::is_simulated(&node))
+        });
+        let node = simulated.unwrap_or(&self.hand.node).to_owned();
+        provision::is_wanted(&claim, &class, &node).then_some((claim, class, node))
     }
 
     fn ended(&self, key: &Key) -> Option<(PersistentVolume, End)> {
@@ -206,13 +214,13 @@ fn work(collection: &str, key: &Key) -> Option<Work> {
 
 impl<W: Writes> Hand<W> {
     /// Makes a claim's volume; tells whether that was done.
-    async fn make(&self, claim: PersistentVolumeClaim, class: StorageClass) -> bool {
+    async fn make(&self, claim: PersistentVolumeClaim, class: StorageClass, node: &str) -> bool {
         let word = |field: &Option<String>| field.clone().unwrap_or_default();
         let (namespace, name) = (word(&claim.metadata.namespace), word(&claim.metadata.name));
         let uid = word(&claim.metadata.uid);
         let (at, volume) = (target("PersistentVolumeClaim", &namespace, &name), provision::name(&uid));
         let path = self.directory.join(&volume);
-        let made = match provision::volume(&claim, &class, (&self.node, &path.to_string_lossy())) {
+        let made = match provision::volume(&claim, &class, (node, &path.to_string_lossy())) {
             Err(why) => Err(why),
             Ok(object) => {
                 let told =

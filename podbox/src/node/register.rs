@@ -182,32 +182,31 @@ impl Identity {
         status.extend(own.as_object().cloned().unwrap_or_default());
         Value::Object(status)
     }
+}
 
-    /// Renews the node's lease, which says that it lives: a small write where the node's status is a large one. `uid` is the
-    /// node's.
-    pub async fn renew(&self, objects: &impl Objects, uid: &str) -> Result<(), ApiError> {
-        let time = object::micro_time(clock::wall());
-        let spec = json!({
-            "holderIdentity": self.name,
-            "leaseDurationSeconds": limits::LEASE.as_secs(),
-            "renewTime": time,
-        });
-        let at = ObjectRef::lease(&self.name);
-        let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": uid}]);
-        let renew = |lease: &mut Value| {
-            lease["spec"] = spec.clone();
-            object::set(lease, "ownerReferences", owner.clone());
-        };
-        match objects.update(&at, renew).await {
-            Err(error) if error.code == 404 => {
-                let metadata = json!({"name": at.name, "namespace": at.namespace, "ownerReferences": owner});
-                let new = json!({
-                    "apiVersion": at.api_version, "kind": at.kind, "metadata": metadata, "spec": spec,
-                });
-                objects.ensure(new).await
-            }
-            renewed => renewed.map(drop),
+/// Renews the lease of the node of this name and uid, which says that it lives: a small write where the node's status is a large one.
+pub async fn renew(objects: &impl Objects, node: &str, uid: &str) -> Result<(), ApiError> {
+    let time = object::micro_time(clock::wall());
+    let spec = json!({
+        "holderIdentity": node,
+        "leaseDurationSeconds": limits::LEASE.as_secs(),
+        "renewTime": time,
+    });
+    let at = ObjectRef::lease(node);
+    let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid}]);
+    let renew = |lease: &mut Value| {
+        lease["spec"] = spec.clone();
+        object::set(lease, "ownerReferences", owner.clone());
+    };
+    match objects.update(&at, renew).await {
+        Err(error) if error.code == 404 => {
+            let metadata = json!({"name": at.name, "namespace": at.namespace, "ownerReferences": owner});
+            let new = json!({
+                "apiVersion": at.api_version, "kind": at.kind, "metadata": metadata, "spec": spec,
+            });
+            objects.ensure(new).await
         }
+        renewed => renewed.map(drop),
     }
 }
 

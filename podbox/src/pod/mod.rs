@@ -8,6 +8,7 @@ pub mod environ;
 pub mod ephemeral;
 pub mod evict;
 pub mod fit;
+pub mod glance;
 pub mod memory;
 pub mod mounts;
 pub mod naming;

@@ -11,6 +11,9 @@ pub const LABEL: &str = "podbox.io/simulated";
 /// What shows in the column ROLES of `kubectl get nodes`.
 const ROLE: &str = "node-role.kubernetes.io/simulated";
 
+/// What a container waits for that is about to be started again.
+const BACK_OFF: &str = "CrashLoopBackOff";
+
 /// How far a pod has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -20,8 +23,23 @@ pub enum Stage {
     Running,
     /// They are ready.
     Ready,
+    /// They have ended with this code, and are about to be started again.
+    BackOff(i32),
     /// They have ended with this code.
     Ended(i32),
+}
+
+/// What a node does next for a pod of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// It begins.
+    Begin,
+    /// It comes one stage further.
+    Advance(Stage),
+    /// It ends, since it is asked to.
+    End,
+    /// Nothing of it is left: it leaves the API.
+    Remove,
 }
 
 /// What is to be said of a pod.
@@ -37,6 +55,59 @@ pub struct Telling<'a> {
     pub host: &'a str,
     /// Now, as the API writes times.
     pub now: &'a str,
+}
+
+/// What is to be done for a pod that has come so far; `ends` is the code with which it ends by itself, if it does.
+pub fn deed(pod: &Value, stage: Option<Stage>, ends: Option<i32>) -> Option<Deed> {
+    let over = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    if object::deleting(pod) {
+        // What never began fails, too.
+        return match (!over, waits_for_others(pod)) {
+            (true, _) => Some(Deed::End),
+            (false, true) => None,
+            (false, false) => Some(Deed::Remove),
+        };
+    }
+    match stage {
+        None => (!over).then_some(Deed::Begin),
+        Some(Stage::Starting | Stage::BackOff(_)) => Some(Deed::Advance(Stage::Running)),
+        Some(Stage::Running) => Some(Deed::Advance(Stage::Ready)),
+        Some(Stage::Ready) => ends.map(|code| Deed::Advance(Stage::Ended(code))),
+        Some(Stage::Ended(_)) => None,
+    }
+}
+
+/// Whether its node has done its part for a pod that is to go, and others have not.
+fn waits_for_others(pod: &Value) -> bool {
+    pod["metadata"]["deletionGracePeriodSeconds"] == 0 && !object::finalizers(pod).is_empty()
+}
+
+/// How far a pod has come by its own status; `None` if nothing was done for it yet.
+pub fn stage(pod: &Value) -> Option<Stage> {
+    let status = &pod["status"];
+    match status["phase"].as_str() {
+        Some("Succeeded") => return Some(Stage::Ended(0)),
+        Some("Failed") => return Some(Stage::Ended(1)),
+        _ => {}
+    }
+    let containers = status["containerStatuses"].as_array().filter(|all| !all.is_empty())?;
+    let waits = |one: &&Value| one["state"]["waiting"]["reason"] == BACK_OFF;
+    if let Some(ended) = containers.iter().find(waits) {
+        let code = ended["lastState"]["terminated"]["exitCode"].as_i64();
+        return Some(Stage::BackOff(code.and_then(|code| i32::try_from(code).ok()).unwrap_or(0)));
+    }
+    Some(match containers {
+        all if all.iter().any(|one| !one["state"]["running"].is_object()) => Stage::Starting,
+        all if all.iter().any(|one| one["ready"] != true) => Stage::Running,
+        _ => Stage::Ready,
+    })
+}
+
+/// Whether a pod whose containers are ready says so, or that one of its readiness gates is closed. Others may have written over it.
+pub fn is_current(pod: &Value) -> bool {
+    let conditions = || pod["status"]["conditions"].as_array().into_iter().flatten();
+    let ready = conditions().any(|one| one["type"] == "Ready" && one["status"] == "True");
+    ready == gates_are_open(pod)
 }
 
 /// A node of this name and address, without a lease. It never lacks anything; how much it has is as pods are, not as any machine is.
@@ -76,12 +147,17 @@ pub fn node(name: &str, address: &str, now: &str) -> Value {
     })
 }
 
+/// Whether a node is of this kind.
+pub fn is_simulated(node: &Value) -> bool {
+    object::label(node, LABEL) == Some("true")
+}
+
 /// The status of a pod that has come so far, after the one that it has.
 pub fn status(pod: &Value, telling: &Telling<'_>) -> Value {
     let Telling { stage, address, host, now, .. } = *telling;
     let phase = match stage {
         Stage::Starting => "Pending",
-        Stage::Running | Stage::Ready => "Running",
+        Stage::Running | Stage::Ready | Stage::BackOff(_) => "Running",
         Stage::Ended(0) => "Succeeded",
         Stage::Ended(_) => "Failed",
     };
@@ -112,9 +188,7 @@ pub fn status(pod: &Value, telling: &Telling<'_>) -> Value {
 /// The pod's conditions: those of others, and what the node says. What was so before has been so since then.
 fn conditions(pod: &Value, stage: Stage, now: &str) -> Vec<Value> {
     let before: Vec<&Value> = pod["status"]["conditions"].as_array().into_iter().flatten().collect();
-    let holds = |of: &str| before.iter().any(|one| one["type"] == of && one["status"] == "True");
-    let gates = pod["spec"]["readinessGates"].as_array().into_iter().flatten();
-    let open = gates.filter_map(|gate| gate["conditionType"].as_str()).all(holds);
+    let open = gates_are_open(pod);
     let (ready, over) = (stage == Stage::Ready, matches!(stage, Stage::Ended(_)));
     let own = [
         ("PodReadyToStartContainers", stage != Stage::Starting && !over),
@@ -141,17 +215,44 @@ fn conditions(pod: &Value, stage: Stage, now: &str) -> Vec<Value> {
     others.map(|one| (*one).clone()).chain(told).collect()
 }
 
+/// Whether the conditions that a pod's readiness waits for hold.
+fn gates_are_open(pod: &Value) -> bool {
+    let conditions = || pod["status"]["conditions"].as_array().into_iter().flatten();
+    let holds = |of: &str| conditions().any(|one| one["type"] == of && one["status"] == "True");
+    let gates = pod["spec"]["readinessGates"].as_array().into_iter().flatten();
+    gates.filter_map(|gate| gate["conditionType"].as_str()).all(holds)
+}
+
 /// The statuses of containers that have all come equally far.
 fn containers(pod: &Value, which: &str, telling: &Telling<'_>) -> Value {
     let Telling { stage, restarts, now, .. } = *telling;
-    let state = match stage {
-        Stage::Starting => json!({"waiting": {"reason": "ContainerCreating"}}),
-        Stage::Running | Stage::Ready => json!({"running": {"startedAt": now}}),
-        Stage::Ended(code) => json!({"terminated": {
-            "exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" }, "startedAt": now, "finishedAt": now,
-        }}),
-    };
+    let statuses = if which == "containers" { "containerStatuses" } else { "initContainerStatuses" };
     let told = pod["spec"][which].as_array().into_iter().flatten().map(|container| {
+        let before = pod["status"][statuses].as_array().into_iter().flatten();
+        let before = before.into_iter().find(|one| one["name"] == container["name"]).unwrap_or(&Value::Null);
+        let same = before["restartCount"] == restarts;
+        // What runs, or ran, has done so since it was begun.
+        let began = Some(&before["state"]["running"]["startedAt"]).filter(|began| same && began.is_string());
+        let terminated = |code: i32| {
+            let reason = if code == 0 { "Completed" } else { "Error" };
+            let began = began.cloned().unwrap_or_else(|| now.into());
+            json!({"terminated": {"exitCode": code, "reason": reason, "startedAt": began, "finishedAt": now}})
+        };
+        let ended = Some(&before["state"]).filter(|state| same && state["terminated"].is_object());
+        let last = Some(&before["lastState"]).filter(|last| last.is_object());
+        let mut last = last.cloned().unwrap_or_else(|| json!({}));
+        let state = match (stage, ended) {
+            (Stage::Starting, _) => json!({"waiting": {"reason": "ContainerCreating"}}),
+            (Stage::Running | Stage::Ready, _) => {
+                json!({"running": {"startedAt": began.cloned().unwrap_or_else(|| now.into())}})
+            }
+            (Stage::BackOff(code), _) => {
+                last = terminated(code);
+                json!({"waiting": {"reason": BACK_OFF, "message": "back-off restarting failed container"}})
+            }
+            (Stage::Ended(_), Some(ended)) => ended.clone(),
+            (Stage::Ended(code), None) => terminated(code),
+        };
         json!({
             "name": container["name"],
             "image": container["image"],
@@ -160,7 +261,7 @@ fn containers(pod: &Value, which: &str, telling: &Telling<'_>) -> Value {
             "ready": matches!(stage, Stage::Ready) || which == "initContainers" && stage == Stage::Ended(0),
             "started": matches!(stage, Stage::Running | Stage::Ready),
             "state": state,
-            "lastState": {},
+            "lastState": last,
         })
     });
     told.collect()

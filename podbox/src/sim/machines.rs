@@ -12,7 +12,7 @@
 use super::api::Api;
 use crate::api::object;
 use crate::control::key::Key;
-use crate::pod::pretend::Stage;
+use crate::pod::pretend::{self, Stage};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,14 +44,8 @@ pub struct Process {
 /// What a node may do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deed {
-    /// Begin a pod.
-    Begin,
-    /// It comes one stage further.
-    Advance(Stage),
-    /// It ends, since it is asked to.
-    End,
-    /// Nothing of it is left: it leaves the API.
-    Remove,
+    /// What is to be done for a pod that the API has.
+    For(pretend::Deed),
     /// It runs, and the API does not have it any more.
     Kill,
 }
@@ -108,31 +102,13 @@ impl Machine {
     /// What it may do for a pod of its own.
     fn deed(&self, pod: &Value, now: Duration) -> Option<Deed> {
         let process = self.processes.get(object::uid(pod));
-        let over = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-        if object::deleting(pod) {
-            // What never began fails, too.
-            return match (!over, waits_for_others(pod)) {
-                (true, _) => Some(Deed::End),
-                (false, true) => None,
-                (false, false) => Some(Deed::Remove),
-            };
-        }
-        let Some(process) = process else { return (!over).then_some(Deed::Begin) };
-        if process.slow_until > now {
+        let slow = process.is_some_and(|process| process.slow_until > now);
+        if slow && !object::deleting(pod) {
             return None;
         }
-        match process.stage {
-            Stage::Starting => Some(Deed::Advance(Stage::Running)),
-            Stage::Running => Some(Deed::Advance(Stage::Ready)),
-            Stage::Ready if ends(pod) => Some(Deed::Advance(Stage::Ended(0))),
-            Stage::Ready | Stage::Ended(_) => None,
-        }
+        let ends = ends(pod).then_some(0);
+        pretend::deed(pod, process.map(|process| process.stage), ends).map(Deed::For)
     }
-}
-
-/// Whether its node has done its part for a pod that is to go, and others have not.
-fn waits_for_others(pod: &Value) -> bool {
-    pod["metadata"]["deletionGracePeriodSeconds"] == 0 && !object::finalizers(pod).is_empty()
 }
 
 /// Whether a pod is of those that end by themselves.

@@ -246,20 +246,20 @@ impl World {
         let at = pod(&key);
         let Some(machine) = self.machines.0.get_mut(&node) else { return false };
         let stage = match deed {
-            Deed::Begin => {
+            Deed::For(pretend::Deed::Begin) => {
                 let slow_until = Duration::ZERO;
                 let process = Process { key, stage: Stage::Starting, restarts: 0, slow_until };
                 machine.processes.insert(uid.clone(), process);
                 Stage::Starting
             }
-            Deed::Advance(stage) => stage,
-            Deed::End => Stage::Ended(143),
+            Deed::For(pretend::Deed::Advance(stage)) => stage,
+            Deed::For(pretend::Deed::End) => Stage::Ended(143),
             Deed::Kill => {
                 machine.processes.remove(&uid);
                 self.tell(&format!("{node} ends {key}, which the API does not have"));
                 return true;
             }
-            Deed::Remove => {
+            Deed::For(pretend::Deed::Remove) => {
                 machine.processes.remove(&uid);
                 self.delete(&node, &at, Deletion { grace_seconds: Some(0), propagation: None });
                 return true;

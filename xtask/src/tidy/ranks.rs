@@ -61,6 +61,7 @@ const RANKS: &[(&str, Rank)] = &[
     // Composition.
     ("cluster::*", 4),
     ("daemon", 4),
+    ("fleet::*", 4),
     ("sim::*", 4),
     ("cli::*", 5),
 ];

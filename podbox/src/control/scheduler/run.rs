@@ -131,7 +131,10 @@ pub async fn run<W: Writes + Objects>(store: Store, writes: W, hint: Hint) {
         hint,
         start: clock::instant(),
     };
-    tokio::join!(work.run(), events::record(writes, queue));
+    // A task of their own: they are many, and nobody waits for them.
+    let mut beside = JoinSet::new();
+    beside.spawn(events::record(writes, queue));
+    work.run().await;
 }
 
 impl<W: Writes + Objects> Loop<W> {

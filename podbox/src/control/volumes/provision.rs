@@ -17,14 +17,19 @@ pub const FINALIZER: &str = "podbox.io/node-local-data";
 /// The label that says which node one is.
 const HOST: &str = "kubernetes.io/hostname";
 
+/// The node that was chosen for a claim's volume.
+pub fn selected(claim: &PersistentVolumeClaim) -> Option<&str> {
+    claim.metadata.annotations.as_ref()?.get(SELECTED).map(String::as_str)
+}
+
 /// Whether a claim's volume is to be made, and on the node of this name.
 pub fn is_wanted(claim: &PersistentVolumeClaim, class: &StorageClass, node: &str) -> bool {
     let annotation = |name: &str| claim.metadata.annotations.as_ref()?.get(name).map(String::as_str);
     let spec = claim.spec.as_ref();
     let open = spec.is_none_or(|spec| spec.volume_name.as_deref().unwrap_or_default().is_empty());
     let delayed = class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer");
-    let here = match annotation(SELECTED) {
-        Some(selected) => selected == node,
+    let here = match selected(claim) {
+        Some(name) => name == node,
         None => !delayed,
     };
     open && here

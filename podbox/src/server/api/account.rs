@@ -1,17 +1,14 @@
-//! Admission of pods as what they run as: their service account, which has to be there, its token and its pull secrets.
+//! The service account that a pod is to run as, which has to be there. What it gives the pod, `admit` adds.
 //!
 //! A namespace gets its account `default` moments after it was made, by a loop of its own; a pod that comes in between
 //! waits for it.
 
 use super::{Api, Call};
-use crate::api::admission;
-use crate::api::lifecycle;
 use crate::api::object;
 use crate::api::status::ApiError;
 use crate::limits;
 use crate::store::Key;
-use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
-use serde::Deserialize;
+use k8s_openapi::api::core::v1::ServiceAccount;
 use serde_json::Value;
 
 const ACCOUNTS: &str = "/serviceaccounts";
@@ -19,26 +16,24 @@ const ACCOUNTS: &str = "/serviceaccounts";
 const DEFAULT: &str = "default";
 
 impl Api {
-    /// Lets a new pod run as its service account; other objects stay as they are.
-    pub(super) async fn account(&self, call: &Call, object: &mut Value) -> Result<(), ApiError> {
+    /// The service account that a new pod is to run as, in its defaulted words; none of other objects.
+    pub(super) async fn account(
+        &self,
+        call: &Call,
+        object: &Value,
+    ) -> Result<Option<ServiceAccount>, ApiError> {
         if !call.kind.group.is_empty() || call.kind.kind != "Pod" {
-            return Ok(());
+            return Ok(None);
         }
-        // A pod that is none is refused by its rules.
-        let Ok(mut pod) = Pod::deserialize(&*object) else { return Ok(()) };
-        let (namespace, name) = (&call.info.namespace, admission::service_account_name(&pod));
+        let named = object["spec"]["serviceAccountName"].as_str().filter(|name| !name.is_empty());
+        let (namespace, name) = (&call.info.namespace, named.unwrap_or(DEFAULT));
         let Some(account) = self.account_of(namespace, name).await? else {
             let why = format!(
                 "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
             );
             return Err(ApiError::forbidden("", "pods", object::name(object), &why));
         };
-        let volume = lifecycle::generated(admission::TOKEN_VOLUME_PREFIX, crate::chance::bytes());
-        admission::service_account(&mut pod, &account, &volume);
-        if let Ok(value) = serde_json::to_value(pod) {
-            *object = value;
-        }
-        Ok(())
+        Ok(Some(account))
     }
 
     async fn account_of(&self, namespace: &str, name: &str) -> Result<Option<ServiceAccount>, ApiError> {

@@ -4,11 +4,12 @@ use super::{Api, Call, unsupported};
 use crate::api::admission;
 use crate::api::field::Errors;
 use crate::api::kinds::Kind;
+use crate::api::lifecycle;
 use crate::api::object;
 use crate::api::rules::meta;
 use crate::api::status::ApiError;
 use crate::store::Key;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,12 @@ const KEPT: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 impl Api {
     /// Judges and completes a new object. Gives back what there is to warn of.
-    pub(super) fn admit_create(&self, call: &Call, object: &mut Value) -> Result<Vec<String>, ApiError> {
+    pub(super) fn admit_create(
+        &self,
+        call: &Call,
+        object: &mut Value,
+        account: Option<&ServiceAccount>,
+    ) -> Result<Vec<String>, ApiError> {
         let kind = &call.kind;
         if kind.namespaced() {
             self.namespace_takes(call, object::name(object))?;
@@ -35,9 +41,9 @@ impl Api {
                 labels["kubernetes.io/metadata.name"] = name.into();
             }
         }
-        let warnings = unsupported::told(kind, object);
+        let mut warnings = Vec::new();
         match (&*kind.group, &*kind.kind) {
-            ("", "Pod") => self.admit_pod(call, object)?,
+            ("", "Pod") => warnings = self.admit_pod(call, object, account)?,
             ("", "PersistentVolumeClaim") => {
                 let classes = self.all("storage.k8s.io/storageclasses");
                 change::<PersistentVolumeClaim>(object, |claim| {
@@ -48,18 +54,27 @@ impl Api {
             ("", "PersistentVolume") => change::<PersistentVolume>(object, |volume| {
                 admission::protect(&mut volume.metadata, admission::VOLUME_PROTECTION);
             }),
-            _ => {}
+            _ => warnings = unsupported::told(kind, object),
         }
         self.within_ranges(call, object)?;
         self.within_quotas(call, object, None)?;
         Ok(warnings)
     }
 
-    fn admit_pod(&self, call: &Call, object: &mut Value) -> Result<(), ApiError> {
+    /// All that others add to a pod, at once: there are many, and they are large.
+    fn admit_pod(
+        &self,
+        call: &Call,
+        object: &mut Value,
+        account: Option<&ServiceAccount>,
+    ) -> Result<Vec<String>, ApiError> {
+        let volume = lifecycle::generated(admission::TOKEN_VOLUME_PREFIX, crate::chance::bytes());
         let classes = self.all("scheduling.k8s.io/priorityclasses");
         let ranges = self.ranges(call)?;
-        let mut refused = None;
+        let (mut refused, mut warnings) = (None, Vec::new());
         change::<Pod>(object, |pod| {
+            warnings = unsupported::of_pod(pod, "");
+            account.into_iter().for_each(|account| admission::service_account(pod, account, &volume));
             admission::limits::complete(pod, &ranges);
             admission::tolerations(pod);
             refused = admission::priority(pod, &classes).err();
@@ -67,7 +82,7 @@ impl Api {
         });
         match refused {
             Some(why) => Err(ApiError::forbidden("", "pods", object::name(object), &why)),
-            None => Ok(()),
+            None => Ok(warnings),
         }
     }
 
@@ -93,7 +108,7 @@ impl Api {
         let told = match part.is_empty() && new["spec"] != old["spec"] {
             // Of a pod it was told when it was made.
             true if kind.kind != "Pod" => unsupported::told(kind, new),
-            _ => Vec::new(),
+            _ => unsupported::of_node(kind, new, old),
         };
         Ok(told)
     }

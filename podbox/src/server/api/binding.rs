@@ -1,7 +1,7 @@
 //! Bindings: a pod is given to a node, once. By a pod's subresource, or as an object of its own that names the pod.
 
 use super::query::WriteOptions;
-use super::write::{read, store_error, stored};
+use super::write::{prepared, read, store_error};
 use super::{Api, Call, answer, unknown};
 use crate::api::decode::Target;
 use crate::api::object;
@@ -76,7 +76,7 @@ impl Api {
             pod["spec"]["nodeName"] = node.into();
             scheduled(&mut pod);
             hand_over(binding, &mut pod);
-            let make = move |revision| stored(pod, revision);
+            let make = prepared(pod);
             let expected = Expected::Revision(entry.revision);
             match self.store.put(&kind.collection(), &place, expected, make).await {
                 Ok(_) => return Ok(()),

@@ -2,7 +2,7 @@
 
 use super::answer::Rendered;
 use super::query::{ListOptions, Query, dry_run_errors};
-use super::write::{read, store_error, stored};
+use super::write::{prepared, read, store_error};
 use super::{Api, Call};
 use crate::api::field::{Errors, Path, Reason};
 use crate::api::kinds::Kind;
@@ -216,29 +216,20 @@ impl Api {
         match deleted {
             Deleted::Unchanged => Ok((Rendered::Entry(Arc::clone(entry)), false)),
             Deleted::Marked(new) => {
-                let put = self
-                    .store
-                    .put(&collection, place, expected, move |revision| stored(new, revision))
-                    .await?;
+                let put = self.store.put(&collection, place, expected, prepared(new)).await?;
                 Ok((Rendered::Entry(put), false))
             }
             Deleted::Gone(None) => {
-                let last = old.clone();
-                let make = move |revision| stored(last, revision);
-                self.store.delete(&collection, place, expected, make).await?;
+                self.store.delete(&collection, place, expected, prepared(old.clone())).await?;
                 Ok((Rendered::Value(old.clone()), true))
             }
             Deleted::Gone(Some(new)) => {
                 // Watchers see first that it is going, then that it went.
-                let last = new.clone();
-                let put = self
-                    .store
-                    .put(&collection, place, expected, move |revision| stored(new, revision))
-                    .await?;
+                let last = prepared(new.clone());
+                let put = self.store.put(&collection, place, expected, prepared(new)).await?;
                 let expected = Expected::Revision(put.revision);
-                let make = move |revision| stored(last, revision);
                 *going = Some((Arc::clone(&put), object::uid(old).to_owned()));
-                self.store.delete(&collection, place, expected, make).await?;
+                self.store.delete(&collection, place, expected, last).await?;
                 Ok((Rendered::Entry(put), false))
             }
         }

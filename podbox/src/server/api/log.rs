@@ -7,8 +7,10 @@ use crate::api::logs::LogOptions;
 use crate::api::object;
 use crate::api::status::ApiError;
 use crate::clock;
+use crate::pod::pretend;
 use crate::server::http::{Body, text};
 use crate::server::patience::Unhurried;
+use crate::store::Key;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -97,6 +99,20 @@ fn reason(state: &Value) -> &str {
 }
 
 impl Api {
+    /// Refuses what is asked of a pod that runs nowhere: it has no node, or one that only pretends.
+    pub(super) fn is_somewhere(&self, pod: &Value) -> Result<(), ApiError> {
+        let (name, node) = (object::name(pod), pod["spec"]["nodeName"].as_str().unwrap_or_default());
+        if node.is_empty() {
+            return Err(ApiError::bad_request(format!("pod {name} does not have a host assigned")));
+        }
+        let entry = self.store.get("/nodes", &Key::new("", node));
+        if entry.is_some_and(|entry| read(&entry).is_ok_and(|node| pretend::is_simulated(&node))) {
+            let why = format!("pod {name} is on the simulated node {node}: nothing of it runs");
+            return Err(ApiError::bad_request(why));
+        }
+        Ok(())
+    }
+
     /// Answers a request for a log.
     pub(super) fn log(&self, call: &Call) -> Result<Response<Body>, ApiError> {
         let pod = read(&*self.find(call)?)?;
@@ -113,10 +129,7 @@ impl Api {
                 ApiError::bad_request(format!("sinceTime: Invalid value: {time:?}: must be an RFC 3339 time"))
             })?),
         };
-        if pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
-            let message = format!("pod {} does not have a host assigned", object::name(&pod));
-            return Err(ApiError::bad_request(message));
-        }
+        self.is_somewhere(&pod)?;
         let options = LogOptions {
             attempt: attempt(&pod, &container, statuses, query.flag("previous"))?,
             container,

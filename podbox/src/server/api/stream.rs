@@ -105,10 +105,7 @@ impl Api {
         let wish = raw.and_then(|raw| Some((Wish::of(&raw.headers)?, raw.upgrade.clone()?)));
         let (wish, upgrade) = wish.ok_or_else(|| ApiError::bad_request("Upgrade request required"))?;
         let pod = read(&*self.find(call)?)?;
-        if pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
-            let message = format!("pod {} does not have a host assigned", object::name(&pod));
-            return Err(ApiError::bad_request(message));
-        }
+        self.is_somewhere(&pod)?;
         let streams = self.streams.get().cloned().ok_or_else(|| {
             ApiError::new(503, "ServiceUnavailable", "this node is still starting; try again")
         })?;

@@ -3,6 +3,7 @@
 
 use crate::api::kinds::Kind;
 use crate::api::oom;
+use crate::api::simulate;
 use crate::api::support::{self, Tokens};
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
@@ -32,7 +33,23 @@ pub fn told(kind: &Kind, object: &Value) -> Vec<String> {
     let Ok(pod) = Pod::deserialize(json!({"metadata": metadata, "spec": pod["spec"]})) else {
         return Vec::new();
     };
-    let fields = support::unsupported(&pod, Tokens::ForApi);
-    let told = fields.iter().map(ToString::to_string).chain(oom::complaint(&pod));
+    of_pod(&pod, prefix)
+}
+
+/// Those about what a node that runs nothing is newly asked to simulate.
+pub fn of_node(kind: &Kind, new: &Value, old: &Value) -> Vec<String> {
+    let said =
+        |node: &Value| node["metadata"]["annotations"][simulate::ANNOTATION].as_str().map(str::to_owned);
+    let news =
+        (kind.kind == "Node").then(|| said(new)).flatten().filter(|news| Some(news) != said(old).as_ref());
+    news.and_then(|news| simulate::complaint(&news, true)).into_iter().collect()
+}
+
+/// Those about a pod, or about a template, which the warnings name by `prefix`.
+pub fn of_pod(pod: &Pod, prefix: &str) -> Vec<String> {
+    let fields = support::unsupported(pod, Tokens::ForApi);
+    let said = pod.metadata.annotations.as_ref().and_then(|all| all.get(simulate::ANNOTATION));
+    let said = said.and_then(|said| simulate::complaint(said, false));
+    let told = fields.iter().map(ToString::to_string).chain(oom::complaint(pod)).chain(said);
     told.map(|told| format!("{prefix}{told}")).collect()
 }

@@ -55,7 +55,7 @@ pub fn stored(mut object: Value, revision: u64) -> Bytes {
 }
 
 /// The same, written before the revision is known: the store's one writer, for whom all others wait, only puts that in.
-fn prepared(mut object: Value) -> impl FnOnce(u64) -> Bytes + Send + 'static {
+pub fn prepared(mut object: Value) -> impl FnOnce(u64) -> Bytes + Send + 'static {
     const HEAD: &[u8] = b"{\"metadata\":{\"resourceVersion\":\"";
     let metadata = object.get_mut("metadata").map(Value::take).unwrap_or_default();
     let mut tail = b"\"".to_vec();
@@ -228,10 +228,10 @@ impl Api {
         if !options.apply {
             owned(kind, &Value::Null, &mut object, "", &options.manager);
         }
-        self.account(call, &mut object).await?;
+        let account = self.account(call, &object).await?;
         let mut warnings: Vec<_> = tidied(kind, &mut object).into_iter().collect();
         let _turn = self.turn(call).await;
-        warnings.extend(self.admit_create(call, &mut object)?);
+        warnings.extend(self.admit_create(call, &mut object, account.as_ref())?);
         let admitted = kind.rules.admit(object, Write::Create).map_err(|error| undecodable(kind, &error))?;
         let mut errors = self.metadata_errors(kind, &admitted.object, None);
         errors.0.extend(admitted.errors.0);

@@ -3,10 +3,11 @@
 //!
 //! Everything that is compared is sampled in turn in the same run (A B C A B C …), since machines drift; medians
 //! and p99 are told, and ratios of medians. The whole daemon is in this process, with the real store, keeper, BPF
-//! programs and network; only `memory`, `api`, `pods` and `probes` start podbox itself, as its own
+//! programs and network; only `memory`, `api`, `pods`, `probes` and most of `control` start podbox itself, as its own
 //! process is what they measure.
 
 mod api;
+mod control;
 mod cost;
 mod engine;
 mod floor;
@@ -25,7 +26,7 @@ fn main() -> Result<ExitCode> {
     let mut words = std::env::args().skip(1);
     let name = words
         .next()
-        .context("which benchmark? pod-start, exec, bpf-cost, memory, store, api, pods or probes")?;
+        .context("which benchmark? pod-start, exec, bpf-cost, memory, store, api, pods, probes or control")?;
     if name == "keeper" || name.starts_with('-') {
         // The engine starts its keeper from the program it runs in.
         return Ok(podbox::cli::main());
@@ -41,6 +42,7 @@ fn main() -> Result<ExitCode> {
             "store" => store::run().await,
             "api" => api::run().await,
             "pods" => pods::run(samples).await,
+            "control" => control::run(samples, words.next().as_deref()).await,
             "probes" => probes::run(samples, words.next().as_deref()).await,
             other => bail!("there is no benchmark {other:?}"),
         }

@@ -49,6 +49,11 @@ impl Ground {
         Ok(())
     }
 
+    /// Takes away what a podbox that has ended kept under this name.
+    pub fn forget(&self, name: &str) -> Result<()> {
+        Ok(fs::remove_dir_all(self.path().join(name))?)
+    }
+
     /// podbox with its state under this name.
     fn podbox(&self, name: &str) -> Result<Command> {
         let mut podbox = Command::new(std::env::current_exe()?.with_file_name("podbox"));
@@ -99,10 +104,15 @@ pub struct Node {
 impl Node {
     /// Starts one that keeps its state under this name.
     pub async fn start(ground: &Ground, name: &str) -> Result<Node> {
+        Node::start_with(ground, name, &[]).await
+    }
+
+    /// The same, with more options.
+    pub async fn start_with(ground: &Ground, name: &str, options: &[&str]) -> Result<Node> {
         let began = clock::instant();
         let mut command = ground.podbox(name)?;
         // A disk that others have filled is not what is measured.
-        command.args(["node", "--eviction-hard", ""]);
+        command.args(["node", "--eviction-hard", ""]).args(options);
         let mut child = command.stdout(Stdio::piped()).spawn().context("starting podbox")?;
         let said = BufReader::new(child.stdout.take().context("it has standard output")?);
         let mut lines = said.lines().map_while(Result::ok);
