@@ -322,7 +322,6 @@ async fn one(path: &Path, size: usize, samples: usize) -> Result<Found> {
     ensure!(stored == size, "there are {stored} pods");
     // The first change is seen once all that there is was looked at.
     changes(&plane, 2).await?;
-    plane.settle().await?;
     let found = changes(&plane, samples).await?;
     plane.end().await;
     Ok(found)
@@ -331,15 +330,18 @@ async fn one(path: &Path, size: usize, samples: usize) -> Result<Found> {
 /// The changes.
 async fn changes(plane: &Plane, samples: usize) -> Result<Found> {
     let store = &plane.store;
+    let key = plane.first_pod()?.key.clone();
+    // It may have taken another one's place.
+    plane.tell(&key, true).await?;
+    plane.settle().await?;
     let mut pods = store.watch(PODS, None, store.revision())?;
     let mut sets = store.watch(SETS, None, store.revision())?;
-    let key = plane.first_pod()?.key.clone();
     let (mut alone, mut shown, mut decided) = (Vec::new(), Vec::new(), Vec::new());
     let before = processor()?;
     for number in 0..samples {
         plane.tell(&key, number % 2 == 1).await?;
-        let changed = next(&mut pods, |_| true).await?;
-        let told = next(&mut sets, |_| true).await?;
+        let changed = next(&mut pods).await?;
+        let told = next(&mut sets).await?;
         shown.push(told - changed);
         decided.push(plane.timed.begun(STATUS)?.saturating_duration_since(changed));
         plane.pause().await;
@@ -357,7 +359,7 @@ async fn changes(plane: &Plane, samples: usize) -> Result<Found> {
         let note =
             |account: &mut Value| account["metadata"]["annotations"]["number"] = number.to_string().into();
         plane.objects.update(&at, note).await?;
-        alone.push(next(&mut accounts, |_| true).await? - began);
+        alone.push(next(&mut accounts).await? - began);
     }
     let (mut replaced, mut replacing) = (Vec::new(), Vec::new());
     for _ in 0..samples {
@@ -366,8 +368,7 @@ async fn changes(plane: &Plane, samples: usize) -> Result<Found> {
         let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
         let mut pods = store.watch(PODS, None, store.revision())?;
         Objects::remove(&plane.objects, &ObjectRef::pod("default", pod.key.name()), uid).await?;
-        let gone = next(&mut pods, |happened| happened == Happened::Deleted).await?;
-        let come = next(&mut pods, |happened| happened == Happened::Added).await?;
+        let [gone, come] = all(&mut pods, [Happened::Deleted, Happened::Added]).await?;
         replaced.push(come.saturating_duration_since(gone));
         replacing.push(plane.timed.begun(POD)?.saturating_duration_since(gone));
         plane.pause().await;
@@ -382,18 +383,27 @@ async fn changes(plane: &Plane, samples: usize) -> Result<Found> {
     })
 }
 
-/// The moment in which the store shows the next such change.
-async fn next(watch: &mut Watch, such: impl Fn(Happened) -> bool) -> Result<Instant> {
-    let wait = async {
-        loop {
-            let batch = watch.next().await?;
-            let at = clock::instant();
-            if batch.changes.iter().any(|change| such(change.happened)) {
-                return anyhow::Ok(at);
-            }
+/// The moment in which the store shows the next change.
+async fn next(watch: &mut Watch) -> Result<Instant> {
+    let batch = tokio::time::timeout(PATIENCE, watch.next()).await;
+    let at = clock::instant();
+    batch.context("nobody does anything about it")??;
+    Ok(at)
+}
+
+/// The moments in which the store shows a change of each of these kinds; two of them may be one.
+async fn all<const N: usize>(watch: &mut Watch, such: [Happened; N]) -> Result<[Instant; N]> {
+    let mut seen = [None; N];
+    while seen.contains(&None) {
+        let batch = tokio::time::timeout(PATIENCE, watch.next()).await;
+        let at = clock::instant();
+        let batch = batch.context("nobody does anything about it")??;
+        for (seen, such) in seen.iter_mut().zip(such) {
+            let there = batch.changes.iter().any(|change| change.happened == such);
+            *seen = seen.or(there.then_some(at));
         }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.context("nobody does anything about it")?
+    }
+    Ok(seen.map(|at| at.expect("each was seen")))
 }
 
 /// What all threads of this process have spent on processors.
