@@ -1,5 +1,6 @@
 //! What the programs put into the rings. One struct per kind, each beginning with a [`Head`].
 
+use crate::signal::Sent;
 use crate::wire::wire;
 
 /// A task's command name, as the kernel keeps it: ends at the first NUL.
@@ -58,6 +59,8 @@ pub struct ExitEvent {
     pub status: u32,
     /// Always 0; it fills up to 8 bytes.
     pub reserved: u32,
+    /// Who sent the signal, if one ended it.
+    pub sent: Sent,
 }
 
 /// What the victim was to the kill, as far as the program can know it.
@@ -73,11 +76,55 @@ pub enum RawRole {
     Group = 2,
     /// Picked, but it was on its way out already.
     Exiting = 3,
+    /// Killed because it shares its memory with another victim. The kernel marks no such process, and counts none.
+    Sharing = 4,
 }
 
 impl RawRole {
     /// How many there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
+}
+
+/// Whose limit was hit, seen from the victim's container.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RawLimit {
+    /// The decision was not watched, or there was none.
+    Unknown = 0,
+    /// No cgroup's: the node ran out.
+    Node = 1,
+    /// That of a cgroup below the container's.
+    Inner = 2,
+    /// The container's.
+    Container = 3,
+    /// The pod's.
+    Pod = 4,
+    /// The quality of service class's.
+    Qos = 5,
+    /// That of a cgroup above podbox's classes.
+    Above = 6,
+    /// That of a cgroup that the victim is not in: it shares its memory with one that is.
+    Elsewhere = 7,
+}
+
+impl RawLimit {
+    /// How many there are.
+    pub const COUNT: usize = 8;
+
+    /// By the level of the cgroup: class, pod and container are one each.
+    pub const fn at(level: u32, container_level: u32) -> RawLimit {
+        if level > container_level {
+            RawLimit::Inner
+        } else if level == container_level {
+            RawLimit::Container
+        } else if level + 1 == container_level {
+            RawLimit::Pod
+        } else if level + 2 == container_level {
+            RawLimit::Qos
+        } else {
+            RawLimit::Above
+        }
+    }
 }
 
 /// [`OomEvent::limit`] when no cgroup's limit was hit: the node ran out.
@@ -91,14 +138,20 @@ pub struct OomEvent {
     pub head: Head,
     /// A [`RawRole`].
     pub role: u32,
-    /// Level of the cgroup whose limit was hit. Means nothing where the role is unwatched.
-    pub limit_level: u32,
+    /// A [`RawLimit`].
+    pub limit_kind: u32,
     /// The cgroup whose limit was hit; [`NO_LIMIT`] for the node.
     pub limit: u64,
     /// Pages under that limit.
     pub limit_pages: u64,
+    /// Pages of memory that were in use under it; 0 for the node.
+    pub used_pages: u64,
     /// The victim's address space, in pages.
     pub total_vm_pages: u64,
+    /// Its pages in memory, as nearly as the kernel counts them.
+    pub rss_pages: u64,
+    /// When the killer had chosen; the same for all who die by one decision. 0 where that is not watched.
+    pub kill_ns: u64,
     /// Process that allocated when memory ran out.
     pub trigger_tgid: u32,
     /// Always 0; it fills up to 8 bytes.
@@ -143,10 +196,10 @@ wire! {
     Head {
         kind: u32, tgid: u32, seq: u64, at_ns: u64, container: u64, leaf: u64, ns_pid: u32, reserved: u32, comm: Comm,
     }
-    ExitEvent { head: Head, status: u32, reserved: u32 }
+    ExitEvent { head: Head, status: u32, reserved: u32, sent: Sent }
     OomEvent {
-        head: Head, role: u32, limit_level: u32, limit: u64, limit_pages: u64, total_vm_pages: u64,
-        trigger_tgid: u32, reserved: u32, trigger_comm: Comm, trigger_container: u64,
+        head: Head, role: u32, limit_kind: u32, limit: u64, limit_pages: u64, used_pages: u64, total_vm_pages: u64,
+        rss_pages: u64, kill_ns: u64, trigger_tgid: u32, reserved: u32, trigger_comm: Comm, trigger_container: u64,
     }
     ReapEvent { head: Head, died_ns: u64, reaper_tgid: u32, reserved: u32, reaper_comm: Comm }
     ListenEvent { head: Head, port: u16, family: u16, listening: u32 }

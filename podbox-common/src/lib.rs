@@ -7,14 +7,16 @@
 #![no_std]
 
 mod event;
+mod signal;
 mod stats;
 mod timeline;
 mod wire;
 
-pub use event::{Comm, ExitEvent, Head, Kind, ListenEvent, NO_LIMIT, OomEvent, RawRole, ReapEvent};
+pub use event::{Comm, ExitEvent, Head, Kind, ListenEvent, NO_LIMIT, OomEvent, RawLimit, RawRole, ReapEvent};
+pub use signal::{EndKey, EndRecord, Origin, OwnProcess, Sent, SentKey, TICK_NS};
 pub use stats::{
-    ContainerStats, Dead, LIFETIME_BOUNDS_NS, Loss, OomContext, ProcessKey, SIGNALS, VICTIMS_KEPT, VictimKey,
-    ZOMBIE_AFTER_NS,
+    ContainerStats, Dead, LIFETIME_BOUNDS_NS, LastMark, Loss, OomContext, ProcessKey, SIGNALS, VICTIMS_KEPT,
+    VictimKey, ZOMBIE_AFTER_NS,
 };
 pub use timeline::{Connection, Timeline, mapped};
 pub use wire::Wire;

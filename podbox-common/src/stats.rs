@@ -1,6 +1,7 @@
 //! Keys and values of the maps, and what bounds them.
 
-use crate::event::{Comm, RawRole};
+use crate::event::{Comm, RawLimit, RawRole};
+use crate::signal::Origin;
 use crate::wire::wire;
 
 /// Signals are numbered 1 to 64; index 0 stays empty.
@@ -37,6 +38,10 @@ pub struct ContainerStats {
     pub exits_signal: [u64; SIGNALS],
     /// OOM victims by [`RawRole`].
     pub oom_victims: [u64; RawRole::COUNT],
+    /// The same by [`RawLimit`].
+    pub oom_limits: [u64; RawLimit::COUNT],
+    /// Processes that a signal ended, by its [`Origin`].
+    pub signalled_by: [u64; Origin::ALL.len()],
     /// Number of the next victim's record: all victims so far.
     pub next_victim: u64,
     /// Dead processes that were reaped.
@@ -54,6 +59,8 @@ impl ContainerStats {
         exits_error: 0,
         exits_signal: [0; SIGNALS],
         oom_victims: [0; RawRole::COUNT],
+        oom_limits: [0; RawLimit::COUNT],
+        signalled_by: [0; Origin::ALL.len()],
         next_victim: 0,
         reaped: 0,
         lifetime_sum_ns: 0,
@@ -109,6 +116,10 @@ pub struct OomContext {
     pub limit: u64,
     /// Pages under that limit.
     pub limit_pages: u64,
+    /// Pages of memory in use under it; 0 for the node.
+    pub used_pages: u64,
+    /// When it began: nanoseconds of CLOCK_BOOTTIME.
+    pub began_ns: u64,
     /// Level of that cgroup.
     pub limit_level: u32,
     /// Process that was picked.
@@ -117,6 +128,18 @@ pub struct OomContext {
     pub chosen_exiting: u32,
     /// Always 0; it fills up to 8 bytes.
     pub reserved: u32,
+}
+
+/// The latest victim that was marked: who shares its memory is killed next, and not marked.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct LastMark {
+    /// Thread that ran the killer, as pid_tgid.
+    pub allocator: u64,
+    /// The victim's memory: the address of its `mm_struct`.
+    pub mm: u64,
+    /// The victim.
+    pub tgid: u64,
 }
 
 /// What may get lost, and is counted then, per CPU; the number indexes the map of losses.
@@ -135,31 +158,38 @@ pub enum Loss {
     DeadRecord = 4,
     /// An event of a socket that listens: its ring was full.
     ListenEvent = 5,
+    /// How a container's first process ended: the map of ends was full.
+    EndRecord = 6,
+    /// Who sent a signal: the map of signals on their way was full.
+    SentRecord = 7,
 }
 
 impl Loss {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Loss; 6] = [
+    pub const ALL: [Loss; 8] = [
         Loss::ExitEvent,
         Loss::OomEvent,
         Loss::ReapEvent,
         Loss::VictimRecord,
         Loss::DeadRecord,
         Loss::ListenEvent,
+        Loss::EndRecord,
+        Loss::SentRecord,
     ];
 }
 
 wire! {
     ContainerStats {
         exits_success: u64, exits_error: u64, exits_signal: [u64; SIGNALS], oom_victims: [u64; RawRole::COUNT],
-        next_victim: u64, reaped: u64, lifetime_sum_ns: u64,
+        oom_limits: [u64; RawLimit::COUNT], signalled_by: [u64; Origin::ALL.len()], next_victim: u64, reaped: u64, lifetime_sum_ns: u64,
         lifetime_buckets: [u64; LIFETIME_BOUNDS_NS.len() + 1],
     }
     ProcessKey { tgid: u64, start_ns: u64 }
     Dead { container: u64, leaf: u64, died_ns: u64, ns_pid: u32, reserved: u32, comm: Comm }
     VictimKey { container: u64, slot: u64 }
     OomContext {
-        allocator: u64, limit: u64, limit_pages: u64, limit_level: u32, chosen_tgid: u32, chosen_exiting: u32,
-        reserved: u32,
+        allocator: u64, limit: u64, limit_pages: u64, used_pages: u64, began_ns: u64, limit_level: u32,
+        chosen_tgid: u32, chosen_exiting: u32, reserved: u32,
     }
+    LastMark { allocator: u64, mm: u64, tgid: u64 }
 }

@@ -1,17 +1,30 @@
 //! Processes that end: the exit event, the exit counts, and the entry among the dead that `reap` removes.
 
-use crate::count::{Counts, bump, current_container, lost, next_seq, now_ns, send};
+use crate::count::{Counts, bump, current_container, lost, next_seq, now_ns};
 use crate::kernel::Task;
+use crate::offsets::CONTAINER_LEVEL;
 use crate::reap::remember;
+use crate::signal::sender_of;
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use aya_ebpf::macros::{btf_tracepoint, map};
-use aya_ebpf::maps::RingBuf;
+use aya_ebpf::maps::{LruHashMap, RingBuf};
 use aya_ebpf::programs::BtfTracePointContext;
-use podbox_common::{Dead, ExitEvent, Head, Kind, Loss, ProcessKey, SIGNALS};
+use podbox_common::{
+    Dead, EndKey, EndRecord, ExitEvent, Head, Kind, Loss, Origin, ProcessKey, SIGNALS, Sent,
+};
 
 /// Exits and reapings. Sized by user space.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// How containers' first processes ended, and commands that podbox ran: those whose parent is in no container. So no flood of
+/// processes inside crowds them out.
+#[map]
+static ENDS: LruHashMap<EndKey, EndRecord> = LruHashMap::with_max_entries(4096, 0);
+/// Processes that found no room among the dead, so that the second of two last threads tells nothing here either.
+#[map]
+static UNREMEMBERED: LruHashMap<ProcessKey, u8> = LruHashMap::with_max_entries(1024, 0);
 
 const EEXIST: i32 = -17;
 
@@ -46,10 +59,19 @@ fn exited(task: Task, container: u64, counts: Counts) {
         Ok(()) => {}
         // Two last threads may both see the group dead: the first one tells.
         Err(EEXIST) => return,
+        Err(_) if UNREMEMBERED.insert(&key, &1, BPF_NOEXIST.into()).is_err() => return,
         Err(_) => lost(Loss::DeadRecord),
     }
     let status = task.wait_status();
-    count(counts, status);
+    let signal = status & 0x7f;
+    let sent = if signal == 0 { Sent::default() } else { sender_of(&key, signal) };
+    count(counts, status, sent.origin);
+    if is_first(leader) {
+        let end = EndRecord { died_ns: at_ns, status, reserved: 0, sent };
+        if ENDS.insert(&EndKey { container, tgid: tgid.into() }, &end, 0).is_err() {
+            lost(Loss::EndRecord);
+        }
+    }
     let head = Head {
         kind: Kind::Exit as u32,
         tgid,
@@ -61,11 +83,27 @@ fn exited(task: Task, container: u64, counts: Counts) {
         reserved: 0,
         comm,
     };
-    send(&EVENTS, &ExitEvent { head, status, reserved: 0 }, Loss::ExitEvent);
+    // Written where it goes: the stack has no room for another copy.
+    match EVENTS.reserve::<ExitEvent>(0) {
+        Some(mut event) => {
+            event.write(ExitEvent { head, status, reserved: 0, sent });
+            event.submit(0);
+        }
+        None => lost(Loss::ExitEvent),
+    }
+}
+
+/// Its parent is in no container.
+#[inline(always)]
+fn is_first(leader: Task) -> bool {
+    match leader.parent().cgroup().ancestor(CONTAINER_LEVEL.load()) {
+        Some(cgroup) => Counts::of(cgroup.id()).is_none(),
+        None => true,
+    }
 }
 
 #[inline(always)]
-fn count(counts: Counts, status: u32) {
+fn count(counts: Counts, status: u32, origin: u32) {
     let signal = (status & 0x7f) as usize;
     // SAFETY: the pointers are a map's value.
     unsafe {
@@ -75,6 +113,10 @@ fn count(counts: Counts, status: u32) {
             bump!(counts, exits_error);
         } else if signal < SIGNALS {
             bump!(counts, exits_signal[signal]);
+            let origin = origin as usize;
+            if origin < Origin::ALL.len() {
+                bump!(counts, signalled_by[origin]);
+            }
         }
     }
 }

@@ -14,6 +14,10 @@ use podbox_common::{Comm, Connection, mapped};
 const SIGNAL_GROUP_EXIT: u32 = 4;
 /// PF_EXITING of the kernel's `task->flags`.
 const PF_EXITING: u32 = 4;
+/// What a signal's handler is that nobody has set.
+const SIG_DFL: u64 = 0;
+/// The kernel's MM_FILEPAGES, MM_ANONPAGES and MM_SHMEMPAGES: what counts as resident.
+const RESIDENT: [u64; 3] = [0, 1, 3];
 /// The size of `struct upid`: a number and a pointer.
 const UPID_BYTES: u64 = 16;
 
@@ -92,6 +96,12 @@ impl Task {
         Task::untrusted(probe(self.addr(), &TASK_STRUCT__GROUP_LEADER))
     }
 
+    /// Whose child it is, if it is not adopted.
+    #[inline(always)]
+    pub fn parent(self) -> Task {
+        Task::untrusted(probe(self.addr(), &TASK_STRUCT__REAL_PARENT))
+    }
+
     #[inline(always)]
     pub fn comm(self) -> Comm {
         probe(self.addr(), &TASK_STRUCT__COMM)
@@ -113,6 +123,21 @@ impl Task {
         } else {
             probe(self.leader().addr(), &TASK_STRUCT__EXIT_CODE)
         }
+    }
+
+    /// It is on its way out.
+    #[inline(always)]
+    pub fn is_exiting(self) -> bool {
+        probe::<u32>(self.addr(), &TASK_STRUCT__FLAGS) & PF_EXITING != 0
+    }
+
+    /// It neither handles nor ignores this signal.
+    #[inline(always)]
+    pub fn leaves_to_kernel(self, signal: u32) -> bool {
+        let sighand: u64 = probe(self.addr(), &TASK_STRUCT__SIGHAND);
+        // The handler is the first member of both structures that are in one another there.
+        let action = u64::from(signal - 1) * u64::from(K_SIGACTION__SIZE.load());
+        probe::<u64>(sighand + action, &SIGHAND_STRUCT__ACTION) == SIG_DFL
     }
 
     /// What the kernel's `task_will_free_mem` looks at first: nothing needs to be killed.
@@ -145,12 +170,84 @@ impl Task {
         Cgroup(probe(css_set, &CSS_SET__DFL_CGRP))
     }
 
+    /// Its container's cgroup by direct loads, but for the last: for trusted tasks only. `None` above that level.
+    #[inline(always)]
+    pub fn cgroup_direct(self) -> Cgroup {
+        // SAFETY: see `direct`; the verifier follows the types from a task to its cgroup.
+        unsafe {
+            let css_set: *const u8 = direct(self.0, &TASK_STRUCT__CGROUPS);
+            Cgroup(direct(css_set, &CSS_SET__DFL_CGRP))
+        }
+    }
+
+    /// The address of its memory's description; 0 if it has none any more.
+    #[inline(always)]
+    pub fn mm(self) -> u64 {
+        probe(self.addr(), &TASK_STRUCT__MM)
+    }
+
     #[inline(always)]
     pub fn total_vm_pages(self) -> u64 {
-        match probe::<u64>(self.addr(), &TASK_STRUCT__MM) {
+        match self.mm() {
             0 => 0,
             mm => probe(mm, &MM_STRUCT__TOTAL_VM),
         }
+    }
+
+    /// Its pages in memory.
+    #[inline(always)]
+    pub fn rss_pages(self) -> u64 {
+        let mm = self.mm();
+        if mm == 0 {
+            return 0;
+        }
+        let first = mm + u64::from(RSS_COUNTER__COUNT.load());
+        let size = u64::from(RSS_COUNTER__SIZE.load());
+        let mut sum: i64 = 0;
+        for counter in RESIDENT {
+            sum += probe::<i64>(first + counter * size, &MM_STRUCT__RSS_STAT);
+        }
+        // A counter's own part may be below zero for a moment.
+        if sum < 0 { 0 } else { sum as u64 }
+    }
+}
+
+/// `struct kernel_siginfo`, or one of the two numbers that stand for none.
+#[derive(Clone, Copy)]
+pub struct SigInfo(u64);
+
+impl SigInfo {
+    pub fn new(pointer: *const u8) -> SigInfo {
+        SigInfo(pointer as u64)
+    }
+
+    /// SEND_SIG_NOINFO: as if the current process had sent it.
+    #[inline(always)]
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// SEND_SIG_PRIV: from the kernel.
+    #[inline(always)]
+    pub fn is_kernels(self) -> bool {
+        self.0 == 1
+    }
+
+    #[inline(always)]
+    pub fn code(self) -> i32 {
+        probe(self.0, &KERNEL_SIGINFO__SI_CODE)
+    }
+
+    /// The address of a fault.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        probe(self.0, &KERNEL_SIGINFO___SIFIELDS)
+    }
+
+    /// The number of the system call that was refused: behind its address.
+    #[inline(always)]
+    pub fn syscall(self) -> u32 {
+        probe(self.0 + 8, &KERNEL_SIGINFO___SIFIELDS)
     }
 }
 
@@ -200,6 +297,15 @@ impl OomControl {
         probe(self.0, &OOM_CONTROL__TOTALPAGES)
     }
 
+    /// Pages in use below the cgroup whose limit was hit.
+    #[inline(always)]
+    pub fn used_pages(self) -> u64 {
+        match probe::<u64>(self.0, &OOM_CONTROL__MEMCG) {
+            0 => 0,
+            memcg => probe(memcg + u64::from(MEM_CGROUP__MEMORY.load()), &PAGE_COUNTER__USAGE),
+        }
+    }
+
     /// The cgroup whose limit was hit; `None` when the node ran out.
     #[inline(always)]
     pub fn limit(self) -> Option<Cgroup> {
@@ -242,10 +348,7 @@ impl Sock {
                 mapped(probe(self.0, &SOCK_COMMON__SKC_RCV_SADDR)),
                 mapped(probe(self.0, &SOCK_COMMON__SKC_DADDR)),
             ),
-            _ => (
-                probe(self.0, &SOCK_COMMON__SKC_V6_RCV_SADDR),
-                probe(self.0, &SOCK_COMMON__SKC_V6_DADDR),
-            ),
+            _ => (probe(self.0, &SOCK_COMMON__SKC_V6_RCV_SADDR), probe(self.0, &SOCK_COMMON__SKC_V6_DADDR)),
         };
         Connection {
             server,

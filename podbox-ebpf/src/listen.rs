@@ -49,7 +49,6 @@ fn changed(sock: Sock, container: u64, listening: bool) {
         reserved: 0,
         comm: bpf_get_current_comm().unwrap_or_default(),
     };
-    let event =
-        ListenEvent { head, port: sock.port(), family: sock.family(), listening: listening.into() };
+    let event = ListenEvent { head, port: sock.port(), family: sock.family(), listening: listening.into() };
     send(&EVENTS, &event, Loss::ListenEvent);
 }

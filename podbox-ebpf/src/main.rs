@@ -1,4 +1,4 @@
-//! podbox's BPF programs: what ends, what is killed for memory, what lies dead, what listens.
+//! podbox's BPF programs: what ends, who ended it, what is killed for memory, what lies dead, what listens.
 //!
 //! They know cgroups, not pods: user space says which cgroups are containers before the first process
 //! starts in one, and every program leaves at once when the task at hand is in none. They decide nothing.
@@ -17,6 +17,7 @@ mod listen;
 mod offsets;
 mod oom;
 mod reap;
+mod signal;
 mod timeline;
 
 /// The kernel lends GPL-only helpers to programs that say so.

@@ -15,15 +15,16 @@ use crate::net::dataplane::{self, Dataplane, DataplaneError};
 use crate::net::lease::{LeaseError, Leases};
 use crate::node::agent::Agent;
 use crate::node::checkpoint::{CheckpointError, Checkpoints};
+use crate::node::events::{self, Culprits};
 use crate::node::lock::{self, HostLock, LockError};
 use crate::node::witness::KernelWitness;
-use crate::node::{Node, events, facts};
+use crate::node::{Node, facts};
 use crate::sandbox::engine::{self, Engine, EngineError, Options};
 use crate::server::admin::{self, Admin};
 use crate::server::exposition::{Exposition, ExpositionError};
 use crate::server::{http, kernel};
 use crate::trace::{self, CapabilityReport, Gap, TraceConfig, Tracer};
-use crate::{limits, metrics};
+use crate::{clock, limits, metrics};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -180,12 +181,16 @@ impl Daemon {
         // It is the first: the node was made without.
         let _ = node.probing.witness.set(Arc::new(KernelWitness::new(node.runtime.clone(), timelines)));
         let exposition = Arc::new(exposition);
-        let probed = Arc::clone(&node);
+        let (probed, ended) = (Arc::clone(&node), Arc::clone(&node));
+        let (seen, reported) = (tracer.clone(), capabilities.clone());
         let admin = Admin {
             tracer: tracer.clone(),
             exposition: Arc::clone(&exposition),
             probes: Box::new(move || probed.probing.history.rows()),
-            capabilities: serde_json::to_string(&capabilities).expect("a report has only string keys"),
+            ends: Box::new(move || ended.views.accounts()),
+            capabilities: Box::new(move || {
+                seen.as_ref().map_or_else(|| reported.clone(), |tracer| tracer.capabilities())
+            }),
         };
         tasks.spawn(http::serve(socket_listener, Arc::new(admin)));
         tasks.spawn(http::serve(metrics, Arc::clone(&exposition)));
@@ -247,7 +252,8 @@ fn trace(config: &Config, role: Role) -> (Option<Arc<Tracer>>, CapabilityReport)
     }
     let keep = (role != Role::Run).then(|| config.run_dir.clone());
     let level = facts::container_level(&config.cgroup_root);
-    match Tracer::load(TraceConfig { keep, ..TraceConfig::new(level) }) {
+    let cgroup_root = Some(config.cgroup_root.clone());
+    match Tracer::load(TraceConfig { keep, cgroup_root, ..TraceConfig::new(level) }) {
         Ok((tracer, report)) => (Some(Arc::new(tracer)), report),
         Err(error) => {
             let reason = chain(&error);
@@ -345,13 +351,18 @@ async fn node(
     Ok((node, agent))
 }
 
-/// Puts each kernel event beside its container in the views.
+/// Puts each kernel event beside its container in the views, and tells of those that are worth an Event.
 async fn follow(node: Arc<RealNode>, mut events: broadcast::Receiver<Arc<KernelEvent>>) {
+    let mut culprits = Culprits::default();
     loop {
         match events.recv().await {
             Ok(event) => {
                 node.probing.hear(&event);
                 events::note(&node.views, &event);
+                let notice = events::notice(&node.views, &event, &mut culprits, clock::instant());
+                if let (Some(notices), Some((pod, notice))) = (node.notices.get(), notice) {
+                    notices.tell(&pod, notice);
+                }
             }
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return,

@@ -94,6 +94,22 @@ pub const ZOMBIES_AGAIN: Duration = Duration::from_secs(5);
 pub const ZOMBIES_READ: usize = 16384;
 /// How long a probe may take until somebody looks why: most are over by then, and cost no look.
 pub const PROBE_IS_SLOW: Duration = Duration::from_millis(10);
+/// How often what was counted is compared with the kernel's own files.
+pub const STANDING_LOOK: Duration = Duration::from_secs(10);
+/// A container that has no process ids left within this time is told of.
+pub const PIDS_URGENT: Duration = Duration::from_secs(600);
+/// How often the BPF programs' cost is looked at.
+pub const PROGRAM_LOOK: Duration = Duration::from_secs(10);
+/// The part of one processor that a BPF program may take.
+pub const PROGRAM_SHARE: f64 = 0.05;
+/// Looks in a row after which one that takes more is detached.
+pub const PROGRAM_STRIKES: u32 = 3;
+/// How long nothing more is said of a process that leaves its dead unreaped.
+pub const ZOMBIES_TOLD: Duration = Duration::from_secs(60);
+/// Ends of one container that are remembered, for `podbox why`.
+pub const ENDS_KEPT: usize = 8;
+/// Pods that have left this node and of whose ends `podbox why` still tells.
+pub const PAST_PODS: usize = 256;
 /// Results of one probe that are kept for `podbox probes`.
 pub const PROBE_RESULTS: usize = 64;
 /// Bytes of a result's message that are kept there.

@@ -11,6 +11,8 @@ mod trace {
     mod exits;
     mod listens;
     mod oom;
+    mod scenarios;
+    mod senders;
     mod survival;
     mod timelines;
     mod watch;

@@ -1,7 +1,9 @@
 //! How kernel events find their container: the sandbox engine tells which cgroup is whose before the
 //! first process starts, and asks who was killed for memory once a process is gone.
 
+use super::event::Oom;
 use super::identity::ContainerRef;
+use super::sender::Sender;
 use serde::{Deserialize, Serialize};
 
 /// What an OOM victim was to the kill.
@@ -12,6 +14,8 @@ pub enum OomRole {
     Chosen,
     /// It died with the chosen one: `memory.oom.group`.
     Group,
+    /// Killed because it shares its memory with another victim; the kernel neither marks nor counts such a process.
+    Sharing,
     /// It was already on its way out; the kernel only let it use the reserves.
     Exiting,
     /// This kernel does not let us watch the killer decide: only that it was marked is known.
@@ -25,10 +29,40 @@ pub struct OomVictim {
     pub pid: u32,
     /// Its command name.
     pub command: String,
-    /// What it was to the kill.
-    pub role: OomRole,
     /// Nanoseconds of CLOCK_BOOTTIME.
     pub at_ns: u64,
+    /// When the killer had chosen: the same for all who died by one decision; absent where that is not watched.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kill_ns: Option<u64>,
+    /// What it was to the kill, whose limit was hit, and whose allocation started it.
+    pub oom: Oom,
+}
+
+impl OomVictim {
+    /// It was killed for want of memory. One that was on its way out already was not.
+    pub fn was_killed(&self) -> bool {
+        self.oom.role != OomRole::Exiting
+    }
+}
+
+/// How the kernel saw a container's first process end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witnessed {
+    /// As `wait` reports it.
+    pub status: u32,
+    /// Nanoseconds of CLOCK_BOOTTIME.
+    pub at_ns: u64,
+    /// Who sent the signal that ended it; `None` where no signal did, or nobody saw it sent.
+    pub sender: Option<Sender>,
+}
+
+/// A process of podbox's own, whose signals are podbox's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnRole {
+    /// The one that decides.
+    Daemon,
+    /// The one that holds containers.
+    Keeper,
 }
 
 /// The register of cgroups that are containers. Kept by the tracer; `Untraced` where BPF is absent.
@@ -40,6 +74,11 @@ pub trait Attribution: Send + Sync {
     /// The OOM victims the kernel marked in this container's cgroup so far, oldest first. Read from the
     /// BPF map, not from events: complete as soon as the victim's pidfd is readable.
     fn oom_victims(&self, cgroup_id: u64) -> Vec<OomVictim>;
+    /// How a container's first process, or a command that podbox ran in it, ended. Complete as soon as its pidfd is
+    /// readable, like the victims.
+    fn end(&self, cgroup_id: u64, pid: u32) -> Option<Witnessed>;
+    /// What this process sends is podbox's doing.
+    fn own(&self, role: OwnRole, pid: u32);
     /// Whether these are all: the cgroup was watched since its first process started, podbox running or not.
     fn watched(&self, cgroup_id: u64) -> bool;
     /// How many of this container's processes have been dead for over a second, and lie unreaped. Read from the map, too.
@@ -56,6 +95,10 @@ impl Attribution for Untraced {
     fn oom_victims(&self, _cgroup_id: u64) -> Vec<OomVictim> {
         Vec::new()
     }
+    fn end(&self, _cgroup_id: u64, _pid: u32) -> Option<Witnessed> {
+        None
+    }
+    fn own(&self, _role: OwnRole, _pid: u32) {}
     fn watched(&self, _cgroup_id: u64) -> bool {
         false
     }

@@ -5,12 +5,16 @@
 
 use super::attribution::OomRole;
 use super::identity::{ContainerRef, PodRef};
+use super::sender::Sender;
+use super::zombie::Zombie;
+use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 /// One event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KernelEvent {
     /// Number among the events of its kind, from 1; a gap is a lost event.
     pub seq: u64,
@@ -31,6 +35,16 @@ pub struct KernelEvent {
     /// What happened.
     #[serde(flatten)]
     pub detail: Detail,
+}
+
+impl KernelEvent {
+    /// What happened to whom; some of it is about no process.
+    pub fn text(&self) -> String {
+        match self.pid {
+            0 => self.detail.to_string(),
+            pid => format!("{} ({pid}) {}", self.command, self.detail),
+        }
+    }
 }
 
 /// A container, with flat names.
@@ -75,7 +89,7 @@ impl fmt::Display for Subject {
 }
 
 /// What happened; `kind` in JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Detail {
     /// A process ended.
@@ -83,14 +97,43 @@ pub enum Detail {
     /// The OOM killer marked a victim.
     Oom(Oom),
     /// A dead process has lain unreaped for over a second.
-    Zombie {
-        /// How long it has been dead.
-        lifetime_ms: u64,
-    },
+    Zombie(Zombie),
     /// Such a zombie was reaped.
     Reap(Reap),
     /// A TCP socket began to listen, or ended it.
     Listen(Listen),
+    /// A container's process ids run out.
+    PidsShort(PidsShort),
+}
+
+/// How long a container's process ids last.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PidsShort {
+    /// Ids that it has now, those of zombies and threads among them.
+    pub current: u64,
+    /// As many as it may have.
+    pub max: u64,
+    /// How long until it has all of them, if it goes on as lately.
+    pub seconds: f64,
+}
+
+impl PidsShort {
+    /// From what was seen.
+    pub fn new(current: u64, max: u64, until: Duration) -> PidsShort {
+        PidsShort { current, max, seconds: until.as_secs_f64() }
+    }
+
+    /// It is time to say so: it has half of them, and the others do not last.
+    pub fn is_urgent(&self) -> bool {
+        self.current >= self.max / 2 && self.seconds < limits::PIDS_URGENT.as_secs_f64()
+    }
+}
+
+impl fmt::Display for PidsShort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PidsShort { current, max, seconds } = self;
+        write!(f, "{current} of {max} process ids in use; at this rate none is left in {seconds:.0} s")
+    }
 }
 
 /// How a process ended: exactly one of `code` and `signal` is there.
@@ -105,6 +148,9 @@ pub struct Exit {
     /// Whether a core was dumped.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub core_dumped: bool,
+    /// Who sent the signal; absent where no signal ended it, or nobody saw it sent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sender: Option<Sender>,
 }
 
 /// An OOM kill, from its victim's side.
@@ -124,8 +170,14 @@ pub struct Oom {
     /// How much was allowed there, memory and swap.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limit_bytes: Option<u64>,
+    /// How much of memory was in use there; absent for the node.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub used_bytes: Option<u64>,
     /// The victim's address space (not what it had resident).
     pub vm_bytes: u64,
+    /// What it had resident, as nearly as the kernel counts that.
+    #[serde(default)]
+    pub rss_bytes: u64,
     /// The process whose allocation started the kill.
     pub trigger_pid: u32,
     /// Its command name.
@@ -136,7 +188,7 @@ pub struct Oom {
 }
 
 /// At which level of podbox's tree the limit was hit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OomLimit {
     /// A cgroup below the container's, made inside it.
@@ -149,8 +201,26 @@ pub enum OomLimit {
     Qos,
     /// A cgroup above podbox's classes.
     Above,
+    /// That of a cgroup that the victim is not in: it shares its memory with a victim that is.
+    Elsewhere,
     /// No cgroup's: the node is out of memory.
     Node,
+}
+
+impl OomLimit {
+    /// As metrics have it; `None`: nobody knows.
+    pub fn word(limit: Option<OomLimit>) -> &'static str {
+        match limit {
+            Some(OomLimit::Inner) => "inner",
+            Some(OomLimit::Container) => "container",
+            Some(OomLimit::Pod) => "pod",
+            Some(OomLimit::Qos) => "qos",
+            Some(OomLimit::Above) => "above",
+            Some(OomLimit::Elsewhere) => "elsewhere",
+            Some(OomLimit::Node) => "node",
+            None => "unknown",
+        }
+    }
 }
 
 /// A zombie's end.
@@ -180,13 +250,15 @@ pub struct Listen {
 impl fmt::Display for Detail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Detail::Exit(Exit { signal: Some(signal), core_dumped, .. }) => {
+            Detail::Exit(Exit { signal: Some(signal), core_dumped, sender, .. }) => {
                 write!(f, "ended by {}", signal_name(*signal))?;
-                f.write_str(if *core_dumped { ", core dumped" } else { "" })
+                f.write_str(if *core_dumped { ", core dumped" } else { "" })?;
+                sender.as_ref().map_or(Ok(()), |sender| write!(f, ", sent {sender}"))
             }
             Detail::Exit(exit) => write!(f, "exited with {}", exit.code.unwrap_or(0)),
             Detail::Oom(oom) => write!(f, "{oom}"),
-            Detail::Zombie { lifetime_ms } => write!(f, "zombie since {lifetime_ms} ms"),
+            Detail::Zombie(zombie) => write!(f, "{zombie}"),
+            Detail::PidsShort(short) => write!(f, "{short}"),
             Detail::Reap(reap) => {
                 write!(f, "reaped after {} ms", reap.lifetime_ms)?;
                 match (&reap.reaper_command, reap.reaper_pid) {
@@ -209,11 +281,13 @@ impl fmt::Display for Oom {
             Some(OomLimit::Pod) => "the pod's limit".to_owned(),
             Some(OomLimit::Qos) => "its class's limit".to_owned(),
             Some(OomLimit::Above) => "limit of a cgroup above podbox's".to_owned(),
+            Some(OomLimit::Elsewhere) => "limit of a cgroup that it is not in".to_owned(),
             None => "limit unknown".to_owned(),
         };
         let role = match self.role {
             OomRole::Chosen => "chosen",
             OomRole::Group => "in the chosen one's group",
+            OomRole::Sharing => "sharing another victim's memory",
             OomRole::Exiting => "already exiting",
             OomRole::Unknown => "role unknown",
         };
@@ -221,7 +295,8 @@ impl fmt::Display for Oom {
             f,
             "OOM victim ({role}; {limit}), triggered by {} ({})",
             self.trigger_command, self.trigger_pid
-        )
+        )?;
+        self.trigger_container.as_ref().map_or(Ok(()), |container| write!(f, " of {container}"))
     }
 }
 

@@ -69,5 +69,5 @@ fn for_people(line: &[u8]) -> anyhow::Result<String> {
         .context("the running podbox sent an event of another version; use the same binary for both")?;
     let subject = event.subject.as_ref().map_or_else(|| "(a removed container)".into(), ToString::to_string);
     let time = event.time.strftime("%FT%T%.3fZ");
-    Ok(format!("{time} {subject} {} ({}) {}", event.command, event.pid, event.detail))
+    Ok(format!("{time} {subject} {}", event.text()))
 }

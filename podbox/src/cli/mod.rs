@@ -16,6 +16,7 @@ mod sim;
 mod stop;
 mod summary;
 mod table;
+mod why;
 
 use crate::api::probe::TcpProbe;
 use crate::config::{Config, SeccompDefault};
@@ -151,6 +152,8 @@ enum Command {
     Sim(sim::SimArgs),
     /// End every pod on this host, while no podbox runs, and take all but images, logs and the API's objects away
     Stop(stop::StopArgs),
+    /// Say why the containers of a pod ended: who killed them, or what they exited with
+    Why(why::WhyArgs),
 }
 
 impl NodeArgs {
@@ -213,6 +216,7 @@ pub fn main() -> ExitCode {
         Command::Sim(args) => sim::run(&args),
         Command::Stop(args) => stop::run(&args, config),
         Command::Events(args) => events::run(args, &config),
+        Command::Why(args) => why::run(&args, &config),
         Command::Keeper { .. } | Command::Pause { .. } => unreachable!("handled before"),
     };
     match done {

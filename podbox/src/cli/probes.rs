@@ -34,14 +34,8 @@ enum Format {
 
 /// Prints what the running podbox knows.
 pub fn run(args: ProbesArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let bytes = super::runtime()?.block_on(async {
-        let mut answer = client::get(&config.run_dir, "/probes").await?;
-        let mut bytes = Vec::new();
-        while let Some(piece) = answer.next().await? {
-            bytes.extend_from_slice(&piece);
-        }
-        anyhow::Ok(bytes)
-    })?;
+    let bytes =
+        super::runtime()?.block_on(async { client::get(&config.run_dir, "/probes").await?.all().await })?;
     let mut rows: Vec<Row> = serde_json::from_slice(&bytes)
         .context("the running podbox sent rows of another version; use the same binary for both")?;
     if let Some(pod) = &args.pod {

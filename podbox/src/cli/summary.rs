@@ -70,6 +70,7 @@ fn victims(totals: &Totals, oom_watched: bool) -> Vec<String> {
     let word = |role| match role {
         OomRole::Chosen => "chosen",
         OomRole::Group => "in the group",
+        OomRole::Sharing => "sharing memory",
         OomRole::Exiting => "already exiting",
         OomRole::Unknown => "role unknown",
     };

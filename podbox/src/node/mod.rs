@@ -2,6 +2,7 @@
 //!
 //! [`Node`] holds what the pods of a node share; each pod has a [`worker::Worker`] of its own.
 
+mod account;
 pub mod agent;
 pub mod bound;
 pub mod change;

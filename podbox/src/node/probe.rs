@@ -75,7 +75,8 @@ impl Probing {
             Detail::Listen(Listen { port, ended: true }) => Cause::Gone { port: *port },
             Detail::Exit(_) => Cause::Exited,
             Detail::Oom(_) => Cause::OomKilled,
-            Detail::Zombie { .. } | Detail::Reap(_) => Cause::Zombie,
+            Detail::Zombie(_) | Detail::Reap(_) => Cause::Zombie,
+            Detail::PidsShort(_) => return,
         };
         let Some(container) = event.subject.as_ref().map(ContainerRef::from) else { return };
         if let Cause::Listening { .. } = cause {

@@ -3,6 +3,8 @@
 //! Workers write their own row; readers are woken by changes. Holds no truth of its own: a row is what a
 //! worker last derived from the runtime.
 
+use super::account::{self, Past};
+use crate::api::cause::{Account, Ending};
 use crate::api::identity::PodRef;
 use crate::metrics;
 use crate::pod::resources::Pledge;
@@ -17,6 +19,8 @@ pub struct PodView {
     pub status: PodStatus,
     /// The latest kernel event of each of its containers.
     pub events: BTreeMap<String, LastEvent>,
+    /// How runs of its containers ended, by their names.
+    pub ends: BTreeMap<String, Vec<Ending>>,
     /// What it takes of the node beside what its status says of its containers.
     pub pledge: Pledge,
     /// Nothing of it is left on the node.
@@ -41,11 +45,12 @@ pub type Rows = BTreeMap<PodRef, PodView>;
 #[derive(Debug)]
 pub struct Views {
     pods: watch::Sender<Rows>,
+    past: Past,
 }
 
 impl Default for Views {
     fn default() -> Self {
-        Views { pods: watch::Sender::new(BTreeMap::new()) }
+        Views { pods: watch::Sender::new(BTreeMap::new()), past: Past::default() }
     }
 }
 
@@ -60,7 +65,11 @@ impl Views {
 
     /// Takes a pod's row out.
     pub fn remove(&self, pod: &PodRef) {
-        self.pods.send_if_modified(|pods| pods.remove(pod).is_some());
+        self.pods.send_if_modified(|pods| {
+            let removed = pods.remove(pod);
+            removed.iter().for_each(|view| self.past.keep(pod, view));
+            removed.is_some()
+        });
     }
 
     /// Notes a kernel event of a pod that has a row.
@@ -74,6 +83,27 @@ impl Views {
             view.events.insert(container.to_owned(), event);
             true
         });
+    }
+
+    /// How containers ended, of pods that have left this node and of those that are here.
+    pub fn accounts(&self) -> Vec<Account> {
+        let mut accounts = self.past.accounts();
+        accounts.extend(self.pods.borrow().iter().map(|(pod, view)| account::account(pod, view)));
+        accounts
+    }
+
+    /// Which part of a pod's spec a container is.
+    pub fn part(&self, pod: &PodRef, container: &str) -> String {
+        let pods = self.pods.borrow();
+        let status = pods.get(pod).map(|view| &view.status);
+        let among =
+            |list: Option<&Vec<ContainerStatus>>| list.into_iter().flatten().any(|one| one.name == container);
+        let list = match status {
+            Some(status) if among(status.init_container_statuses.as_ref()) => "initContainers",
+            Some(status) if among(status.ephemeral_container_statuses.as_ref()) => "ephemeralContainers",
+            _ => "containers",
+        };
+        format!("{list}{{{container}}}")
     }
 
     /// Wakes at each change.

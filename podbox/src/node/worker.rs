@@ -311,9 +311,12 @@ impl<R: Runtime, I: Images> Worker<R, I> {
 
     fn publish(&self, gone: bool) {
         let status = self.pod.status(&self.seen, self.node.facts.host_ip, self.address, clock::instant());
+        let ended = self.seen.containers.iter().filter(|(_, seen)| !seen.ends.is_empty());
+        let ends = ended.map(|(name, seen)| (name.clone(), seen.ends.clone())).collect();
         self.node.views.update(&self.pod.pod, |view: &mut PodView| {
             view.status = status;
             view.pledge = Pledge::of(&self.pod.manifest);
+            view.ends = ends;
             view.gone = gone;
         });
     }

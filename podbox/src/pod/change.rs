@@ -60,7 +60,7 @@ mod tests {
 
     fn exit(seen: &mut Observed, now: Instant) {
         let exited = Exited { status: ExitStatus::Code(0), at: clock::wall() };
-        seen.container_mut("web").exited(exited, false, String::new(), now);
+        seen.container_mut("web").exited(exited, None, String::new(), now);
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
         seen.container_mut("debugger").starting(now);
         seen.container_mut("debugger").started(started, HookState::Done);
         let exited = Exited { status: ExitStatus::Code(3), at: clock::wall() };
-        seen.container_mut("debugger").exited(exited, false, String::new(), now);
+        seen.container_mut("debugger").exited(exited, None, String::new(), now);
         assert_eq!(plan(&pod, &seen, now).steps, []);
         exit(&mut seen, now);
         assert_eq!(crate::pod::plan::outcome(&pod, &seen), Some(crate::pod::plan::Outcome::Succeeded));

@@ -15,6 +15,7 @@ use super::probe::{Probes, Remembered};
 use super::resize::Share;
 use super::restart::{Backoff, Pace};
 use super::shape::{ContainerShape, Shape};
+use crate::api::cause::{Cause, Ending};
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::Image;
 use crate::sandbox::runtime::{ContainerStatus, ExitStatus, Exited, ProcessUser, Started};
@@ -109,6 +110,12 @@ pub struct Container {
     /// As whom the current run, or the last one, was executed.
     #[serde(default)]
     pub user: Option<ProcessUser>,
+    /// The last ends of its runs.
+    #[serde(default)]
+    pub ends: Vec<Ending>,
+    /// Up to when its OOM victims were told, in nanoseconds since boot.
+    #[serde(default)]
+    pub victims_told_ns: u64,
 }
 
 /// What has become of a run's hooks. One that was called, and whose answer nobody got, is called again: at least once, as
@@ -134,7 +141,7 @@ pub enum State {
     /// It ran.
     Running(Started),
     /// It had ended.
-    Ended(End),
+    Ended(Box<End>),
 }
 
 /// A run's end.
@@ -158,6 +165,9 @@ pub struct End {
     /// Its last words.
     #[serde(default)]
     pub message: String,
+    /// Who ended it.
+    #[serde(default)]
+    pub cause: Option<Cause>,
 }
 
 impl Memory {
@@ -174,7 +184,7 @@ impl Memory {
                 ContainerState::Waiting | ContainerState::Refused { .. } => State::Waiting,
                 ContainerState::Starting => State::Starting,
                 ContainerState::Running(run) => State::Running(run.started.clone()),
-                ContainerState::Ended(ended) => State::Ended(End::of(ended, now)),
+                ContainerState::Ended(ended) => State::Ended(Box::new(End::of(ended, now))),
             };
             let remembered = Container {
                 image: images(name).filter(|_| matches!(seen.image, ImageState::Ready { .. })),
@@ -188,6 +198,8 @@ impl Memory {
                 definition: seen.definition.clone(),
                 share: seen.share.clone(),
                 user: seen.user.clone(),
+                ends: seen.ends.clone(),
+                victims_told_ns: seen.victims_told_ns,
                 last: seen.last.as_ref().map(|ended| End::of(ended, now)),
                 attempt: seen.attempt,
                 backoff: seen.backoff.chosen().map(|(wait, at)| (wait, now.since_boot(at))),
@@ -282,7 +294,7 @@ impl Memory {
         for container in self.containers.values_mut() {
             if let State::Running(started) = &container.state {
                 let message = "The container could not be located when podbox started. It used to be Running";
-                container.state = State::Ended(End {
+                container.state = State::Ended(Box::new(End {
                     attempt: container.attempt,
                     started: Some(started.at),
                     exited: Exited { status: ExitStatus::Code(137), at: wall },
@@ -294,7 +306,8 @@ impl Memory {
                     }),
                     hook: None,
                     message: String::new(),
-                });
+                    cause: None,
+                }));
             }
         }
     }
@@ -333,6 +346,8 @@ impl Container {
             asked_for: self.asked_for,
             definition: self.definition.clone(),
             share: self.share.clone(),
+            ends: self.ends.clone(),
+            victims_told_ns: self.victims_told_ns,
             // Of a run that nobody had seen start, by the keeper.
             user: match &self.state {
                 State::Running(started) => started.user.clone(),
@@ -363,14 +378,15 @@ impl Container {
 
 impl End {
     fn of(ended: &Ended, now: Moment) -> End {
-        let Ended { attempt, started, exited, at, oom_killed, failure, hook, message, .. } = ended.clone();
-        End { attempt, started, exited, at: now.since_boot(at), oom_killed, failure, hook, message }
+        let Ended { attempt, started, exited, at, oom_killed, failure, hook, message, cause, .. } =
+            ended.clone();
+        End { attempt, started, exited, at: now.since_boot(at), oom_killed, failure, hook, message, cause }
     }
 
     fn recall(&self, now: Moment) -> Ended {
-        let End { attempt, started, exited, at, oom_killed, failure, hook, message } = self.clone();
+        let End { attempt, started, exited, at, oom_killed, failure, hook, message, cause } = self.clone();
         let (at, replaced) = (now.instant(at), false);
-        Ended { attempt, started, exited, at, oom_killed, failure, hook, message, replaced }
+        Ended { attempt, started, exited, at, oom_killed, failure, hook, message, replaced, cause }
     }
 }
 

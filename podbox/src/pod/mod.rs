@@ -1,6 +1,7 @@
 //! Pods: what Kubernetes says of them, and the steps that follow from it.
 
 pub mod admit;
+pub mod cause;
 pub mod change;
 pub mod compose;
 pub mod desired;
@@ -9,6 +10,7 @@ pub mod ephemeral;
 pub mod evict;
 pub mod fit;
 pub mod glance;
+pub mod kill;
 pub mod memory;
 pub mod mounts;
 pub mod naming;

@@ -8,6 +8,7 @@ use super::probe::Outcome;
 use super::resize::{Refusal, RefusalKind, Resize, Share};
 use super::shape::{ContainerShape, Shape};
 use super::zombies;
+use crate::api::cause::{By, Cause};
 use crate::api::identity::PodRef;
 use crate::api::probe::ProbeType;
 use crate::limits;
@@ -203,6 +204,11 @@ fn of_hooks(before: &ContainerSeen, after: &ContainerSeen, all: &mut Vec<Notice>
     }
 }
 
+/// OOM kills have Events of their own, and podbox says that it ends a container before it does.
+fn is_news(cause: &Cause) -> bool {
+    matches!(cause.by, By::Itself | By::Process | By::Kernel)
+}
+
 fn of_run(
     pod: &PodRef,
     name: &str,
@@ -235,6 +241,9 @@ fn of_run(
             all.push(warning("Failed", format!("Error: {}", failure.message)));
         }
         ContainerState::Ended(ended) if before.state != after.state => {
+            if let Some(cause) = ended.cause.as_ref().filter(|cause| is_news(cause)) {
+                all.push(warning("ContainerDied", format!("Container {name} died: {}", cause.message)));
+            }
             if let Some(failure) = &ended.failure {
                 all.push(warning("Failed", format!("Error: {}", failure.message)));
             }
@@ -282,7 +291,7 @@ mod tests {
 
     fn end(seen: &mut Observed) {
         let exited = Exited { status: ExitStatus::Code(1), at: clock::wall() };
-        seen.container_mut("web").exited(exited, false, String::new(), clock::instant());
+        seen.container_mut("web").exited(exited, None, String::new(), clock::instant());
     }
 
     #[test]
@@ -340,7 +349,7 @@ mod tests {
         };
         let through = |seen: &mut Observed| {
             let exited = Exited { status: ExitStatus::Code(0), at: clock::wall() };
-            seen.container_mut("init").exited(exited, false, String::new(), clock::instant());
+            seen.container_mut("init").exited(exited, None, String::new(), clock::instant());
         };
         for change in [&fail as &dyn Fn(&mut Observed), &through, &|_| {}] {
             let before = seen.clone();

@@ -30,7 +30,7 @@ use super::runtime::{
     ContainerStatus, ExecResult, ExecSpec, Exited, Obstacle, PodReading, Runtime, Started, Unenforced,
 };
 use super::spec::{ContainerSpec, FileVolume, Resources, SandboxSpec};
-use crate::api::attribution::Attribution;
+use crate::api::attribution::{Attribution, OwnRole};
 use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::config::Config;
@@ -123,6 +123,7 @@ impl Engine {
         let run_dir = facts.run_dir.clone();
         let spec = KeeperSpec { program: options.program.clone(), run_dir, cgroup: keeper_cgroup };
         let keeper = Client::open(&spec)?;
+        attribution.own(OwnRole::Keeper, keeper.pid);
         record::sweep(&facts.run_dir.join("sandboxes"));
         let sandboxes = record::read_all(&facts.run_dir)?;
         let sandboxes = sandboxes.into_iter().map(|spec| (spec.pod.clone(), Arc::new(spec))).collect();

@@ -5,6 +5,7 @@
 //! | `/events` | kernel events as JSON lines, until the client leaves |
 //! | `/capabilities` | which kernel signals are live, by which backend, and why |
 //! | `/probes` | the last results of each probe |
+//! | `/ends` | how containers ended, and why |
 //! | `/metrics` | the same text as on the metrics port |
 //!
 //! A gap is told in the stream as `{"missed": N}`, never hidden.
@@ -12,9 +13,10 @@
 use super::SOCKET;
 use super::exposition::Exposition;
 use super::http::{Body, Handler, full, text, with_type};
+use crate::api::cause::Account;
 use crate::api::event::KernelEvent;
 use crate::api::probed::Row;
-use crate::trace::Tracer;
+use crate::trace::{CapabilityReport, Tracer};
 use crate::{limits, metrics};
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -41,8 +43,10 @@ pub struct Admin {
     pub exposition: Arc<Exposition>,
     /// What came of probes of late.
     pub probes: Box<dyn Fn() -> Vec<Row> + Send + Sync>,
-    /// The capability report, rendered once: it does not change while the daemon runs.
-    pub capabilities: String,
+    /// How containers ended.
+    pub ends: Box<dyn Fn() -> Vec<Account> + Send + Sync>,
+    /// The capability report.
+    pub capabilities: Box<dyn Fn() -> CapabilityReport + Send + Sync>,
 }
 
 /// Listens on the socket; its file is root's alone. The caller holds the host's lock, so a socket that is
@@ -68,8 +72,11 @@ impl Handler for Admin {
                 Some(tracer) => with_type(StatusCode::OK, "application/x-ndjson", stream(tracer.subscribe())),
                 None => text(StatusCode::SERVICE_UNAVAILABLE, "this host lets podbox load no BPF programs\n"),
             },
-            "/capabilities" => with_type(StatusCode::OK, "application/json", full(self.capabilities.clone())),
+            "/capabilities" => {
+                with_type(StatusCode::OK, "application/json", full(line(&(self.capabilities)())))
+            }
             "/probes" => with_type(StatusCode::OK, "application/json", full(line(&(self.probes)()))),
+            "/ends" => with_type(StatusCode::OK, "application/json", full(line(&(self.ends)()))),
             "/metrics" => text(StatusCode::OK, self.exposition.render()),
             path => text(StatusCode::NOT_FOUND, format!("{path} is not served here\n")),
         }

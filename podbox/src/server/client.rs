@@ -73,6 +73,15 @@ pub async fn get(run_dir: &Path, path: &'static str) -> Result<Answer, ClientErr
 }
 
 impl Answer {
+    /// All of it, of an answer that has an end.
+    pub async fn all(mut self) -> Result<Vec<u8>, ClientError> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = self.next().await? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    }
+
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         while let Some(frame) = self.body.frame().await {

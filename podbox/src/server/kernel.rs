@@ -1,26 +1,19 @@
 //! What the kernel counted, as metrics: copied from the BPF maps at each scrape.
 //!
-//! Counters are set to the map's own totals, so a lost event never falsifies a series. The histogram of
-//! zombies' lifetimes is already in buckets in the kernel; it is written as text, since the recorder takes
-//! single observations only; so is the programs' time, a counter of fractions of a second.
+//! Counters are set to the map's own totals, so a lost event never falsifies a series. What is counted by container is written
+//! as text, so that its series end when the container is forgotten: the recorder's never do. So are the histogram of zombies'
+//! lifetimes, which is in buckets in the kernel already, and the programs' time, a counter of fractions of a second.
 
+use crate::api::attribution::OomRole;
+use crate::api::event::{OomLimit, signal_name};
 use crate::metrics;
 use crate::trace::{ContainerKey, Kind, LIFETIME_BOUNDS_NS, Loss, Snapshot, Totals};
-use crate::{api::attribution::OomRole, api::event::signal_name};
-use ::metrics::{Label, counter, gauge};
+use ::metrics::{counter, gauge};
 use std::fmt::Write;
 
-/// Sets the series of all containers and programs; returns the histograms' text.
+/// Sets the series of the node and its programs; returns the text of those that end with their containers, and of what the
+/// recorder cannot hold.
 pub fn record(snapshot: &Snapshot, oom_watched: bool) -> String {
-    for (container, totals) in &snapshot.containers {
-        exits(container, totals);
-        for (role, victims) in totals.oom_victims(oom_watched) {
-            let mut labels = labels(container);
-            labels.push(Label::new("role", role_name(role)));
-            counter!(metrics::OOM_VICTIMS, labels).absolute(victims);
-        }
-        gauge!(metrics::ZOMBIES, labels(container)).set(totals.zombies as f64);
-    }
     for (kind, count) in &snapshot.events {
         counter!(metrics::KERNEL_EVENTS, "kind" => kind_name(*kind)).absolute(*count);
     }
@@ -30,11 +23,72 @@ pub fn record(snapshot: &Snapshot, oom_watched: bool) -> String {
     for (loss, count) in &snapshot.losses {
         counter!(metrics::BPF_DROPS, "kind" => loss_name(*loss)).absolute(*count);
     }
+    for (source, skew) in snapshot.skew.by_source() {
+        gauge!(metrics::KERNEL_SKEW, "source" => source).set(skew as f64);
+    }
     gauge!(metrics::KERNEL_UNWATCHED).set(snapshot.unwatched as f64);
     for cost in &snapshot.programs {
         counter!(metrics::BPF_RUNS, "program" => cost.program.clone()).absolute(cost.runs);
+        counter!(metrics::BPF_SKIPPED, "program" => cost.program.clone()).absolute(cost.missed);
     }
-    lifetimes(snapshot) + &run_seconds(snapshot)
+    for program in &snapshot.detached {
+        gauge!(metrics::BPF_DETACHED, "program" => program.clone()).set(1.0);
+    }
+    containers(snapshot, oom_watched) + &lifetimes(snapshot) + &run_seconds(snapshot)
+}
+
+/// Counts by container, each with a label of its own: text, since the recorder keeps a series for ever.
+fn containers(snapshot: &Snapshot, oom_watched: bool) -> String {
+    let family = |name: &str, label: &str, rows: &dyn Fn(&Totals) -> Vec<(String, u64)>| {
+        let mut text = metrics::family(name);
+        for (container, totals) in &snapshot.containers {
+            for (value, count) in rows(totals) {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "{name}{{{},{label}=\"{value}\"}} {count}", labels(container));
+            }
+        }
+        text
+    };
+    let codes = |totals: &Totals| {
+        let stats = &totals.stats;
+        vec![("zero".to_owned(), stats.exits_success), ("nonzero".to_owned(), stats.exits_error)]
+    };
+    let signals = |totals: &Totals| {
+        let seen = totals.stats.exits_signal.iter().enumerate().filter(|(_, count)| **count > 0);
+        seen.map(|(signal, count)| (signal_name(signal as u8).into_owned(), *count)).collect()
+    };
+    let roles = |totals: &Totals| {
+        let roles = totals.oom_victims(oom_watched).into_iter();
+        roles.map(|(role, count)| (role_name(role).to_owned(), count)).collect()
+    };
+    let limits = |totals: &Totals| {
+        totals.oom_limits().map(|(limit, count)| (OomLimit::word(limit).to_owned(), count)).collect()
+    };
+    let senders =
+        |totals: &Totals| totals.senders().map(|(origin, count)| (origin.word().to_owned(), count)).collect();
+    let causes = |totals: &Totals| {
+        totals.causes.iter().map(|(cause, count)| (cause.word().to_owned(), *count)).collect()
+    };
+    let mut zombies = metrics::family(metrics::ZOMBIES);
+    for (container, totals) in &snapshot.containers {
+        let _ = writeln!(zombies, "{}{{{}}} {}", metrics::ZOMBIES, labels(container), totals.zombies);
+    }
+    let mut pids = metrics::family(metrics::PIDS_UNTIL);
+    let growing = snapshot.containers.iter().filter_map(|(name, totals)| Some((name, totals.pids_until?)));
+    for (container, until) in growing {
+        let _ = writeln!(pids, "{}{{{}}} {until}", metrics::PIDS_UNTIL, labels(container));
+    }
+    [
+        family(metrics::EXITS, "code", &codes),
+        family(metrics::SIGNAL_EXITS, "signal", &signals),
+        family(metrics::SIGNAL_SENDERS, "sender", &senders),
+        family(metrics::OOM_VICTIMS, "role", &roles),
+        family(metrics::OOM_LIMITS, "limit", &limits),
+        zombies,
+        family(metrics::ZOMBIE_CAUSES, "cause", &causes),
+        pids,
+    ]
+    .concat()
 }
 
 fn kind_name(kind: Kind) -> &'static str {
@@ -54,6 +108,8 @@ fn loss_name(loss: Loss) -> &'static str {
         Loss::VictimRecord => "victim-record",
         Loss::DeadRecord => "dead-record",
         Loss::ListenEvent => "listen-event",
+        Loss::EndRecord => "end-record",
+        Loss::SentRecord => "sent-record",
     }
 }
 
@@ -67,43 +123,26 @@ fn run_seconds(snapshot: &Snapshot) -> String {
     text
 }
 
-fn exits(container: &ContainerKey, totals: &Totals) {
-    for (code, count) in [("zero", totals.stats.exits_success), ("nonzero", totals.stats.exits_error)] {
-        let mut labels = labels(container);
-        labels.push(Label::new("code", code));
-        counter!(metrics::EXITS, labels).absolute(count);
-    }
-    let signals = totals.stats.exits_signal.iter().enumerate().filter(|(_, count)| **count > 0);
-    for (signal, count) in signals {
-        let mut labels = labels(container);
-        labels.push(Label::new("signal", signal_name(signal as u8)));
-        counter!(metrics::SIGNAL_EXITS, labels).absolute(*count);
-    }
-}
-
-fn labels(container: &ContainerKey) -> Vec<Label> {
-    vec![
-        Label::new("namespace", container.namespace.clone()),
-        Label::new("pod", container.pod.clone()),
-        Label::new("container", container.container.clone()),
-    ]
+/// Names of namespaces, pods and containers are DNS labels: nothing in them needs escaping.
+fn labels(ContainerKey { namespace, pod, container }: &ContainerKey) -> String {
+    format!("namespace=\"{namespace}\",pod=\"{pod}\",container=\"{container}\"")
 }
 
 fn role_name(role: OomRole) -> &'static str {
     match role {
         OomRole::Chosen => "chosen",
         OomRole::Group => "group",
+        OomRole::Sharing => "sharing",
         OomRole::Exiting => "exiting",
         OomRole::Unknown => "unknown",
     }
 }
 
-/// Names of namespaces, pods and containers are DNS labels: nothing in them needs escaping.
 fn lifetimes(snapshot: &Snapshot) -> String {
     const NAME: &str = metrics::ZOMBIE_LIFETIME_SECONDS;
     let mut text = metrics::family(NAME);
-    for (ContainerKey { namespace, pod, container }, totals) in &snapshot.containers {
-        let labels = format!("namespace=\"{namespace}\",pod=\"{pod}\",container=\"{container}\"");
+    for (container, totals) in &snapshot.containers {
+        let labels = labels(container);
         let (stats, mut below) = (&totals.stats, 0);
         for (bound, count) in LIFETIME_BOUNDS_NS.iter().zip(&stats.lifetime_buckets) {
             below += count;

@@ -4,9 +4,10 @@
 
 use super::decode::{self, Raw};
 use crate::api::attribution::{OomRole, OomVictim};
-use crate::api::event::{Detail, KernelEvent, Listen, Oom, OomLimit, Reap, Subject};
+use crate::api::event::{Detail, Exit, KernelEvent, Listen, Oom, OomLimit, Reap, Subject};
 use crate::api::identity::ContainerRef;
-use podbox_common::{Head, NO_LIMIT, OomEvent, RawRole};
+use crate::api::sender::{Origin, Sender};
+use podbox_common::{Head, NO_LIMIT, OomEvent, RawLimit, RawRole, Sent};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -101,8 +102,6 @@ impl Register {
 /// What must be known of this host to read an event.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
-    /// How deep in the tree containers are.
-    pub container_level: u32,
     /// Whether the OOM killer's decision is watched (fentry runs here).
     pub oom_watched: bool,
     /// Wall time at boot: what to add to an event's time.
@@ -112,7 +111,9 @@ pub struct Facts {
 /// The event for people.
 pub fn attribute(raw: &Raw, register: &Register, facts: &Facts) -> KernelEvent {
     let detail = match raw {
-        Raw::Exit(event) => Detail::Exit(decode::exit(event.status)),
+        Raw::Exit(event) => {
+            Detail::Exit(Exit { sender: sender(&event.sent, register, facts), ..decode::exit(event.status) })
+        }
         Raw::Oom(event) => Detail::Oom(oom(event, register, facts)),
         Raw::Reap(event) => Detail::Reap(Reap {
             lifetime_ms: event.head.at_ns.saturating_sub(event.died_ns) / 1_000_000,
@@ -126,10 +127,9 @@ pub fn attribute(raw: &Raw, register: &Register, facts: &Facts) -> KernelEvent {
 
 /// Adds who and when to what.
 pub fn subject(head: &Head, detail: Detail, register: &Register, facts: &Facts) -> KernelEvent {
-    let time = jiff::Timestamp::from_nanosecond(facts.boot_ns + i128::from(head.at_ns));
     KernelEvent {
         seq: head.seq,
-        time: time.unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+        time: time(head.at_ns, facts),
         subject: register.get(head.container).map(Subject::from),
         cgroup: head.leaf,
         pid: head.tgid,
@@ -139,13 +139,51 @@ pub fn subject(head: &Head, detail: Detail, register: &Register, facts: &Facts) 
     }
 }
 
+/// Time since boot as wall time.
+fn time(at_ns: u64, facts: &Facts) -> jiff::Timestamp {
+    let time = jiff::Timestamp::from_nanosecond(facts.boot_ns + i128::from(at_ns));
+    time.unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}
+
 /// The victim as whoever handles its exit wants it.
-pub fn victim(event: &OomEvent, facts: &Facts) -> OomVictim {
+pub fn victim(event: &OomEvent, register: &Register, facts: &Facts) -> OomVictim {
     OomVictim {
         pid: event.head.tgid,
         command: decode::command(&event.head.comm),
-        role: role(event.role, facts.oom_watched),
         at_ns: event.head.at_ns,
+        kill_ns: (event.kill_ns != 0).then_some(event.kill_ns),
+        oom: oom(event, register, facts),
+    }
+}
+
+/// Who sent a signal; `None` where nobody saw one.
+pub fn sender(sent: &Sent, register: &Register, facts: &Facts) -> Option<Sender> {
+    let origin = origin(sent.origin);
+    (origin != Origin::Unknown).then(|| Sender {
+        origin,
+        signal: sent.signal as u8,
+        time: time(sent.at_ns, facts),
+        pid: (sent.tgid != 0).then_some(sent.tgid),
+        command: (sent.tgid != 0).then(|| decode::command(&sent.comm)),
+        container: register.get(sent.container).map(ContainerRef::to_string),
+        code: sent.code,
+        detail: (sent.detail != 0).then_some(sent.detail),
+    })
+}
+
+/// Where a signal came from.
+pub fn origin(raw: u32) -> Origin {
+    use podbox_common::Origin as Raw;
+    match Raw::ALL.get(raw as usize) {
+        Some(Raw::Itself) => Origin::Itself,
+        Some(Raw::Inside) => Origin::Container,
+        Some(Raw::Beside) => Origin::OtherContainer,
+        Some(Raw::Host) => Origin::Host,
+        Some(Raw::Podbox) => Origin::Podbox,
+        Some(Raw::Kernel) => Origin::Kernel,
+        Some(Raw::Oom) => Origin::Oom,
+        Some(Raw::Namespace) => Origin::Namespace,
+        Some(Raw::Unknown) | None => Origin::Unknown,
     }
 }
 
@@ -155,13 +193,15 @@ pub fn role(raw: u32, oom_watched: bool) -> OomRole {
         raw if raw == RawRole::Chosen as u32 => OomRole::Chosen,
         raw if raw == RawRole::Group as u32 => OomRole::Group,
         raw if raw == RawRole::Exiting as u32 => OomRole::Exiting,
+        raw if raw == RawRole::Sharing as u32 => OomRole::Sharing,
         _ if oom_watched => OomRole::Exiting,
         _ => OomRole::Unknown,
     }
 }
 
 fn oom(event: &OomEvent, register: &Register, facts: &Facts) -> Oom {
-    let decided = event.role != RawRole::Unwatched as u32;
+    let limit = limit(event.limit_kind);
+    let decided = limit.is_some();
     let hit = decided && event.limit != NO_LIMIT;
     let unknown = match (decided, facts.oom_watched) {
         (true, _) => None,
@@ -170,10 +210,12 @@ fn oom(event: &OomEvent, register: &Register, facts: &Facts) -> Oom {
     };
     Oom {
         role: role(event.role, facts.oom_watched),
-        limit: decided.then(|| limit(event, facts.container_level)),
+        limit,
         limit_unknown: unknown.map(str::to_owned),
         limit_cgroup: hit.then_some(event.limit),
         limit_bytes: decided.then(|| event.limit_pages.saturating_mul(PAGE_BYTES)),
+        used_bytes: hit.then(|| event.used_pages.saturating_mul(PAGE_BYTES)),
+        rss_bytes: event.rss_pages.saturating_mul(PAGE_BYTES),
         vm_bytes: event.total_vm_pages.saturating_mul(PAGE_BYTES),
         trigger_pid: event.trigger_tgid,
         trigger_command: decode::command(&event.trigger_comm),
@@ -181,17 +223,18 @@ fn oom(event: &OomEvent, register: &Register, facts: &Facts) -> Oom {
     }
 }
 
-/// The limit's place in the tree: class, pod and container are one level each.
-fn limit(event: &OomEvent, container_level: u32) -> OomLimit {
-    if event.limit == NO_LIMIT {
-        return OomLimit::Node;
-    }
-    match i64::from(event.limit_level) - i64::from(container_level) {
-        1.. => OomLimit::Inner,
-        0 => OomLimit::Container,
-        -1 => OomLimit::Pod,
-        -2 => OomLimit::Qos,
-        _ => OomLimit::Above,
+/// Whose limit it was; `None` where the decision was not watched, or there was none.
+pub fn limit(raw: u32) -> Option<OomLimit> {
+    let is = |kind: RawLimit| raw == kind as u32;
+    match () {
+        () if is(RawLimit::Node) => Some(OomLimit::Node),
+        () if is(RawLimit::Inner) => Some(OomLimit::Inner),
+        () if is(RawLimit::Container) => Some(OomLimit::Container),
+        () if is(RawLimit::Pod) => Some(OomLimit::Pod),
+        () if is(RawLimit::Qos) => Some(OomLimit::Qos),
+        () if is(RawLimit::Above) => Some(OomLimit::Above),
+        () if is(RawLimit::Elsewhere) => Some(OomLimit::Elsewhere),
+        () => None,
     }
 }
 

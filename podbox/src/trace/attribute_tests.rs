@@ -17,7 +17,7 @@ fn register() -> Register {
 }
 
 fn facts(oom_watched: bool) -> Facts {
-    Facts { container_level: 4, oom_watched, boot_ns: 1_000_000_000_000 }
+    Facts { oom_watched, boot_ns: 1_000_000_000_000 }
 }
 
 fn comm(name: &str) -> Comm {
@@ -40,14 +40,17 @@ fn head(kind: Kind) -> Head {
     }
 }
 
-fn oom_event(role: RawRole, limit: u64, limit_level: u32) -> Raw {
+fn oom_event(role: RawRole, limit: u64, limit_kind: RawLimit) -> Raw {
     Raw::Oom(OomEvent {
         head: head(Kind::Oom),
         role: role as u32,
-        limit_level,
+        limit_kind: limit_kind as u32,
         limit,
         limit_pages: 256,
+        used_pages: 255,
         total_vm_pages: 1000,
+        rss_pages: 100,
+        kill_ns: 5_400_000_000,
         trigger_tgid: 99,
         reserved: 0,
         trigger_comm: comm("eater"),
@@ -61,13 +64,26 @@ fn json(raw: &Raw, oom_watched: bool) -> serde_json::Value {
 
 #[test]
 fn an_exit_is_printed_flat_with_its_container() {
-    let raw = Raw::Exit(ExitEvent { head: head(Kind::Exit), status: 9, reserved: 0 });
+    let sent = Sent {
+        at_ns: 5_400_000_000,
+        container: 50,
+        tgid: 99,
+        signal: 9,
+        origin: podbox_common::Origin::Beside as u32,
+        comm: comm("kill"),
+        ..Sent::default()
+    };
+    let raw = Raw::Exit(ExitEvent { head: head(Kind::Exit), status: 9, reserved: 0, sent });
     assert_eq!(
         json(&raw, true),
         serde_json::json!({
             "kind": "exit", "seq": 7, "time": "1970-01-01T00:16:45.5Z",
             "namespace": "shop", "pod": "web", "uid": "u-1", "container": "app", "attempt": 2,
             "cgroup": 41, "pid": 123, "ns_pid": 3, "command": "worker", "signal": 9,
+            "sender": {
+                "origin": "other-container", "signal": 9, "time": "1970-01-01T00:16:45.4Z", "pid": 99,
+                "command": "kill", "container": "shop/web/eater#2", "code": 0,
+            },
         })
     );
 }
@@ -92,7 +108,7 @@ fn what_is_printed_can_be_read_back() {
         reaper_comm: comm(""),
     };
     let listen = ListenEvent { head: head(Kind::Listen), port: 80, family: 10, listening: 0 };
-    for raw in [oom_event(RawRole::Group, 30, 3), Raw::Reap(reap), Raw::Listen(listen)] {
+    for raw in [oom_event(RawRole::Group, 30, RawLimit::Pod), Raw::Reap(reap), Raw::Listen(listen)] {
         let event = attribute(&raw, &register(), &facts(true));
         let text = serde_json::to_string(&event).unwrap();
         assert_eq!(serde_json::from_str::<KernelEvent>(&text).unwrap(), event);
@@ -101,7 +117,7 @@ fn what_is_printed_can_be_read_back() {
 
 #[test]
 fn an_oom_kill_names_role_limit_and_trigger() {
-    let event = json(&oom_event(RawRole::Group, 30, 3), true);
+    let event = json(&oom_event(RawRole::Group, 30, RawLimit::Pod), true);
     assert_eq!(event["role"], "group");
     assert_eq!(event["limit"], "pod");
     assert_eq!(event["limit_cgroup"], 30);
@@ -113,25 +129,29 @@ fn an_oom_kill_names_role_limit_and_trigger() {
 
 #[test]
 fn the_limit_is_named_by_its_place_in_the_tree() {
-    let check = |limit, level, expected| {
-        assert_eq!(json(&oom_event(RawRole::Chosen, limit, level), true)["limit"], expected, "level {level}");
+    let check = |level, expected| {
+        let event = oom_event(RawRole::Chosen, 9, RawLimit::at(level, 4));
+        assert_eq!(json(&event, true)["limit"], expected, "level {level}");
     };
-    check(9, 5, "inner");
-    check(9, 4, "container");
-    check(9, 3, "pod");
-    check(9, 2, "qos");
-    check(9, 1, "above");
-    check(NO_LIMIT, 0, "node");
+    check(5, "inner");
+    check(4, "container");
+    check(3, "pod");
+    check(2, "qos");
+    check(1, "above");
+    assert_eq!(json(&oom_event(RawRole::Chosen, NO_LIMIT, RawLimit::Node), true)["limit"], "node");
+    let elsewhere = oom_event(RawRole::Sharing, 9, RawLimit::Elsewhere);
+    assert_eq!(json(&elsewhere, true)["limit"], "elsewhere");
+    assert_eq!(json(&elsewhere, true)["role"], "sharing");
 }
 
 #[test]
 fn an_unwatched_kill_says_why_its_limit_is_unknown() {
-    let event = json(&oom_event(RawRole::Unwatched, 0, 0), false);
+    let event = json(&oom_event(RawRole::Unwatched, 0, RawLimit::Unknown), false);
     assert_eq!(event["role"], "unknown");
     assert!(event.get("limit").is_none());
     assert!(event["limit_unknown"].as_str().unwrap().contains("fentry"));
     // Where kills are watched, the same mark means that nothing had to be killed.
-    assert_eq!(json(&oom_event(RawRole::Unwatched, 0, 0), true)["role"], "exiting");
+    assert_eq!(json(&oom_event(RawRole::Unwatched, 0, RawLimit::Unknown), true)["role"], "exiting");
 }
 
 #[test]

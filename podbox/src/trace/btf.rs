@@ -145,6 +145,13 @@ impl Btf {
         Ok(bits / 8)
     }
 
+    /// The size of a structure in bytes.
+    pub fn size(&self, structure: &str) -> Result<u32, BtfError> {
+        let none = || BtfError::NoStruct(structure.to_owned());
+        let id = *self.structs.get(structure).ok_or_else(none)?;
+        self.record(id).map(|record| record.word).ok_or_else(none)
+    }
+
     fn member_bits(&self, id: u32, wanted: &str, depth: u32) -> Option<u32> {
         let record = self.record(id).filter(|_| depth < NESTING)?;
         if !matches!(record.kind(), KIND_STRUCT | KIND_UNION) {

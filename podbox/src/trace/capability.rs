@@ -1,8 +1,11 @@
 //! What of the kernel's knowledge can be had on this host, by which backend, and what is lost. Pure data,
 //! for `podbox doctor` and the log at start.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// How the reason begins for what was had and is not any more.
+const DETACHED: &str = "detached: ";
 
 /// One answer per signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,11 +28,13 @@ pub struct Capability {
 }
 
 /// What the kernel can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Signal {
     /// Ends of processes.
     Exits,
+    /// Who sent the signals that end processes.
+    Senders,
     /// Victims of the OOM killer.
     OomVictims,
     /// Whose limit was hit, and why this victim.
@@ -50,8 +55,9 @@ pub enum Signal {
 
 impl Signal {
     /// All of them, in the report's order.
-    pub const ALL: [Signal; 9] = [
+    pub const ALL: [Signal; 10] = [
         Signal::Exits,
+        Signal::Senders,
         Signal::OomVictims,
         Signal::OomDecision,
         Signal::Reaping,
@@ -66,6 +72,9 @@ impl Signal {
     fn lost(self) -> &'static str {
         match self {
             Signal::Exits => "exits of processes that are not PID 1 stay unseen",
+            Signal::Senders => {
+                "who killed a container stays unknown, as do OOM victims that only share another one's memory"
+            }
             Signal::OomVictims => "containers killed for memory look like killed by SIGKILL",
             Signal::OomDecision => "an OOM victim's role, and whose limit was hit, stay unknown",
             Signal::Reaping => "zombies and their lifetimes stay unseen",
@@ -86,6 +95,7 @@ impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Signal::Exits => "process exits",
+            Signal::Senders => "senders of signals",
             Signal::OomVictims => "OOM victims",
             Signal::OomDecision => "OOM limit and role",
             Signal::Reaping => "zombies reaped",
@@ -120,6 +130,26 @@ impl CapabilityReport {
     pub fn nothing(reason: &str) -> CapabilityReport {
         CapabilityReport {
             signals: Signal::ALL.map(|signal| Capability::absent(signal, reason.to_owned())).into(),
+        }
+    }
+
+    /// A program was detached, and with it what it told.
+    pub fn detached(&mut self, program: &str, reason: &str) {
+        let signal = match program {
+            "signal_sent" => Signal::Senders,
+            "socket_state" => Signal::Listening,
+            "connection_accepted" => Signal::Accepts,
+            "zombie_freed" | "zombie_released" => Signal::Reaping,
+            _ => return,
+        };
+        self.given_up(signal, &format!("{DETACHED}{reason}"));
+    }
+
+    /// The same, of a signal; nothing, if this is another reason.
+    pub fn given_up(&mut self, signal: Signal, reason: &str) {
+        let of_it = self.signals.iter_mut().find(|capability| capability.signal == signal);
+        if let Some(found) = of_it.filter(|_| reason.starts_with(DETACHED)) {
+            *found = Capability::absent(signal, reason.to_owned());
         }
     }
 
@@ -159,6 +189,12 @@ mod tests {
         let report = CapabilityReport::nothing("no BTF");
         assert_eq!(report.signals.len(), Signal::ALL.len());
         assert!(!report.has(Signal::Exits));
+        let mut less =
+            CapabilityReport { signals: vec![Capability::live(Signal::Senders, "tp_btf signal_generate")] };
+        less.given_up(Signal::Senders, "something else");
+        assert!(less.has(Signal::Senders));
+        less.detached("signal_sent", "too dear");
+        assert_eq!(less.signals, [Capability::absent(Signal::Senders, "detached: too dear".into())]);
         let line = report.get(Signal::OomVictims).unwrap().to_string();
         assert_eq!(
             line,

@@ -60,25 +60,29 @@ pub fn command(comm: &Comm) -> String {
 /// What a wait status says.
 pub fn exit(status: u32) -> Exit {
     match (status & 0x7f) as u8 {
-        0 => Exit { code: Some((status >> 8) as u8), signal: None, core_dumped: false },
-        signal => Exit { code: None, signal: Some(signal), core_dumped: status & 0x80 != 0 },
+        0 => Exit { code: Some((status >> 8) as u8), signal: None, core_dumped: false, sender: None },
+        signal => Exit { code: None, signal: Some(signal), core_dumped: status & 0x80 != 0, sender: None },
     }
 }
 
 /// Finds out how many events of a kind never came, by their numbers. Events of two CPUs may swap places,
-/// so a gap counts only as long as nothing fills it.
+/// so a gap counts once it has lasted from one look to the next, and then for good.
 #[derive(Clone, Copy, Debug)]
 pub struct Gaps {
     /// Numbers up to this one were for somebody else; unknown until the first event comes.
     before: Option<u64>,
     highest: u64,
     received: u64,
+    /// The gap at the last look.
+    seen: u64,
+    /// What has lasted.
+    lasting: u64,
 }
 
 impl Gaps {
     /// From the first number on.
     pub fn from_first() -> Gaps {
-        Gaps { before: Some(0), highest: 0, received: 0 }
+        Gaps { before: Some(0), highest: 0, received: 0, seen: 0, lasting: 0 }
     }
 
     /// From whatever number comes first: an earlier podbox has read those before.
@@ -93,8 +97,19 @@ impl Gaps {
         self.received += 1;
     }
 
-    /// Numbers up to the highest that did not come.
+    /// A while has passed in which any event that was on its way has come.
+    pub fn look(&mut self) {
+        let gap = self.gap();
+        self.lasting = self.lasting.max(gap.min(self.seen));
+        self.seen = gap;
+    }
+
+    /// How many never came. It never falls.
     pub fn missing(&self) -> u64 {
+        self.lasting
+    }
+
+    fn gap(&self) -> u64 {
         self.highest.saturating_sub(self.before.unwrap_or(0)).saturating_sub(self.received)
     }
 }
@@ -106,7 +121,7 @@ mod tests {
     #[test]
     fn a_wait_status_is_a_code_or_a_signal() {
         let check = |status, code, signal, core_dumped| {
-            assert_eq!(exit(status), Exit { code, signal, core_dumped }, "status {status:#x}");
+            assert_eq!(exit(status), Exit { code, signal, core_dumped, sender: None }, "status {status:#x}");
         };
         check(0x0000, Some(0), None, false);
         check(0x0300, Some(3), None, false);
@@ -138,7 +153,13 @@ mod tests {
     fn gaps_forgive_events_that_swap_places() {
         let check = |mut gaps: Gaps, seen: &[u64], missing| {
             seen.iter().for_each(|seq| gaps.saw(*seq));
+            gaps.look();
+            assert_eq!(gaps.missing(), 0, "it may be on its way");
+            gaps.look();
             assert_eq!(gaps.missing(), missing, "{seen:?}");
+            gaps.saw(1);
+            gaps.look();
+            assert_eq!(gaps.missing(), missing, "a counter does not fall");
         };
         check(Gaps::from_first(), &[1, 3, 2, 6], 2);
         check(Gaps::from_first(), &[4], 3);

@@ -34,6 +34,8 @@ pub struct TraceConfig {
     pub oom_ring_bytes: u32,
     /// Whether the kernel shall measure what the programs cost (some 20 ns per run).
     pub measure_cost: bool,
+    /// Where cgroup v2 is mounted: what is counted is compared with the files there; `None`: it is not.
+    pub cgroup_root: Option<PathBuf>,
     /// The run directory below which programs and maps outlive this process, and are found again; `None`: they go with it.
     pub keep: Option<PathBuf>,
 }
@@ -46,6 +48,7 @@ impl TraceConfig {
             event_ring_bytes: limits::EVENT_RING_BYTES,
             oom_ring_bytes: limits::OOM_RING_BYTES,
             measure_cost: true,
+            cgroup_root: None,
             keep: None,
         }
     }
@@ -102,6 +105,8 @@ pub(super) struct Loaded {
     pub stats: Option<OwnedFd>,
     /// What of an earlier podbox's was there.
     pub found: Found,
+    /// Where links are pinned, if they are.
+    pub pins: Option<Pins>,
 }
 
 /// Loads and attaches everything that can be.
@@ -115,6 +120,7 @@ pub(super) fn load(config: &TraceConfig) -> Result<Loaded, TraceError> {
     let (connections, filter) = ladder.connections();
     let mut signals = vec![
         ladder.exits()?,
+        ladder.senders(),
         ladder.oom_victims(&btf),
         ladder.oom_decision(),
         ladder.reaping(),
@@ -125,7 +131,8 @@ pub(super) fn load(config: &TraceConfig) -> Result<Loaded, TraceError> {
     ];
     signals.extend(survival);
     let found = ladder.replace_earlier();
-    Ok(Loaded { ebpf: ladder.ebpf, report: CapabilityReport { signals }, filter, stats, found })
+    let Ladder { ebpf, pins, .. } = ladder;
+    Ok(Loaded { ebpf, report: CapabilityReport { signals }, filter, stats, found, pins })
 }
 
 /// Makes the maps, or finds those that are pinned; says whether they outlive this process, if they were to.
@@ -220,6 +227,13 @@ impl Ladder {
         self.tp_btf("process_exit", "sched_process_exit")
             .map_err(|source| TraceError::Program { program: "process_exit", source: Box::new(source) })?;
         Ok(Capability::live(Signal::Exits, "tp_btf sched_process_exit"))
+    }
+
+    fn senders(&mut self) -> Capability {
+        match self.tp_btf("signal_sent", "signal_generate") {
+            Ok(()) => Capability::live(Signal::Senders, "tp_btf signal_generate"),
+            Err(error) => Capability::absent(Signal::Senders, refused("tp_btf signal_generate", &error)),
+        }
     }
 
     /// The tracepoint's arguments changed once, and were carried back to some older kernels: the prototype

@@ -4,7 +4,10 @@ use super::load::TraceError;
 use super::log::{self, Flush};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
-use podbox_common::{Connection, ContainerStats, Dead, OomEvent, ProcessKey, Timeline, VictimKey, Wire};
+use podbox_common::{
+    Connection, ContainerStats, Dead, EndKey, EndRecord, OomEvent, OwnProcess, ProcessKey, Timeline,
+    VictimKey, Wire,
+};
 
 /// Lends [`Wire`] types aya's own mark for plain data.
 #[repr(transparent)]
@@ -21,6 +24,9 @@ pub(super) struct Maps {
     pub containers: Hash<u64, ContainerStats>,
     pub dead: Hash<Plain<ProcessKey>, Dead>,
     pub victims: Hash<Plain<VictimKey>, OomEvent>,
+    pub ends: Hash<Plain<EndKey>, EndRecord>,
+    /// The daemon and the keeper.
+    pub own: Array<MapData, Plain<OwnProcess>>,
     pub sequence: Array<MapData, u64>,
     pub losses: PerCpuArray<MapData, u64>,
 }
@@ -45,6 +51,8 @@ impl Maps {
             containers: take(ebpf, "CONTAINERS")?,
             dead: take(ebpf, "DEAD")?,
             victims: take(ebpf, "VICTIMS")?,
+            ends: take(ebpf, "ENDS")?,
+            own: take(ebpf, "OWN_PROCESSES")?,
             sequence: take(ebpf, "SEQUENCE")?,
             losses: take(ebpf, "LOSSES")?,
         })

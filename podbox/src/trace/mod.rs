@@ -1,8 +1,8 @@
 //! Kernel events: loading the BPF programs, decoding and attributing what they report.
 //!
-//! Pure: `decode`, `attribute`, `snapshot`, `capability`. Hands: `btf` and `load` put the programs into the
+//! Pure: `decode`, `attribute`, `snapshot`, `capability`, `budget`, `forecast`. Hands: `btf` and `load` put the programs into the
 //! kernel, `map` and `tracer` ask its maps, `timeline` has probes' connections
-//! watched, `log` relays its debug lines, `ring` and `zombie` turn what comes into events;
+//! watched, `log` relays its debug lines, `ring` and `zombie` turn what comes into events, `standing` compares the counts with the kernel's own files;
 //! `pin` keeps programs and maps while no podbox runs, `journal` whose they are, and `survival` goes on with both.
 //!
 //! Invariants: events are hints, counts come from the maps; which cgroup is whose is in the map before the
@@ -11,8 +11,10 @@
 
 mod attribute;
 mod btf;
+mod budget;
 mod capability;
 mod decode;
+mod forecast;
 mod journal;
 mod load;
 mod log;
@@ -21,6 +23,7 @@ mod offsets;
 mod pin;
 mod ring;
 mod snapshot;
+mod standing;
 mod survival;
 mod timeline;
 mod tracer;

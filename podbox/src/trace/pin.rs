@@ -38,9 +38,10 @@ const DIRECTORY: &str = "bpf";
 const OWN: [&str; 3] = ["TIMELINES", "UNACCEPTED", "AYA_LOGS"];
 
 /// The sources of all that is in the other maps.
-const SHARED: [&[u8]; 4] = [
+const SHARED: [&[u8]; 5] = [
     include_bytes!("../../../podbox-common/src/event.rs"),
     include_bytes!("../../../podbox-common/src/lib.rs"),
+    include_bytes!("../../../podbox-common/src/signal.rs"),
     include_bytes!("../../../podbox-common/src/stats.rs"),
     include_bytes!("../../../podbox-common/src/wire.rs"),
 ];
@@ -150,6 +151,11 @@ impl Pins {
         // The pin alone holds it from here on.
         drop(link.pin(&next).map_err(io::Error::other)?);
         Ok(fs::rename(&next, &path)?)
+    }
+
+    /// Detaches a program, if it is attached.
+    pub fn detach(&self, program: &str) -> io::Result<()> {
+        gone(fs::remove_file(self.links.join(program)))
     }
 
     /// Detaches the programs of an earlier podbox that this one has not.

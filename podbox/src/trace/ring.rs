@@ -1,17 +1,20 @@
 //! The reader: rings → decoded, attributed events → subscribers. It also looks, twice a second, for the
-//! dead that nobody reaps, and removes tombstones that are old enough.
+//! dead that nobody reaps, removes tombstones that are old enough, and detaches programs that cost too much.
 //!
 //! It decides nothing and waits for nobody: who does not keep up with the broadcast loses events and is
 //! told so.
 
 use super::attribute;
-use super::decode;
+use super::budget::Budget;
+use super::decode::{self, Gaps};
 use super::log::Flush;
 use super::map::Rings;
+use super::standing;
 use super::tracer::{Tracer, lock};
 use super::zombie::Zombies;
 use crate::{clock, limits};
 use aya::maps::{MapData, RingBuf};
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use tokio::io::Interest;
@@ -34,9 +37,16 @@ impl Tracer {
             events: register(events)?,
             oom: register(oom)?,
             zombies: Zombies::default(),
+            budget: Budget::default(),
             log,
             tracer: Arc::clone(self),
         };
+        match self.cgroup_root.as_ref().map(File::open).transpose() {
+            Ok(root) => root.into_iter().for_each(|root| {
+                tokio::spawn(standing::run(Arc::downgrade(self), root));
+            }),
+            Err(error) => tracing::warn!(%error, "counts are not compared with the cgroups' own"),
+        }
         Ok(tokio::spawn(reader.run()))
     }
 }
@@ -53,6 +63,7 @@ struct Reader {
     events: AsyncFd<RingBuf<MapData>>,
     oom: AsyncFd<RingBuf<MapData>>,
     zombies: Zombies,
+    budget: Budget,
     log: Option<Flush>,
 }
 
@@ -86,9 +97,14 @@ impl Reader {
             flush();
         }
         let now = clock::boot();
+        if self.budget.is_due(now) {
+            let over = self.budget.look(&self.tracer.costs(), now);
+            over.iter().for_each(|excess| self.tracer.detach(excess));
+        }
         let facts = self.tracer.facts();
         let mut state = lock(&self.tracer.state);
         state.expire(now);
+        state.gaps.iter_mut().for_each(Gaps::look);
         for event in self.zombies.scan(&mut state, now, &facts) {
             let _ = self.tracer.events.send(Arc::new(event));
         }

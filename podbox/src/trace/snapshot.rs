@@ -4,8 +4,12 @@
 //! counted is carried over.
 
 use super::attribute;
+use super::standing::Skew;
 use crate::api::attribution::OomRole;
+use crate::api::event::OomLimit;
 use crate::api::identity::ContainerRef;
+use crate::api::sender::Origin;
+use crate::api::zombie::ZombieCause;
 use podbox_common::{ContainerStats, Kind, Loss, RawRole};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +43,8 @@ pub struct Snapshot {
     pub containers: BTreeMap<ContainerKey, Totals>,
     /// Containers that are there and of which, for a while, nobody recorded anything.
     pub unwatched: usize,
+    /// How the counts differ from the kernel's own files.
+    pub skew: Skew,
     /// Events of each kind so far, whether or not they were received.
     pub events: Vec<(Kind, u64)>,
     /// Events of each kind whose numbers the reader missed.
@@ -47,20 +53,26 @@ pub struct Snapshot {
     pub losses: Vec<(Loss, u64)>,
     /// What each attached program cost.
     pub programs: Vec<ProgramCost>,
+    /// Programs that were detached because they cost too much.
+    pub detached: Vec<String>,
 }
 
 /// One container's counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Totals {
     /// The sums over its runs.
     pub stats: ContainerStats,
     /// Dead for over a second and not reaped, now.
     pub zombies: u64,
+    /// The same by whose fault that is.
+    pub causes: BTreeMap<ZombieCause, u64>,
+    /// Seconds until it has no process ids left, if it goes on so.
+    pub pids_until: Option<f64>,
 }
 
 impl Default for Totals {
     fn default() -> Self {
-        Totals { stats: ContainerStats::ZERO, zombies: 0 }
+        Totals { stats: ContainerStats::ZERO, zombies: 0, causes: BTreeMap::new(), pids_until: None }
     }
 }
 
@@ -75,6 +87,20 @@ impl Totals {
     }
 }
 
+impl Totals {
+    /// OOM victims by whose limit was hit, but for limits that never were.
+    pub fn oom_limits(&self) -> impl Iterator<Item = (Option<OomLimit>, u64)> {
+        let counted = self.stats.oom_limits.iter().enumerate().filter(|(_, count)| **count > 0);
+        counted.map(|(raw, count)| (attribute::limit(raw as u32), *count))
+    }
+
+    /// Processes that a signal ended by who sent it, but for those who never sent one.
+    pub fn senders(&self) -> impl Iterator<Item = (Origin, u64)> {
+        let counted = self.stats.signalled_by.iter().enumerate().filter(|(_, count)| **count > 0);
+        counted.map(|(raw, count)| (attribute::origin(raw as u32), *count))
+    }
+}
+
 /// What a program cost since it was loaded, by the kernel's own measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramCost {
@@ -82,6 +108,8 @@ pub struct ProgramCost {
     pub program: String,
     /// How often it ran.
     pub runs: u64,
+    /// How often it should have and did not: it was at work on that processor already.
+    pub missed: u64,
     /// How long that took in all.
     pub time: Duration,
 }
@@ -95,6 +123,8 @@ pub fn add(sum: &mut ContainerStats, run: &ContainerStats) {
     sum.lifetime_sum_ns += run.lifetime_sum_ns;
     add_each(&mut sum.exits_signal, &run.exits_signal);
     add_each(&mut sum.oom_victims, &run.oom_victims);
+    add_each(&mut sum.oom_limits, &run.oom_limits);
+    add_each(&mut sum.signalled_by, &run.signalled_by);
     add_each(&mut sum.lifetime_buckets, &run.lifetime_buckets);
 }
 
@@ -144,10 +174,14 @@ impl Ledger {
             let carried = self.expired.get(&key);
             let total = totals.entry(key).or_insert_with(|| Totals {
                 stats: carried.copied().unwrap_or(ContainerStats::ZERO),
-                zombies: 0,
+                ..Totals::default()
             });
             add(&mut total.stats, &run.stats);
             total.zombies += run.zombies;
+            total.pids_until = run.pids_until.or(total.pids_until);
+            run.causes
+                .into_iter()
+                .for_each(|(cause, count)| *total.causes.entry(cause).or_default() += count);
         }
         totals
     }
@@ -166,7 +200,7 @@ mod tests {
     fn counted(exits: u64, zombies: u64) -> Totals {
         let mut stats = ContainerStats { exits_error: exits, ..ContainerStats::ZERO };
         stats.exits_signal[9] = exits;
-        Totals { stats, zombies }
+        Totals { stats, zombies, ..Totals::default() }
     }
 
     #[test]
@@ -191,7 +225,7 @@ mod tests {
     #[test]
     fn roles_that_nobody_watched_are_not_guessed() {
         let mut totals = Totals::default();
-        totals.stats.oom_victims = [4, 1, 2, 0];
+        totals.stats.oom_victims = [4, 1, 2, 0, 0];
         let unwatched = totals.oom_victims(false);
         assert_eq!((unwatched[&OomRole::Unknown], unwatched[&OomRole::Chosen]), (4, 1));
         assert_eq!(totals.oom_victims(true)[&OomRole::Exiting], 4);

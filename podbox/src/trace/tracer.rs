@@ -2,24 +2,31 @@
 //! are read by `ring`.
 
 use super::attribute::{self, Facts, Register};
+use super::budget::Excess;
 use super::capability::{CapabilityReport, Signal};
 use super::decode::Gaps;
 use super::journal::{Journal, Recalled};
 use super::load::{self, Loaded, TraceConfig, TraceError};
 use super::map::{Maps, Plain, Rings, Sockets};
-use super::pin::Found;
+use super::pin::{Found, Pins};
 use super::snapshot::{ContainerKey, Ledger, ProgramCost, Snapshot, Totals};
+use super::standing::Skew;
 use super::timeline::Follower;
-use crate::api::attribution::{Attribution, OomVictim};
+use crate::api::attribution::{Attribution, OomVictim, OwnRole, Witnessed};
 use crate::api::error::chain;
 use crate::api::event::KernelEvent;
 use crate::api::identity::ContainerRef;
+use crate::api::zombie::ZombieCause;
 use crate::{clock, limits};
 use aya::Ebpf;
-use aya::programs::ProgramInfo;
-use podbox_common::{ContainerStats, Dead, Kind, Loss, ProcessKey, VICTIMS_KEPT, VictimKey, ZOMBIE_AFTER_NS};
+use aya::programs::{Program, ProgramInfo};
+use podbox_common::{
+    ContainerStats, Dead, EndKey, Kind, Loss, OwnProcess, ProcessKey, VICTIMS_KEPT, VictimKey,
+    ZOMBIE_AFTER_NS,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast;
@@ -37,6 +44,14 @@ pub struct Tracer {
     pub(super) rings: Mutex<Option<Rings>>,
     pub(super) events: broadcast::Sender<Arc<KernelEvent>>,
     container_level: u32,
+    /// Where cgroup v2 is mounted, for the standing comparison.
+    pub(super) cgroup_root: Option<PathBuf>,
+    /// Which signals are live; what is detached later is not.
+    report: Mutex<CapabilityReport>,
+    /// Programs that were detached for what they cost.
+    detached: Mutex<BTreeSet<String>>,
+    /// Where links are pinned, if they are.
+    pins: Option<Pins>,
     /// Victims are told at all.
     oom_told: bool,
     oom_watched: bool,
@@ -52,6 +67,12 @@ pub(super) struct State {
     pub maps: Maps,
     /// What the reader missed, by kind.
     pub gaps: [Gaps; Kind::ALL.len()],
+    /// How what was counted differs from the kernel's own files.
+    pub skew: Skew,
+    /// Seconds until a cgroup has no process ids left, where they grow.
+    pub pids_until: HashMap<u64, f64>,
+    /// Why those that were told as zombies lie there.
+    pub zombie_causes: HashMap<ProcessKey, ZombieCause>,
     /// For the next podbox, if there is to be one that goes on with this.
     pub journal: Option<Journal>,
     /// What is registered from now on has just been made; before, it was there already.
@@ -70,7 +91,7 @@ impl Tracer {
     pub fn load(config: TraceConfig) -> Result<(Tracer, CapabilityReport), TraceError> {
         let loaded = load::load(&config);
         give_back_memory();
-        let Loaded { mut ebpf, report, filter, stats, found } = loaded?;
+        let Loaded { mut ebpf, report, filter, stats, found, pins } = loaded?;
         let (journal, Recalled { register, ledger, seen }) = journal(&config);
         let gaps = match found {
             Found::Same => Gaps::from_next(),
@@ -81,7 +102,17 @@ impl Tracer {
         let sockets = Mutex::new(Sockets::take(&mut ebpf)?);
         let sees_accepts = report.has(Signal::Accepts);
         let follower = filter.map(|filter| Arc::new(Follower { filter, sockets, sees_accepts }));
-        let mut state = State { register, ledger, maps, gaps, journal, settled: false };
+        let mut state = State {
+            register,
+            ledger,
+            maps,
+            gaps,
+            skew: Skew::default(),
+            pids_until: HashMap::new(),
+            zombie_causes: HashMap::new(),
+            journal,
+            settled: false,
+        };
         state.recall();
         let tracer = Tracer {
             ebpf: Mutex::new(ebpf),
@@ -91,11 +122,16 @@ impl Tracer {
             rings: Mutex::new(Some(rings)),
             events: broadcast::Sender::new(limits::EVENTS_QUEUED),
             container_level: config.container_level,
+            cgroup_root: config.cgroup_root.clone(),
+            report: Mutex::new(report.clone()),
+            detached: Mutex::default(),
+            pins,
             oom_told: report.has(Signal::OomVictims),
             oom_watched: report.has(Signal::OomDecision),
             found,
             seen,
         };
+        tracer.own(OwnRole::Daemon, std::process::id());
         Ok((tracer, report))
     }
 
@@ -112,25 +148,30 @@ impl Tracer {
     /// All counts as of now, read from the kernel's maps.
     pub fn snapshot(&self) -> Snapshot {
         let state = lock(&self.state);
-        let zombies = state.zombies_per_container(clock::boot());
+        let mut zombies = state.zombies_per_container(clock::boot());
         let runs = state.register.iter().map(|(cgroup, container)| {
             let stats = state.maps.containers.get(&cgroup, 0).map_or(ContainerStats::ZERO, |stats| stats.0);
-            (container, Totals { stats, zombies: zombies.get(&cgroup).copied().unwrap_or(0) })
+            let causes: BTreeMap<ZombieCause, u64> = zombies.remove(&cgroup).unwrap_or_default();
+            let pids_until = state.pids_until.get(&cgroup).copied();
+            (container, Totals { stats, zombies: causes.values().sum(), causes, pids_until })
         });
         let containers = state.ledger.totals(runs);
         let events = Kind::ALL.map(|kind| (kind, state.maps.sequence.get(&(kind as u32), 0).unwrap_or(0)));
         let losses = Loss::ALL.map(|loss| (loss, state.maps.lost(loss)));
         let missed = Kind::ALL.map(|kind| (kind, state.gaps[kind as usize].missing()));
+        let skew = state.skew;
         let live = state.register.entries().filter(|(_, entry)| entry.removed.is_none());
         let unwatched = live.filter(|(_, entry)| entry.gap).count();
         drop(state);
         Snapshot {
             containers,
             unwatched,
+            skew,
             events: events.into(),
             missed: missed.into(),
             losses: losses.into(),
             programs: self.costs(),
+            detached: lock(&self.detached).iter().cloned().collect(),
         }
     }
 
@@ -139,17 +180,53 @@ impl Tracer {
         let ebpf = lock(&self.ebpf);
         let cost = |(name, program): (&str, &aya::programs::Program)| {
             let info: ProgramInfo = program.info().ok()?;
-            Some(ProgramCost { program: name.to_owned(), runs: info.run_count(), time: info.run_time() })
+            let missed = missed(program);
+            Some(ProgramCost {
+                program: name.to_owned(),
+                runs: info.run_count(),
+                missed,
+                time: info.run_time(),
+            })
         };
         let mut costs: Vec<ProgramCost> = ebpf.programs().filter_map(cost).collect();
         costs.sort_by(|a, b| a.program.cmp(&b.program));
         costs
     }
 
+    /// Which signals are live by now.
+    pub fn capabilities(&self) -> CapabilityReport {
+        lock(&self.report).clone()
+    }
+
+    /// Detaches a program that costs more than it is worth.
+    pub(super) fn detach(&self, Excess { program, share }: &Excess) {
+        let reason = format!(
+            "{program} took {:.1} % of a processor, more than its {:.0} %",
+            100.0 * share,
+            100.0 * limits::PROGRAM_SHARE
+        );
+        tracing::warn!("detached: {reason}");
+        if let Some(Err(error)) = self.pins.as_ref().map(|pins| pins.detach(program)) {
+            tracing::warn!(%error, "the BPF program {program} stays attached");
+            return;
+        }
+        let mut ebpf = lock(&self.ebpf);
+        let unloaded = match ebpf.program_mut(program) {
+            Some(Program::BtfTracePoint(program)) => program.unload(),
+            Some(Program::FEntry(program)) => program.unload(),
+            Some(Program::FExit(program)) => program.unload(),
+            _ => Ok(()),
+        };
+        if let Err(error) = unloaded {
+            tracing::warn!("the BPF program {program} stays loaded: {}", chain(&error));
+        }
+        lock(&self.report).detached(program, &reason);
+        lock(&self.detached).insert(program.clone());
+    }
+
     pub(super) fn facts(&self) -> Facts {
         let wall = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
         Facts {
-            container_level: self.container_level,
             oom_watched: self.oom_watched,
             boot_ns: wall.as_nanos() as i128 - clock::boot().as_nanos() as i128,
         }
@@ -220,10 +297,51 @@ impl Attribution for Tracer {
         let victim = |number: u64| {
             let key = VictimKey { container: cgroup_id, slot: number % VICTIMS_KEPT };
             let event = state.maps.victims.get(&Plain(key), 0).ok()?;
-            Some(attribute::victim(&event.0, &facts))
+            Some(attribute::victim(&event.0, &state.register, &facts))
         };
         (end.saturating_sub(VICTIMS_KEPT)..end).filter_map(victim).collect()
     }
+
+    fn end(&self, cgroup_id: u64, pid: u32) -> Option<Witnessed> {
+        let facts = self.facts();
+        let state = lock(&self.state);
+        let key = EndKey { container: cgroup_id, tgid: pid.into() };
+        let end = state.maps.ends.get(&Plain(key), 0).ok()?.0;
+        let sender = attribute::sender(&end.sent, &state.register, &facts);
+        Some(Witnessed { status: end.status, at_ns: end.died_ns, sender })
+    }
+
+    fn own(&self, role: OwnRole, pid: u32) {
+        let slot = match role {
+            OwnRole::Daemon => 0,
+            OwnRole::Keeper => 1,
+        };
+        let written = start_ticks(pid).and_then(|start_ticks| {
+            let own = OwnProcess { tgid: pid.into(), start_ticks };
+            lock(&self.state).maps.own.set(slot, Plain(own), 0).map_err(std::io::Error::other)
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, "podbox's own signals will be told as a host process's");
+        }
+    }
+}
+
+/// How often the kernel skipped a program because it was running on that processor already: it says so in /proc alone.
+fn missed(program: &Program) -> u64 {
+    let Ok(fd) = program.fd() else { return 0 };
+    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
+/// When a process started, in hundredths of a second since boot.
+fn start_ticks(pid: u32) -> std::io::Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The command name, which may hold anything, ends at the last parenthesis; the state after it is the third field.
+    let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
+    let ticks = after.split(' ').nth(19).and_then(|field| field.parse().ok());
+    ticks.ok_or_else(|| std::io::Error::other(format!("/proc/{pid}/stat has no start time")))
 }
 
 /// BPF_NOEXIST: a container that is registered again keeps its counts.
@@ -256,10 +374,11 @@ impl State {
         old.map(|(key, dead)| (key.0, dead.0)).collect()
     }
 
-    fn zombies_per_container(&self, now: Duration) -> BTreeMap<u64, u64> {
-        let mut counts = BTreeMap::new();
-        for dead in self.zombies(now).values() {
-            *counts.entry(dead.container).or_default() += 1;
+    fn zombies_per_container(&self, now: Duration) -> BTreeMap<u64, BTreeMap<ZombieCause, u64>> {
+        let mut counts: BTreeMap<u64, BTreeMap<ZombieCause, u64>> = BTreeMap::new();
+        for (key, dead) in self.zombies(now) {
+            let cause = self.zombie_causes.get(&key).copied().unwrap_or(ZombieCause::Unknown);
+            *counts.entry(dead.container).or_default().entry(cause).or_default() += 1;
         }
         counts
     }

@@ -1,4 +1,4 @@
-//! The dead that nobody reaps: told once each, when they have lain there for over a second.
+//! The dead that nobody reaps: told once each, when they have lain there for over a second, with who should have.
 //!
 //! The map of the dead is a hint here too: a process that /proc does not know as a zombie any more was
 //! reaped unseen (a thread group whose leader ended first is released without a call of its own), and its
@@ -8,6 +8,7 @@ use super::attribute::{self, Facts};
 use super::map::Plain;
 use super::tracer::State;
 use crate::api::event::{Detail, KernelEvent};
+use crate::api::zombie::{Zombie, ZombieCause};
 use podbox_common::{Dead, Head, ProcessKey};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -31,11 +32,14 @@ impl Zombies {
             still
         });
         self.told.retain(|key| zombies.contains_key(key));
+        state.zombie_causes.retain(|key, _| zombies.contains_key(key));
         let mut events = Vec::new();
         for (key, dead) in zombies {
             if self.told.insert(key) {
                 self.seq += 1;
-                events.push(self.event(&key, &dead, state, now, facts));
+                let fault = fault(key.tgid);
+                state.zombie_causes.insert(key, fault.cause);
+                events.push(self.event(&key, &dead, fault, state, (now, facts)));
             }
         }
         events
@@ -45,9 +49,9 @@ impl Zombies {
         &self,
         key: &ProcessKey,
         dead: &Dead,
+        fault: Fault,
         state: &State,
-        now: Duration,
-        facts: &Facts,
+        (now, facts): (Duration, &Facts),
     ) -> KernelEvent {
         let head = Head {
             kind: 0,
@@ -61,8 +65,42 @@ impl Zombies {
             comm: dead.comm,
         };
         let lifetime_ms = head.at_ns.saturating_sub(dead.died_ns) / 1_000_000;
-        attribute::subject(&head, Detail::Zombie { lifetime_ms }, &state.register, facts)
+        let Fault { cause, parent } = fault;
+        let (parent_pid, parent_command) = parent.unzip();
+        let zombie = Zombie { lifetime_ms, cause, parent_pid, parent_command };
+        attribute::subject(&head, Detail::Zombie(zombie), &state.register, facts)
     }
+}
+
+/// Whose fault it is that a dead process lies there.
+struct Fault {
+    cause: ZombieCause,
+    /// Its parent by now, and that one's command name.
+    parent: Option<(u32, String)>,
+}
+
+/// Asks /proc, since who the parent is may have changed since the end: an orphan is left to its namespace's first process.
+fn fault(tgid: u64) -> Fault {
+    let read =
+        |pid: u64, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let status = |pid: u64, field: &str| {
+        let text = read(pid, "status");
+        let line = text.lines().find_map(|line| line.strip_prefix(field));
+        line.and_then(|line| line.split_whitespace().last()).map(str::to_owned)
+    };
+    let parent =
+        status(tgid, "PPid:").and_then(|parent| parent.parse::<u32>().ok()).filter(|parent| *parent != 0);
+    let Some(parent) = parent else { return Fault { cause: ZombieCause::Unknown, parent: None } };
+    // The last of its ids is that in its own namespace.
+    let is_init = status(parent.into(), "NSpid:").as_deref() == Some("1");
+    let cgroup = read(tgid, "cgroup");
+    let leaf = cgroup.trim_end().trim_end_matches(" (deleted)").rsplit('/').next().unwrap_or_default();
+    let cause = match is_init {
+        true if leaf.starts_with("exec-") || leaf.starts_with("probe-") => ZombieCause::Command,
+        true => ZombieCause::Init,
+        false => ZombieCause::Parent,
+    };
+    Fault { cause, parent: Some((parent, read(parent.into(), "comm").trim_end().to_owned())) }
 }
 
 /// Whether the process is dead and unreaped, by /proc.

@@ -4,14 +4,15 @@ use super::cgroup::{LEVEL, Tree, command_in};
 use super::watch::{Watch, load, lost, run, sent, totals};
 use podbox::api::attribution::Attribution;
 use podbox::api::event::{Detail, Exit};
+use podbox::api::sender::Origin;
 use podbox::trace::{Kind, Loss, TraceConfig};
 
 fn code(code: u8) -> Exit {
-    Exit { code: Some(code), signal: None, core_dumped: false }
+    Exit { code: Some(code), signal: None, core_dumped: false, sender: None }
 }
 
 fn signal(signal: u8) -> Exit {
-    Exit { code: None, signal: Some(signal), core_dumped: false }
+    Exit { code: None, signal: Some(signal), core_dumped: false, sender: None }
 }
 
 #[test]
@@ -30,7 +31,10 @@ fn an_exit_is_told_with_code_or_signal_and_its_container() {
             let mut child = container.shell(script);
             child.wait().unwrap();
             let (event, detail) = watch.about(child.id()).await;
-            assert_eq!(detail, Detail::Exit(expected), "{script}");
+            let Detail::Exit(told) = detail else { panic!("{detail:?}") };
+            let sender = told.sender.as_ref().map(|sender| sender.origin);
+            assert_eq!(sender, told.signal.map(|_| Origin::Itself), "{script}");
+            assert_eq!(Exit { sender: None, ..told }, expected, "{script}");
             assert_eq!(event.subject.unwrap().container, "app");
             assert_eq!(event.command, "sh");
             assert_eq!(event.cgroup, container.id);
@@ -155,8 +159,9 @@ fn a_full_ring_loses_events_but_no_counts_and_says_how_many() {
         let mut last = container.shell("exit 9");
         last.wait().unwrap();
         watch.about(last.id()).await;
-        let missed = watch.tracer.snapshot().missed;
-        assert!(missed.contains(&(Kind::Exit, lost)), "{missed:?} but {lost} lost");
+        // It counts once it has lasted: an event may be on its way.
+        let told = watch.until(|tracer| tracer.snapshot().missed.contains(&(Kind::Exit, lost))).await;
+        assert!(told, "{:?} but {lost} lost", watch.tracer.snapshot().missed);
         Ok(())
     });
 }

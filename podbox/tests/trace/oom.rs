@@ -5,6 +5,7 @@ use super::cgroup::{Container, Tree};
 use super::watch::{Watch, run};
 use podbox::api::attribution::{Attribution, OomRole, OomVictim};
 use podbox::api::event::{Detail, KernelEvent, Oom, OomLimit};
+use podbox::api::sender::Origin;
 use podbox::trace::{Kind, Loss};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::Child;
@@ -102,7 +103,7 @@ fn a_group_kill_names_the_chosen_one_and_counts_each_victim_once() {
 
 fn names(victims: &[OomVictim], role: OomRole) -> Vec<&str> {
     let mut names: Vec<&str> =
-        victims.iter().filter(|v| v.role == role).map(|v| v.command.as_str()).collect();
+        victims.iter().filter(|v| v.oom.role == role).map(|v| v.command.as_str()).collect();
     names.sort_unstable();
     names
 }
@@ -128,6 +129,41 @@ fn a_pods_limit_kills_in_one_container_what_another_triggered() {
         tree.set("cgroup.kill", "1");
         finish(held).await;
         finish(spared).await;
+        Ok(())
+    });
+}
+
+/// A process that shares its parent's memory, as after vfork, and eats: the kernel chooses the parent, which is not in the
+/// middle of a vfork, and kills the child with it, unmarked.
+const SHARE_AND_EAT: &str = "my @a; syscall(58); push @a, 'x' x 1048576 while 1";
+
+#[test]
+fn who_shares_the_victims_memory_is_told_though_the_kernel_marks_and_counts_one() {
+    run("who_shares_the_victims_memory_is_told_though_the_kernel_marks_and_counts_one", async {
+        let tree = Tree::with_memory()?;
+        let container = tree.container("app");
+        container.set("memory.max", "33554432");
+        let watch = Watch::start(&[&container])?;
+        let parent = container.command("perl", &["-e", SHARE_AND_EAT]).spawn().unwrap();
+        let pid = parent.id();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&finish(parent).await), Some(9));
+        let events = std::fs::read_to_string(container.dir.join("memory.events")).unwrap();
+        assert!(events.contains("\noom_kill 1\n"), "{events}");
+
+        let victims = watch.tracer.oom_victims(container.id);
+        let chosen = if watch.tracer.oom_watched() { OomRole::Chosen } else { OomRole::Unknown };
+        let roles: Vec<(OomRole, bool)> =
+            victims.iter().map(|victim| (victim.oom.role, victim.pid == pid)).collect();
+        assert_eq!(roles, [(chosen, true), (OomRole::Sharing, false)], "{victims:#?}");
+        let end = watch.tracer.end(container.id, pid).and_then(|end| end.sender);
+        assert_eq!(end.map(|sender| sender.origin), Some(Origin::Oom));
+        if watch.tracer.oom_watched() {
+            let figures = &victims[0].oom;
+            assert_eq!((figures.limit_bytes, figures.limit), (Some(33554432), Some(OomLimit::Container)));
+            assert!(figures.used_bytes.is_some_and(|used| used > 24 << 20), "{figures:?}");
+            assert!((16 << 20..34 << 20).contains(&figures.rss_bytes), "{figures:?}");
+            assert_eq!(victims[0].kill_ns, victims[1].kill_ns);
+        }
         Ok(())
     });
 }

@@ -182,7 +182,10 @@ fn a_victim_of_the_time_between_is_known_with_its_role() {
         let (second, _) = place.tracer(&[&container])?;
         let victims = second.oom_victims(container.id);
         let role = if second.oom_watched() { OomRole::Chosen } else { OomRole::Unknown };
-        assert_eq!(victims.iter().map(|victim| (victim.pid, victim.role)).collect::<Vec<_>>(), [(pid, role)]);
+        assert_eq!(
+            victims.iter().map(|victim| (victim.pid, victim.oom.role)).collect::<Vec<_>>(),
+            [(pid, role)]
+        );
         Ok(())
     });
 }

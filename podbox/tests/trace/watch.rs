@@ -5,6 +5,7 @@ use podbox::api::attribution::Attribution;
 use podbox::api::event::{Detail, KernelEvent};
 use podbox::trace::{Kind, Loss, Totals, TraceConfig, TraceError, Tracer};
 use std::future::Future;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
@@ -55,6 +56,16 @@ impl Watch {
         self.next(|event| (event.pid == pid).then(|| (event.clone(), event.detail.clone()))).await
     }
 
+    /// Whether something comes true that no event tells of.
+    pub async fn until(&self, true_now: impl Fn(&Tracer) -> bool) -> bool {
+        let comes = async {
+            while !true_now(&self.tracer) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, comes).await.is_ok()
+    }
+
     pub fn totals(&self, container: &Container) -> Totals {
         totals(&self.tracer, container)
     }
@@ -70,6 +81,16 @@ pub fn lost(tracer: &Tracer, loss: Loss) -> u64 {
 
 pub fn sent(tracer: &Tracer, kind: Kind) -> u64 {
     tracer.snapshot().events.iter().find(|(what, _)| *what == kind).unwrap().1
+}
+
+/// For tests of what no kernel changes, and that take long in an emulated machine: there they are not run.
+pub fn host_only(name: &str) -> Result<(), String> {
+    if std::env::var("PODBOX_TEST_LEVEL").is_ok_and(|level| level == "vm") {
+        return Err("it asks nothing of this kernel, and ran on the host".into());
+    }
+    // The tool reads this.
+    let _ = writeln!(std::io::stderr(), "HOST ONLY {name}");
+    Ok(())
 }
 
 /// Runs a test that needs this host to offer something.

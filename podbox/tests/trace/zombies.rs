@@ -3,6 +3,7 @@
 use super::cgroup::Tree;
 use super::watch::{Watch, run};
 use podbox::api::event::Detail;
+use podbox::api::zombie::ZombieCause;
 use podbox::trace::{LIFETIME_BOUNDS_NS, Signal, probe};
 
 #[test]
@@ -15,12 +16,15 @@ fn a_zombie_is_told_gauged_and_its_reaping_told() {
         // This process is its parent, and waits for it only later.
         let mut child = container.shell("exit 0");
         let pid = child.id();
-        let zombie = |event: &podbox::api::event::KernelEvent| match event.detail {
-            Detail::Zombie { lifetime_ms } if event.pid == pid => Some(lifetime_ms),
+        let zombie = |event: &podbox::api::event::KernelEvent| match &event.detail {
+            Detail::Zombie(zombie) if event.pid == pid => Some(zombie.clone()),
             _ => None,
         };
-        assert!(watch.next(zombie).await >= 1000);
-        assert_eq!(watch.totals(&container).zombies, 1);
+        let told = watch.next(zombie).await;
+        assert!(told.lifetime_ms >= 1000);
+        assert_eq!((told.cause, told.parent_pid), (ZombieCause::Parent, Some(std::process::id())));
+        let totals = watch.totals(&container);
+        assert_eq!((totals.zombies, totals.causes[&ZombieCause::Parent]), (1, 1));
 
         child.wait().unwrap();
         let reaped = |event: &podbox::api::event::KernelEvent| match &event.detail {

@@ -8,8 +8,12 @@ mod report;
 mod storage;
 
 use crate::config::Config;
+use crate::server::client;
+use crate::trace::{CapabilityReport, Signal};
 use clap::{Args, ValueEnum};
 use report::{Finding, Report};
+use serde::Deserialize;
+use serde_json::Value;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -40,12 +44,28 @@ pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<ExitCode> {
 
 fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![kernel::release(), kernel::privilege(), kernel::btf()];
-    findings.extend(kernel::signals(&crate::trace::probe()));
+    let mut signals = crate::trace::probe();
+    given_up(config, &mut signals);
+    findings.extend(kernel::signals(&signals));
     findings.extend([kernel::seccomp(), kernel::sparing()]);
     findings.extend(process::cgroup(&config.cgroup_root));
     findings.extend(network::examine(config));
     findings.extend(storage::examine(&config.state_dir));
     findings
+}
+
+/// What this host offers and the podbox that runs here, if one does, has given up since.
+fn given_up(config: &Config, report: &mut CapabilityReport) {
+    let asked = super::runtime().ok().and_then(|runtime| {
+        runtime.block_on(async { client::get(&config.run_dir, "/capabilities").await?.all().await }).ok()
+    });
+    let told: Value = asked.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    for signal in told["signals"].as_array().into_iter().flatten() {
+        if let (Ok(name), Some(reason)) = (Signal::deserialize(&signal["signal"]), signal["reason"].as_str())
+        {
+            report.given_up(name, reason);
+        }
+    }
 }
 
 /// Does the work on a thread of its own, which takes the namespaces it makes with it.

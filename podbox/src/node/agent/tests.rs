@@ -1,12 +1,13 @@
 //! A worker that breaks is followed by another.
 
 use super::*;
-use crate::api::attribution::{Attribution, OomRole, OomVictim, Untraced};
-use crate::api::event::{Detail, KernelEvent};
+use crate::api::attribution::{Attribution, OomRole, OomVictim, OwnRole, Untraced, Witnessed};
+use crate::api::event::{Detail, KernelEvent, Oom};
 use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
 use crate::api::images::{PullFailure, PullPolicy, Pulled};
 use crate::api::keyring::Keyring;
+use crate::api::zombie::{Zombie, ZombieCause};
 use crate::clock;
 use crate::config::Config;
 use crate::net::lease::Leases;
@@ -168,8 +169,21 @@ impl Attribution for Killed {
         let victim = |pid, role, second: u64| OomVictim {
             pid,
             command: "eater".into(),
-            role,
             at_ns: second * 1_000_000_000,
+            kill_ns: None,
+            oom: Oom {
+                role,
+                limit: None,
+                limit_unknown: None,
+                limit_cgroup: None,
+                limit_bytes: None,
+                used_bytes: None,
+                vm_bytes: 0,
+                rss_bytes: 0,
+                trigger_pid: 1,
+                trigger_command: "eater".into(),
+                trigger_container: None,
+            },
         };
         vec![
             victim(1, OomRole::Chosen, 10),
@@ -178,6 +192,10 @@ impl Attribution for Killed {
             victim(9, OomRole::Chosen, 21),
         ]
     }
+    fn end(&self, _: u64, _: u32) -> Option<Witnessed> {
+        None
+    }
+    fn own(&self, _: OwnRole, _: u32) {}
     fn watched(&self, _: u64) -> bool {
         true
     }
@@ -207,7 +225,12 @@ async fn a_pod_says_that_its_dead_pile_up() {
         pid: 9,
         ns_pid: None,
         command: "child".into(),
-        detail: Detail::Zombie { lifetime_ms: 1001 },
+        detail: Detail::Zombie(Zombie {
+            lifetime_ms: 1001,
+            cause: ZombieCause::Unknown,
+            parent_pid: None,
+            parent_command: None,
+        }),
     };
     node.probing.hear(&event);
     let said = |view: &PodView| {

@@ -1,14 +1,19 @@
-//! The part of a pod's loop that is about OOM kills of processes that are not their containers' first: what they mean, the pod says.
+//! The part of a pod's loop that is about kills: why a container ended; OOM kills, which are told; and those of processes that are
+//! not their containers' first, of which the pod says what they mean.
 //!
 //! The kernel's event only wakes; what counts are the victims in its map, with their times. So neither a lost event nor a restart of
 //! podbox loses one, and none counts twice: what has begun to end is not asked to again.
 
 use super::Worker;
-use crate::api::attribution::{OomRole, OomVictim};
+use crate::api::attribution::OomVictim;
+use crate::api::cause::Cause;
+use crate::api::identity::ContainerRef;
 use crate::api::images::Images;
 use crate::api::oom::{Consequence, OF_CHILD};
+use crate::pod::cause::{self, Evidence};
+use crate::pod::kill;
 use crate::pod::observed::{Termination, Verdict};
-use crate::sandbox::runtime::Runtime;
+use crate::sandbox::runtime::{Exited, Runtime, Started};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +21,39 @@ use std::time::Instant;
 const REASON: &str = "OOMKilled";
 
 impl<R: Runtime, I: Images> Worker<R, I> {
+    /// Why the current run of a container has ended: by the kernel's own records, and where those may not have all victims, by
+    /// the cgroup's count of groups that were killed as a whole.
+    pub(super) fn cause(&self, run: &ContainerRef, exited: &Exited) -> Option<Cause> {
+        let seen = self.seen.container(&run.name);
+        let Started { cgroup_id, pid, .. } = seen.run()?.started;
+        let kernel = &self.node.attribution;
+        let (witnessed, victims) = (kernel.end(cgroup_id, pid), kernel.oom_victims(cgroup_id));
+        let asked = cause::asked(&self.seen, seen, self.node.has_api());
+        let evidence = Evidence {
+            status: exited.status,
+            witnessed: witnessed.as_ref(),
+            victims: &victims,
+            pid,
+            group_oom: !kernel.watched(cgroup_id) && self.node.runtime.group_oom(run),
+            asked: asked.as_ref(),
+        };
+        Some(evidence.cause())
+    }
+
+    /// Says which processes of a container the OOM killer took since the last time.
+    pub(super) fn tell_victims(&mut self, container: &str) {
+        let part = self.pod.shape.part(container);
+        let seen = self.seen.container_mut(container);
+        let Some(run) = seen.run() else { return };
+        let mut victims = self.node.attribution.oom_victims(run.started.cgroup_id);
+        victims.retain(|victim| victim.at_ns > seen.victims_told_ns);
+        let Some(last) = victims.iter().map(|victim| victim.at_ns).max() else { return };
+        seen.victims_told_ns = last;
+        if let Some(notices) = self.node.notices.get() {
+            kill::notices(&part, &victims).into_iter().for_each(|notice| notices.tell(&self.pod.pod, notice));
+        }
+    }
+
     /// Does what a pod wants done about kills.
     pub(super) fn look_for_kills(&mut self, now: Instant) {
         if self.seen.termination.is_some() {
@@ -28,7 +66,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             };
             let seen = self.seen.container_mut(&shape.name);
             let Some(run) = seen.run().filter(|_| seen.order.is_none()) else { continue };
-            let own = |victim: &OomVictim| victim.pid != run.started.pid && victim.role != OomRole::Exiting;
+            let own = |victim: &OomVictim| victim.pid != run.started.pid && victim.was_killed();
             let victims = self.node.attribution.oom_victims(run.started.cgroup_id);
             let victims: Vec<OomVictim> = victims.into_iter().filter(own).collect();
             let times: Vec<u64> = victims.iter().map(|victim| victim.at_ns).collect();

@@ -77,10 +77,13 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         }
         // Kills may mean more to a pod than a reason to probe (`kills`).
         self.quiet = trigger.cause != Cause::OomKilled;
-        if self.probes_interest() < Interest::Ends && trigger.cause == Cause::OomKilled {
-            return;
-        }
         let name = &trigger.container.name;
+        if trigger.cause == Cause::OomKilled {
+            self.tell_victims(name);
+            if self.probes_interest() < Interest::Ends {
+                return;
+            }
+        }
         let Some(shape) = self.pod.shape.container(name) else { return };
         let seen = self.seen.container_mut(name);
         let current = seen.attempt == trigger.container.attempt;
@@ -99,7 +102,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
 
     /// Which triggers are worth waking for.
     pub(super) fn interest(&self) -> Interest {
-        let kills = self.pod.shape.containers().any(|shape| shape.oom.is_some());
+        // Kills are told, if there is somebody to tell.
+        let kills = self.node.has_api() || self.pod.shape.containers().any(|shape| shape.oom.is_some());
         self.probes_interest().max(if kills { Interest::Kills } else { Interest::Nothing })
     }
 

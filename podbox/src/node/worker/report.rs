@@ -7,7 +7,6 @@ use crate::api::image::Image;
 use crate::api::images::{Images, PullFailure};
 use crate::api::probe::ProbeType;
 use crate::clock;
-use crate::node::Node;
 use crate::pod::observed::{Hook, HookState, ImageState, SandboxState, StartFailure, Termination};
 use crate::pod::probe::{Outcome, Probes};
 use crate::pod::resize::{Refusal, Share};
@@ -152,23 +151,15 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             }
         };
         let run = self.run_of(container);
+        self.tell_victims(container);
+        let cause = self.cause(&run, &exited);
         let seen = self.seen.container_mut(container);
-        let oom_killed = seen.run().is_some_and(|seen| oom_killed(&self.node, &run, &seen.started));
         // One that ended while nobody watched has waited since then.
         let ago = clock::wall().duration_since(exited.at).unwrap_or_default();
-        seen.exited(exited, oom_killed, message, now.checked_sub(ago).unwrap_or(now));
+        seen.exited(exited, cause, message, now.checked_sub(ago).unwrap_or(now));
         self.spawn(move |node, _| async move {
             let result = node.runtime.remove(&run).await.map_err(|error| chain(&error));
             Report::Told { container: run.name, what: "removing an ended container", result }
         });
     }
-}
-
-/// Whether the kernel ended it for want of memory: by the map of victims, and where that may not have all of them, by the
-/// cgroup's own count of groups that were killed as a whole.
-fn oom_killed<R: Runtime, I>(node: &Node<R, I>, run: &ContainerRef, started: &Started) -> bool {
-    let Started { cgroup_id, pid, .. } = *started;
-    let victims = node.attribution.oom_victims(cgroup_id);
-    victims.iter().any(|victim| victim.pid == pid)
-        || !node.attribution.watched(cgroup_id) && node.runtime.group_oom(run)
 }

@@ -51,10 +51,10 @@ fn container(status: &ContainerStatus, boot: Duration) -> Container {
             let at = running.started_at.as_ref().map_or(SystemTime::UNIX_EPOCH, at);
             (State::Running(Started { pid: 0, cgroup_id: 0, at, user: None }), before)
         }
-        (None, Some(terminated)) => (State::Ended(end(&terminated, attempt, boot)), before),
+        (None, Some(terminated)) => (State::Ended(Box::new(end(&terminated, attempt, boot))), before),
         (None, None) => match before {
             // It waited to be started again.
-            Some(end) if end.attempt == attempt => (State::Ended(end), None),
+            Some(end) if end.attempt == attempt => (State::Ended(Box::new(end)), None),
             before => (State::Waiting, before),
         },
     };
@@ -89,5 +89,6 @@ fn end(terminated: &ContainerStateTerminated, current: u32, boot: Duration) -> E
         message: if usual { message.clone() } else { String::new() },
         failure: (!usual).then_some(StartFailure { reason, message }),
         hook: None,
+        cause: None,
     }
 }

@@ -40,7 +40,7 @@ fn running(now: Moment) -> Observed {
             container.starting(now.instant);
             container.started(started(), HookState::Done);
             let exited = Exited { status: ExitStatus::Code(*code), at: clock::wall() };
-            container.exited(exited, false, String::new(), now.instant);
+            container.exited(exited, None, String::new(), now.instant);
         }
     }
     let main = seen.container_mut(MAIN);
@@ -93,7 +93,7 @@ fn a_start_that_was_under_way_is_taken_over_or_made_again_under_its_number() {
     let now = moment();
     let mut seen = running(now);
     let exited = Exited { status: ExitStatus::Code(1), at: clock::wall() };
-    seen.container_mut(MAIN).exited(exited, false, String::new(), now.instant);
+    seen.container_mut(MAIN).exited(exited, None, String::new(), now.instant);
     seen.container_mut(MAIN).starting(now.instant);
     for (held, runs) in [(vec![held(2)], true), (vec![], false)] {
         let mut memory = remembered(&seen, now);
@@ -113,7 +113,7 @@ fn what_the_keeper_still_holds_of_an_end_that_is_remembered_is_held_in_vain() {
     let now = moment();
     let mut seen = running(now);
     let exited = Exited { status: ExitStatus::Code(1), at: clock::wall() };
-    seen.container_mut(MAIN).exited(exited, false, String::new(), now.instant);
+    seen.container_mut(MAIN).exited(exited, None, String::new(), now.instant);
     let mut memory = remembered(&seen, now);
     assert_eq!(memory.meet(&[held(1)], clock::wall(), now.boot), [held(1).container]);
     assert_eq!(memory.recall(&shape(RestartPolicy::Always), Pace::default(), now).container(MAIN).attempt, 1);
@@ -207,7 +207,7 @@ fn a_hook_is_called_again_unless_its_answer_is_remembered() {
     // Nobody saw whether the start came to it, so the hook is due.
     let mut seen = running(now);
     let exited = Exited { status: ExitStatus::Code(1), at: clock::wall() };
-    seen.container_mut(MAIN).exited(exited, false, String::new(), now.instant);
+    seen.container_mut(MAIN).exited(exited, None, String::new(), now.instant);
     seen.container_mut(MAIN).starting(now.instant);
     let mut memory = remembered(&seen, now);
     memory.meet(&[held(2)], clock::wall(), now.boot);
@@ -220,7 +220,7 @@ fn what_a_pod_was_given_up_for_and_its_last_words_are_remembered() {
     let now = moment();
     let mut seen = running(now);
     let exited = Exited { status: ExitStatus::Code(1), at: clock::wall() };
-    seen.container_mut(MAIN).exited(exited, false, "farewell".to_owned(), now.instant);
+    seen.container_mut(MAIN).exited(exited, None, "farewell".to_owned(), now.instant);
     let verdict = Verdict { reason: "DeadlineExceeded".into(), message: "too long".into() };
     seen.fail(verdict, Termination::at_once(now.instant));
     let shape = shape(RestartPolicy::Always);

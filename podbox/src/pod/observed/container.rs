@@ -10,6 +10,8 @@
 //! [`ContainerSeen::is_ready`], in which its probes have their say.
 
 use super::{ImageState, Termination};
+use crate::api::cause::{By, Cause, Ending};
+use crate::limits;
 use crate::pod::probe::Probes;
 use crate::pod::resize::{Refusal, Resize, Share};
 use crate::pod::restart::{Backoff, Pace};
@@ -38,6 +40,8 @@ pub struct Ended {
     pub message: String,
     /// It was ended for another to follow, whatever the restart policy says.
     pub replaced: bool,
+    /// Who ended it; unknown of one that an older podbox saw end.
+    pub cause: Option<Cause>,
 }
 
 /// Why a container could not be started.
@@ -161,6 +165,10 @@ pub struct ContainerSeen {
     pub resize: Resize,
     /// As whom the current run, or the last one, was executed.
     pub user: Option<ProcessUser>,
+    /// The last ends of its runs, the latest last.
+    pub ends: Vec<Ending>,
+    /// OOM victims up to this moment, in nanoseconds since boot, were told.
+    pub victims_told_ns: u64,
 }
 
 impl Run {
@@ -210,7 +218,9 @@ impl ContainerSeen {
     /// The start failed and left nothing.
     pub fn start_failed(&mut self, failure: StartFailure, at: SystemTime, now: Instant) {
         let exited = Exited { status: ExitStatus::Code(128), at };
-        self.end(exited, false, String::new(), Some(failure), now);
+        let cause =
+            Cause { by: By::Exit, message: format!("it was not started: {}", failure.message), sender: None };
+        self.end(exited, (false, Some(cause)), String::new(), Some(failure), now);
     }
 
     /// Nothing was made for the start, and somebody may mend what keeps it from succeeding.
@@ -218,15 +228,16 @@ impl ContainerSeen {
         self.state = ContainerState::Refused { failure, at: now };
     }
 
-    /// The run ended.
-    pub fn exited(&mut self, exited: Exited, oom_killed: bool, message: String, now: Instant) {
-        self.end(exited, oom_killed, message, None, now);
+    /// The run ended, and so.
+    pub fn exited(&mut self, exited: Exited, cause: Option<Cause>, message: String, now: Instant) {
+        let oom_killed = cause.as_ref().is_some_and(|cause| cause.by == By::Oom);
+        self.end(exited, (oom_killed, cause), message, None, now);
     }
 
     fn end(
         &mut self,
         exited: Exited,
-        oom_killed: bool,
+        (oom_killed, cause): (bool, Option<Cause>),
         message: String,
         failure: Option<StartFailure>,
         at: Instant,
@@ -238,7 +249,21 @@ impl ContainerSeen {
         let attempt = self.attempt;
         self.order = None;
         let replaced = std::mem::take(&mut self.replaced);
-        let ended = Ended { attempt, started, exited, at, oom_killed, failure, hook, message, replaced };
+        if let Some(cause) = &cause {
+            let ending = Ending {
+                attempt,
+                started,
+                ended: exited.at,
+                code: exited.status.code(),
+                cause: cause.clone(),
+            };
+            if self.ends.len() >= limits::ENDS_KEPT {
+                self.ends.remove(0);
+            }
+            self.ends.push(ending);
+        }
+        let ended =
+            Ended { attempt, started, exited, at, oom_killed, failure, hook, message, replaced, cause };
         self.state = ContainerState::Ended(ended);
     }
 

@@ -150,7 +150,7 @@ impl Node {
 
     fn exit(&mut self, container: &str, code: i32) -> String {
         let exited = Exited { status: ExitStatus::Code(code), at: clock::wall() };
-        self.seen.container_mut(container).exited(exited, false, String::new(), self.now);
+        self.seen.container_mut(container).exited(exited, None, String::new(), self.now);
         self.settle()
     }
 

@@ -1,6 +1,7 @@
 //! One container's status.
 
 use super::{Facts, time};
+use crate::api::cause::Cause;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::pod::observed::{ContainerSeen, ContainerState, Ended, HookState, ImageState, Observed};
 use crate::pod::observed::{SandboxState, StartFailure};
@@ -177,6 +178,9 @@ impl Words<'_> {
         };
         let message = match &ended.failure {
             Some(failure) => failure.message.as_str(),
+            None if ended.message.is_empty() => {
+                ended.cause.as_ref().map_or("", |cause| self.cut(spoken(cause)))
+            }
             None => self.cut(&ended.message),
         };
         let terminated = core::ContainerStateTerminated {
@@ -201,6 +205,11 @@ impl Words<'_> {
         let end = (0..=share.min(message.len())).rev().find(|end| message.is_char_boundary(*end));
         &message[..end.unwrap_or_default()]
     }
+}
+
+/// What is said of an end in place of last words that nobody left: not of one that called exit.
+fn spoken(cause: &Cause) -> &str {
+    if cause.is_violent() { &cause.message } else { "" }
 }
 
 fn waits(reason: &str, message: Option<String>) -> core::ContainerState {

@@ -1,6 +1,7 @@
 //! What people are told of a pod, word by word.
 
 use super::*;
+use crate::api::cause::{By, Cause};
 use crate::clock;
 use crate::pod::observed::{Hook, HookState, ImageState, StartFailure, Termination, Verdict};
 use crate::pod::restart::RestartPolicy;
@@ -33,7 +34,9 @@ fn hog(policy: RestartPolicy) -> (Shape, Observed, Facts, Instant) {
 
 fn killed(seen: &mut Observed, oom: bool, now: Instant) {
     let exited = Exited { status: ExitStatus::Signal(9), at: clock::wall() };
-    seen.container_mut("hog").exited(exited, oom, String::new(), now);
+    let by = if oom { By::Oom } else { By::Process };
+    let cause = Cause { by, message: "the kernel's word".into(), sender: None };
+    seen.container_mut("hog").exited(exited, Some(cause), String::new(), now);
 }
 
 fn only(status: core::PodStatus) -> core::ContainerStatus {
@@ -49,6 +52,7 @@ fn oomkilled_is_the_kernels_word_not_a_guess_from_137() {
         assert_eq!(status.phase.as_deref(), Some("Failed"));
         let ended = only(status).state.and_then(|state| state.terminated).expect("it ended");
         assert_eq!((ended.exit_code, ended.signal, ended.reason.as_deref()), (137, Some(9), Some(reason)));
+        assert_eq!(ended.message.as_deref(), Some("the kernel's word"));
     }
 }
 
@@ -94,7 +98,7 @@ fn a_pod_that_was_asked_to_end_is_over_as_soon_as_nothing_of_it_runs() {
     let mut well = Observed { sandbox: SandboxState::Removing, ..never };
     well.container_mut("hog").starting(now);
     well.container_mut("hog").started(started(), HookState::Done);
-    well.container_mut("hog").exited(exited, false, String::new(), now);
+    well.container_mut("hog").exited(exited, None, String::new(), now);
     assert_eq!(phase(&well), "Succeeded");
 }
 
@@ -119,7 +123,7 @@ fn a_second_crash_waits_in_crashloopbackoff_with_its_last_state() {
 
 fn ended(seen: &mut Observed, name: &str, code: i32, message: &str, now: Instant) {
     let exited = Exited { status: ExitStatus::Code(code), at: clock::wall() };
-    seen.container_mut(name).exited(exited, false, message.to_owned(), now);
+    seen.container_mut(name).exited(exited, None, message.to_owned(), now);
 }
 
 /// `type=status reason: message` of the conditions that have something to say.

@@ -100,7 +100,7 @@ fn what_could_not_be_taken_away_is_tried_again_until_nothing_is_left() {
     node.terminate(30);
     let until = node.now + Duration::from_secs(10);
     let exited = Exited { status: ExitStatus::Code(0), at: clock::wall() };
-    node.seen.container_mut("a").exited(exited, false, String::new(), node.now);
+    node.seen.container_mut("a").exited(exited, None, String::new(), node.now);
     node.seen.sandbox = SandboxState::Stuck { message: "busy".into(), until };
     assert_eq!(node.settle(), "", "its pod is not through with it");
     assert_eq!(node.wakes_in(), Some(10));
