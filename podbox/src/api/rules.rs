@@ -93,6 +93,18 @@ pub trait Rules: Serialize + DeserializeOwned {
     }
 }
 
+/// Dates the conditions in a status that have no date by the zero of Go's times, as whom they come from reads them:
+/// upstream takes them, and the type here does not.
+fn date_conditions(object: &mut Value) {
+    let conditions = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let at = condition.entry("lastTransitionTime").or_insert(Value::Null);
+        if at.is_null() {
+            *at = Value::from("0001-01-01T00:00:00Z");
+        }
+    }
+}
+
 /// What is measured is not written, and so not judged.
 impl Rules for Value {}
 

@@ -1,10 +1,10 @@
 //! A pod, its image and what it refers to, made into what the sandbox engine builds. Pure: after this, no
 //! Kubernetes word is left to resolve.
 
-use super::naming::{self, Names};
+use super::naming::{self, HostAlias, Names};
 use super::observed::StartFailure;
 use super::resolver::{ClusterDns, Resolver};
-use super::sources::{DEFAULT_NAMESPACE, Scope, Sources};
+use super::sources::{API_SERVICE, DEFAULT_NAMESPACE, Scope, Sources};
 use super::{environ, mounts, resources, security, volumes};
 use crate::api::ephemeral;
 use crate::api::hostports;
@@ -216,7 +216,7 @@ pub fn sandbox(
         },
         resources,
         hosts: match address {
-            Some(address) => names.hosts(address.into(), &aliases),
+            Some(address) => names.hosts(address.into(), api_name(&context).as_ref(), &aliases),
             None => naming::host_network_hosts(&host.hosts, &aliases),
         },
         resolv_conf: resolver.text(),
@@ -230,6 +230,15 @@ pub fn sandbox(
         host_volumes: volumes::host_volumes(volumes, &context).map_err(mount_error)?,
         fs_group: volumes::fs_group(spec),
     })
+}
+
+/// What tokens' issuer and programs in pods call the API, where no cluster DNS would tell them its address.
+fn api_name(context: &Context<'_>) -> Option<HostAlias> {
+    let dns = &context.facts.cluster_dns;
+    let ip = context.scope.api().filter(|_| dns.servers.is_empty())?;
+    let short = format!("{API_SERVICE}.{DEFAULT_NAMESPACE}");
+    let hostnames = vec![format!("{short}.svc.{}", dns.domain), format!("{short}.svc"), short];
+    Some(HostAlias { ip, hostnames })
 }
 
 /// The bridge has the first address of the range.

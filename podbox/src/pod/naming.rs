@@ -55,8 +55,8 @@ impl Names {
         Ok(Names { hostname, short, domain })
     }
 
-    /// A pod's `/etc/hosts`.
-    pub fn hosts(&self, address: IpAddr, aliases: &[HostAlias]) -> String {
+    /// A pod's `/etc/hosts`. `api` is the API's name where no cluster DNS would tell it.
+    pub fn hosts(&self, address: IpAddr, api: Option<&HostAlias>, aliases: &[HostAlias]) -> String {
         let mut hosts = String::from(
             "# Kubernetes-managed hosts file.\n\
              127.0.0.1\tlocalhost\n\
@@ -71,6 +71,9 @@ impl Names {
             Some(domain) => writeln!(hosts, "{address}\t{short}.{domain}\t{short}"),
             None => writeln!(hosts, "{address}\t{short}"),
         };
+        if let Some(api) = api {
+            append_alias(&mut hosts, api);
+        }
         append_aliases(&mut hosts, aliases);
         hosts
     }
@@ -115,8 +118,12 @@ fn append_aliases(hosts: &mut String, aliases: &[HostAlias]) {
     }
     hosts.push_str("\n# Entries added by HostAliases.\n");
     for alias in aliases {
-        let _ = writeln!(hosts, "{}\t{}", alias.ip, alias.hostnames.join("\t"));
+        append_alias(hosts, alias);
     }
+}
+
+fn append_alias(hosts: &mut String, alias: &HostAlias) {
+    let _ = writeln!(hosts, "{}\t{}", alias.ip, alias.hostnames.join("\t"));
 }
 
 #[cfg(test)]
@@ -134,7 +141,7 @@ mod tests {
     fn check(spec: &str, hostname: &str, last: &str) {
         let names = names(spec, "web-0").unwrap();
         assert_eq!(names.hostname, hostname, "{spec}");
-        let hosts = names.hosts(ADDRESS, &[]);
+        let hosts = names.hosts(ADDRESS, None, &[]);
         assert_eq!(hosts.lines().last(), Some(last), "{spec}");
     }
 
@@ -165,10 +172,12 @@ mod tests {
     #[test]
     fn hosts_as_the_kubelet_writes_them() {
         let names = names("subdomain: web", "web-0").unwrap();
-        let plain = names.hosts(ADDRESS, &[]);
+        let plain = names.hosts(ADDRESS, None, &[]);
         assert!(plain.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
         let alias = HostAlias { ip: [192, 0, 2, 7].into(), hostnames: vec!["db".into(), "db.local".into()] };
-        let full = names.hosts(ADDRESS, &[alias]);
+        let api = HostAlias { ip: [10, 96, 0, 1].into(), hostnames: vec!["kubernetes.default".into()] };
+        let full = names.hosts(ADDRESS, Some(&api), &[alias]);
+        assert!(full.contains("\tweb-0\n10.96.0.1\tkubernetes.default\n\n"), "{full}");
         assert!(full.ends_with("\n\n# Entries added by HostAliases.\n192.0.2.7\tdb\tdb.local\n"), "{full}");
     }
 }

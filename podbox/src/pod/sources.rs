@@ -6,6 +6,7 @@ use crate::api::objects::TokenWanted;
 use crate::sandbox::spec::HostKind;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -177,6 +178,12 @@ impl<'a> Scope<'a> {
         let shadowed = links && sources.services.contains_key(&(own.to_owned(), API_SERVICE.to_owned()));
         let told = move |at: &(String, String)| (links && at.0 == own) || (!shadowed && api(at));
         sources.services.iter().filter(move |(at, _)| told(at)).map(|(_, service)| service)
+    }
+
+    /// The address by which pods reach the API, if there is one.
+    pub fn api(&self) -> Option<IpAddr> {
+        let at = (DEFAULT_NAMESPACE.to_owned(), API_SERVICE.to_owned());
+        self.sources.services.get(&at)?.spec.as_ref()?.cluster_ip.as_deref()?.parse().ok()
     }
 
     /// A runtime class's handler, if there is such a class.

@@ -1,13 +1,19 @@
 //! PodDisruptionBudgets and evictions: validation, what an eviction needs.
 
 use super::check::{at_most_all, json, one_of, share};
-use super::{Rules, labels};
+use super::{Rules, date_conditions, labels};
 use crate::api::field::{Errors, Path, Reason};
 use k8s_openapi::api::policy::v1::{
     Eviction, PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus,
 };
+use serde_json::Value;
 
 impl Rules for PodDisruptionBudget {
+    fn decode(mut object: Value) -> serde_json::Result<PodDisruptionBudget> {
+        date_conditions(&mut object);
+        serde_json::from_value(object)
+    }
+
     /// Upstream's status always says its numbers.
     fn prepare_create(&mut self) {
         self.status = Some(PodDisruptionBudgetStatus {

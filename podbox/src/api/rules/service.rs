@@ -4,12 +4,13 @@
 
 use super::check::{self, all, json, one_of, required_word, text};
 use super::pod::default::set;
-use super::{Rules, labels, names};
+use super::{Rules, date_conditions, labels, names};
 use crate::api::field::{Errors, Path, Reason};
 use k8s_openapi::api::core::v1::{
     ClientIPConfig, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 mod address;
@@ -32,6 +33,11 @@ fn is_headless(spec: &ServiceSpec) -> bool {
 }
 
 impl Rules for Service {
+    fn decode(mut object: Value) -> serde_json::Result<Service> {
+        date_conditions(&mut object);
+        serde_json::from_value(object)
+    }
+
     fn default(&mut self) {
         let spec = self.spec.get_or_insert_default();
         set(&mut spec.session_affinity, NONE);

@@ -11,11 +11,12 @@ pub const JWKS_PATH: &str = "/openid/v1/jwks";
 pub const JWKS_TYPE: &str = "application/jwk-set+json";
 
 impl Tokens {
-    /// What is at [`CONFIGURATION_PATH`] of an API that is reached at this address (`192.0.2.1:6443`).
-    pub fn configuration(&self, address: &str) -> Value {
+    /// What is at [`CONFIGURATION_PATH`]. The keys are where the issuer is: pods reach it by that name, whatever the
+    /// address by which others do.
+    pub fn configuration(&self) -> Value {
         json!({
             "issuer": ISSUER,
-            "jwks_uri": format!("https://{address}{JWKS_PATH}"),
+            "jwks_uri": format!("{ISSUER}{JWKS_PATH}"),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],

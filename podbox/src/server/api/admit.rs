@@ -86,6 +86,14 @@ impl Api {
         }
     }
 
+    /// Fills in what others say of a change of an object, or of a part.
+    pub(super) fn complete_update(&self, call: &Call, part: &str, new: &mut Value, old: &Value) {
+        let tolerated = |pod: &Value| pod["spec"]["tolerations"].clone();
+        if part.is_empty() && call.kind.kind == "Pod" && tolerated(new) != tolerated(old) {
+            change::<Pod>(new, admission::tolerations);
+        }
+    }
+
     /// Judges a change of an object, or of a part. Gives back what there is to warn of.
     pub(super) fn admit_update(
         &self,

@@ -81,7 +81,7 @@ impl Api {
                 plain(discovery::resource_list(&kinds, &info.group, &info.version).ok_or_else(unknown)?)
             }
             [".well-known", "openid-configuration"] => {
-                answer::plain(200, &self.gate.tokens.configuration(&self.address), Media::JSON, &[])
+                answer::plain(200, &self.gate.tokens.configuration(), Media::JSON, &[])
             }
             ["openid", "v1", "jwks"] => {
                 let keys = answer::encode(&self.gate.tokens.keys(), Media::JSON)?;

@@ -339,6 +339,7 @@ impl Api {
             owned(kind, old, &mut new, part, &options.manager);
         }
         let mut warnings: Vec<_> = tidied(kind, &mut new).into_iter().collect();
+        self.complete_update(call, part, &mut new, old);
         let write = match part {
             "" | "scale" => Write::Update(old),
             "status" => Write::Status(old),

@@ -147,3 +147,28 @@ async fn an_event_is_one_whichever_way_it_is_written_and_read() {
     assert_eq!((&core["message"], &core["involvedObject"]["name"]), (&json!("other"), &json!("p")));
     assert!(core.get("note").is_none() && core["reportingComponent"] == "e.io/c");
 }
+
+#[tokio::test]
+async fn a_condition_without_a_date_is_taken() {
+    let mut client = Client::new().await;
+    let services = format!("{SPACE}/services");
+    let mut web = client.done("POST", &services, named("web", json!({"spec": {"ports": [{"port": 1}]}}))).await;
+    web["status"]["conditions"] =
+        json!([{"type": "Seen", "status": "True", "reason": "Test", "message": "", "lastTransitionTime": null}]);
+    let told = client.done("PUT", &format!("{services}/web/status"), web).await;
+    assert_eq!(told["status"]["conditions"][0]["type"], "Seen");
+}
+
+#[tokio::test]
+async fn a_pods_tolerations_can_be_replaced_but_for_those_that_it_was_given() {
+    let mut client = Client::new().await;
+    accounts(&mut client).await;
+    let pods = format!("{SPACE}/pods");
+    let mut web = client.done("POST", &pods, pod("web", json!({}))).await;
+    let given = web["spec"]["tolerations"].as_array().unwrap().clone();
+    let own = json!({"key": "own", "operator": "Exists"});
+    web["spec"]["tolerations"] = json!([own]);
+    let replaced = client.done("PUT", &format!("{pods}/web"), web).await;
+    assert_eq!(replaced["spec"]["tolerations"], json!([own, given[0], given[1]]));
+    assert_eq!(replaced["metadata"]["generation"], 2);
+}
