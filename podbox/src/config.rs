@@ -1,5 +1,6 @@
 //! Where a node keeps what, and its addresses. Rank 0: plain data, one default for each field.
 
+use crate::api::allowed::Allowed;
 use crate::api::pressure::{self, Threshold};
 use crate::api::probe::TcpProbe;
 use ipnet::Ipv4Net;
@@ -75,6 +76,8 @@ pub struct Duties {
     pub reserved_disk: u64,
     /// Requests of memory are kept for who made them: the kubelet's MemoryQoS.
     pub memory_qos: bool,
+    /// Which labels and annotations of objects are told as metrics.
+    pub told: Allowed,
 }
 
 /// The kubelet's hard thresholds.
@@ -93,6 +96,7 @@ impl Default for Duties {
             reserved_memory: 0,
             reserved_disk: 0,
             memory_qos: false,
+            told: Allowed::default(),
         }
     }
 }

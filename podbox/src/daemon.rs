@@ -4,15 +4,17 @@
 //! It decides nothing about pods, but that `podbox run` begins on a host without any and `podbox node` with those that it
 //! finds. Invariant: what a failed start made is taken back before the error is told; what pods need stays.
 
-use crate::api::attribution::{Attribution, Untraced};
+use crate::api::attribution::{Attribution, OomRole, Untraced};
 use crate::api::error::chain;
 use crate::api::event::KernelEvent;
 use crate::api::identity::PodRef;
 use crate::api::timeline::Timelines;
 use crate::config::Config;
 use crate::image::{ImageError, NodeImages, Progress, Store};
+use crate::metrics::text::Page;
 use crate::net::dataplane::{self, Dataplane, DataplaneError};
 use crate::net::lease::{LeaseError, Leases};
+use crate::node::accounts::NodeAccounts;
 use crate::node::agent::Agent;
 use crate::node::checkpoint::{CheckpointError, Checkpoints};
 use crate::node::events::{self, Culprits};
@@ -22,6 +24,7 @@ use crate::node::{Node, facts};
 use crate::sandbox::engine::{self, Engine, EngineError, Options};
 use crate::server::admin::{self, Admin};
 use crate::server::exposition::{Exposition, ExpositionError};
+use crate::server::pages::Pages;
 use crate::server::{http, kernel};
 use crate::trace::{self, CapabilityReport, Gap, TraceConfig, Tracer};
 use crate::{clock, limits, metrics};
@@ -125,8 +128,8 @@ pub struct Daemon {
     pub capabilities: CapabilityReport,
     /// What the kernel may not have recorded while no podbox ran, in words.
     pub gap: Option<String>,
-    /// What is measured.
-    pub exposition: Arc<Exposition>,
+    /// The pages for Prometheus.
+    pub pages: Arc<Pages>,
     tasks: JoinSet<()>,
     socket: PathBuf,
     _lock: HostLock,
@@ -166,14 +169,13 @@ impl Daemon {
         };
         let mut tasks = JoinSet::new();
         let views = Arc::clone(&node);
-        exposition.collect(move || {
-            views.views.collect();
-            views.probing.tally.render()
-        });
+        exposition.collect(move |page| views.views.collect(page));
         let mut gap = None;
         if let Some(tracer) = &tracer {
             let counted = Arc::clone(tracer);
-            exposition.collect(move || kernel::record(&counted.snapshot(), counted.oom_watched()));
+            exposition.collect(move |page| {
+                page.append(&kernel::record(&counted.snapshot(), counted.oom_watched()))
+            });
             tasks.spawn(follow(Arc::clone(&node), tracer.subscribe()));
             gap = read(tracer);
         }
@@ -181,6 +183,7 @@ impl Daemon {
         // It is the first: the node was made without.
         let _ = node.probing.witness.set(Arc::new(KernelWitness::new(node.runtime.clone(), timelines)));
         let exposition = Arc::new(exposition);
+        let pages = Arc::new(pages(&node, tracer.clone(), Arc::clone(&exposition)));
         let (probed, ended) = (Arc::clone(&node), Arc::clone(&node));
         let (seen, reported) = (tracer.clone(), capabilities.clone());
         let admin = Admin {
@@ -193,9 +196,9 @@ impl Daemon {
             }),
         };
         tasks.spawn(http::serve(socket_listener, Arc::new(admin)));
-        tasks.spawn(http::serve(metrics, Arc::clone(&exposition)));
-        tasks.spawn(Arc::clone(&exposition).upkeep(limits::METRICS_UPKEEP));
-        Ok(Daemon { node, agent, tracer, capabilities, gap, exposition, tasks, socket, _lock: lock })
+        tasks.spawn(http::serve(metrics, Arc::clone(&pages)));
+        tasks.spawn(exposition.upkeep(limits::METRICS_UPKEEP));
+        Ok(Daemon { node, agent, tracer, capabilities, gap, pages, tasks, socket, _lock: lock })
     }
 
     /// The agent, for a caller that runs it elsewhere; another one without pods takes its place.
@@ -240,6 +243,24 @@ impl Daemon {
         }
         problems
     }
+}
+
+/// The pages for Prometheus.
+fn pages(node: &Arc<RealNode>, tracer: Option<Arc<Tracer>>, exposition: Arc<Exposition>) -> Pages {
+    let probed = Arc::clone(node);
+    let probes = Box::new(move |page: &mut Page| probed.probing.tally.write(page));
+    let oom_kills = Arc::new(move || {
+        let tracer = tracer.as_ref()?;
+        let each = tracer.snapshot().containers.into_iter().map(|(key, totals)| {
+            let victims = totals.oom_victims(tracer.oom_watched()).into_iter();
+            // One that was on its way out already was not killed for that.
+            let killed =
+                victims.filter(|(role, _)| *role != OomRole::Exiting).map(|(_, victims)| victims).sum();
+            ((key.namespace, key.pod, key.container), killed)
+        });
+        Some(each.collect())
+    });
+    Pages::new(exposition, Box::new(NodeAccounts::new(Arc::clone(node), oom_kills)), probes)
 }
 
 /// Loads the BPF programs. Without them pods run all the same, and the report says what stays unseen. What `podbox node`

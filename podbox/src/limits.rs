@@ -118,6 +118,8 @@ pub const PROBE_MESSAGE_BYTES: usize = 512;
 pub const FRAME: Duration = Duration::from_millis(100);
 /// Time between two clean-ups of histogram samples that nobody scraped.
 pub const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// Series that one page for Prometheus has at most: some 40 MB of text. A pod has about 80 of the API's objects' and 60 of cgroups'.
+pub const PAGE_SERIES: usize = 250_000;
 /// Chunks of a container's log that are moved once all of its processes have ended, whoever else writes into its pipe.
 pub const LOG_LAST_CHUNKS: usize = 64;
 /// How long the removal of a container waits for the rest of its log.

@@ -3,11 +3,27 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-/// The whole answer, its headers included.
+/// Everything at `/metrics`, with its head.
 pub fn metrics() -> String {
+    page("/metrics")
+}
+
+/// A page, with its head.
+pub fn page(path: &str) -> String {
     let mut stream = TcpStream::connect("127.0.0.1:9810").expect("podbox serves metrics");
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: podbox\r\nConnection: close\r\n\r\n").expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: podbox\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it listens");
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("it answers");
     text
+}
+
+/// The value of a page's first series of this name that has these labels.
+pub fn value(page: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let is = |line: &&str| {
+        let rest = line.strip_prefix(name).unwrap_or_default();
+        rest.starts_with(['{', ' '])
+            && labels.iter().all(|(key, value)| rest.contains(&format!("{key}=\"{value}\"")))
+    };
+    page.lines().find(is)?.rsplit(' ').next()?.parse().ok()
 }

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use podbox_tests::events::Events;
 use podbox_tests::host::{Host, entries};
 use podbox_tests::manifest::{container, pod, script};
-use podbox_tests::metrics::metrics;
+use podbox_tests::metrics::{metrics, value};
 use podbox_tests::needs;
 use podbox_tests::run::limit;
 use podbox_tests::wait::wait_until;
@@ -38,17 +38,7 @@ fn of<'a>(events: &'a [Value], pod: &str, container: &str, kind: &str) -> Vec<&'
 /// The value of a metric with these labels.
 #[track_caller]
 fn metric(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
-    found(text, name, labels).unwrap_or_else(|| panic!("no {name}{labels:?} in\n{text}"))
-}
-
-/// The same, if there is such a metric.
-fn found(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-    let is = |line: &&str| {
-        let rest = line.strip_prefix(name).unwrap_or_default();
-        rest.starts_with(['{', ' '])
-            && labels.iter().all(|(key, value)| rest.contains(&format!("{key}=\"{value}\"")))
-    };
-    text.lines().find(is)?.rsplit(' ').next()?.parse().ok()
+    value(text, name, labels).unwrap_or_else(|| panic!("no {name}{labels:?} in\n{text}"))
 }
 
 /// The sum of a metric over all its labels.
@@ -101,7 +91,7 @@ fn every_end_and_every_zombie_is_told_as_it_was_and_counted() {
     wait_until("all have gone", limit(), || {
         text = metrics();
         let ours = [("pod", "a"), ("container", "ends")];
-        found(&text, "podbox_zombie_lifetime_seconds_count", &ours) == Some(9.0)
+        value(&text, "podbox_zombie_lifetime_seconds_count", &ours) == Some(9.0)
     });
     run.signal(Signal::SIGINT);
     run.end().expect(130).says("No record was lost.");

@@ -2,6 +2,7 @@
 
 mod bench;
 mod clock;
+mod dashboards;
 mod image;
 mod run;
 mod schema;
@@ -25,6 +26,8 @@ const TOOL_FAILED: u8 = 125;
 enum Verb {
     /// Measure podbox beside others: pod-start, exec, bpf-cost, memory, store, api, pods, probes.
     Bench(bench::Args),
+    /// Write dashboards, rules and the runbook from their description.
+    Dashboards(dashboards::Args),
     /// Install what the other verbs need; they call it themselves.
     Setup,
     /// Build podbox and run manifests, on this host or in a virtual machine.
@@ -46,6 +49,7 @@ enum Verb {
 fn main() -> ExitCode {
     let result = match Verb::parse() {
         Verb::Bench(args) => bench::main(&args),
+        Verb::Dashboards(args) => dashboards::main(&args).map(|()| 0),
         Verb::Setup => setup::main().map(|()| 0),
         Verb::Run(args) => run::main(&args),
         Verb::Image => image::main().map(|()| 0),

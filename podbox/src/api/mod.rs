@@ -1,6 +1,8 @@
 //! The words that podbox's modules exchange. Rank 0: data and pure functions, no effects.
 
+pub mod account;
 pub mod admission;
+pub mod allowed;
 pub mod apply;
 pub mod attribution;
 pub mod cause;

@@ -67,19 +67,35 @@ pub struct Usage {
 pub struct Traffic {
     /// Bytes that came in.
     pub rx_bytes: u64,
+    /// Packets that came in.
+    pub rx_packets: u64,
     /// Packets that came in damaged.
     pub rx_errors: u64,
+    /// Packets that came in and found no room.
+    pub rx_dropped: u64,
     /// Bytes that went out.
     pub tx_bytes: u64,
+    /// Packets that went out.
+    pub tx_packets: u64,
     /// Packets that could not go out.
     pub tx_errors: u64,
+    /// Packets that were to go out and found no room.
+    pub tx_dropped: u64,
 }
 
 impl Traffic {
     /// What the link's other end sees of the same.
     pub fn from_other_end(self) -> Traffic {
-        let Traffic { rx_bytes, rx_errors, tx_bytes, tx_errors } = self;
-        Traffic { rx_bytes: tx_bytes, rx_errors: tx_errors, tx_bytes: rx_bytes, tx_errors: rx_errors }
+        Traffic {
+            rx_bytes: self.tx_bytes,
+            rx_packets: self.tx_packets,
+            rx_errors: self.tx_errors,
+            rx_dropped: self.tx_dropped,
+            tx_bytes: self.rx_bytes,
+            tx_packets: self.rx_packets,
+            tx_errors: self.rx_errors,
+            tx_dropped: self.rx_dropped,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Options of `podbox node` on how the node looks after itself: named and written as the kubelet's.
 
+use crate::api::allowed::{AllowList, Allowed};
 use crate::api::pressure::{self, Threshold};
 use crate::api::quantity::Quantity;
 use crate::config::{Duties, THRESHOLDS};
@@ -57,6 +58,12 @@ pub struct DutyArgs {
     /// Keep for containers what they request of memory, and slow them down before they reach their limit
     #[arg(long, env = "PODBOX_MEMORY_QOS", hide_env = true)]
     memory_qos: bool,
+    /// Labels of objects that are told as metrics: pods=[app,tier],nodes=[*]
+    #[arg(long, env = "PODBOX_METRIC_LABELS_ALLOWLIST", value_name = "RESOURCE=[LABEL,…],…", default_value = "", value_parser = AllowList::parse, hide_env = true, hide_default_value = true)]
+    metric_labels_allowlist: AllowList,
+    /// Annotations of objects that are told as metrics
+    #[arg(long, env = "PODBOX_METRIC_ANNOTATIONS_ALLOWLIST", value_name = "RESOURCE=[KEY,…],…", default_value = "", value_parser = AllowList::parse, hide_env = true, hide_default_value = true)]
+    metric_annotations_allowlist: AllowList,
 }
 
 impl DutyArgs {
@@ -99,6 +106,10 @@ impl DutyArgs {
             reserved_memory,
             reserved_disk,
             memory_qos: self.memory_qos,
+            told: Allowed {
+                labels: self.metric_labels_allowlist.clone(),
+                annotations: self.metric_annotations_allowlist.clone(),
+            },
         })
     }
 }

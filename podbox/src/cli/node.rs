@@ -24,6 +24,7 @@ use crate::node::stats::Gauges;
 use crate::node::streams::NodeStreams;
 use crate::server::api::expire::expire_events;
 use crate::server::api::local::Local;
+use crate::server::pages;
 use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::collections::BTreeSet;
@@ -91,7 +92,9 @@ async fn serve(
     cluster.api.set_logs(Arc::new(NodeLogs::new(node.config.log_dir.clone(), move || node.views.watch())));
     cluster.api.set_streams(Arc::new(NodeStreams::new(daemon.node.runtime.clone())));
     let gauges = Gauges::new(daemon.node.config.clone());
-    cluster.api.set_metrics(Arc::clone(&daemon.exposition));
+    let (store, allowed) = (cluster.store.clone(), daemon.node.config.duties.told.clone());
+    daemon.pages.set_cluster(pages::Cluster { store, allowed, node: name.clone() });
+    cluster.api.set_pages(Arc::clone(&daemon.pages));
     cluster.api.set_stats(Arc::new(gauges.clone()));
     let (notices, told) = recorder::channel();
     // It is the first: the node was made without.

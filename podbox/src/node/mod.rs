@@ -3,6 +3,7 @@
 //! [`Node`] holds what the pods of a node share; each pod has a [`worker::Worker`] of its own.
 
 mod account;
+pub mod accounts;
 pub mod agent;
 pub mod bound;
 pub mod change;

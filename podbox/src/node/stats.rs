@@ -4,7 +4,7 @@
 //! sample; one of an earlier daemon has to be looked at twice. Nothing is decided here.
 
 mod disk;
-mod host;
+pub(super) mod host;
 
 use super::Node;
 use crate::api::error::chain;

@@ -7,6 +7,7 @@ use super::account::{self, Past};
 use crate::api::cause::{Account, Ending};
 use crate::api::identity::PodRef;
 use crate::metrics;
+use crate::metrics::text::{Page, labels};
 use crate::pod::resources::Pledge;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PodStatus};
 use std::collections::BTreeMap;
@@ -111,12 +112,32 @@ impl Views {
         self.pods.subscribe()
     }
 
-    /// Sets the gauges of pods and containers; run before a scrape.
-    pub fn collect(&self) {
+    /// Sets the gauges of pods and containers, and writes how often these were started again; for each scrape.
+    pub fn collect(&self, page: &mut Page) {
+        let pods = self.pods.borrow();
+        let named = pods.iter().flat_map(|(pod, view)| {
+            containers(&view.status).filter(|own| own.restart_count > 0).map(|own| {
+                let PodRef { namespace, name, .. } = pod;
+                let container = own.name.as_str();
+                (
+                    labels(&[("namespace", namespace), ("pod", name), ("container", container)]),
+                    own.restart_count,
+                )
+            })
+        });
+        let restarts: Vec<(String, i32)> = named.collect();
+        page.rows(
+            metrics::CONTAINER_RESTARTS,
+            restarts.iter().map(|(own, count)| (own.as_str(), count)),
+            |count, series| series.one(*count),
+        );
+        drop(pods);
         let mut phases =
             BTreeMap::from(["Pending", "Running", "Succeeded", "Failed", "Unknown"].map(|p| (p, 0)));
-        let mut states = BTreeMap::from(["waiting", "running", "terminated"].map(|s| (s, 0)));
+        let mut states = BTreeMap::from(["waiting", "running", "terminated"].map(|s| (s, 0u32)));
+        let mut running = 0;
         for view in self.pods.borrow().values() {
+            running += u32::from(containers(&view.status).any(|own| state(own) == "running"));
             let phase = view.status.phase.as_deref().unwrap_or("Pending");
             if let Some(count) = phases.get_mut(phase) {
                 *count += 1;
@@ -125,6 +146,12 @@ impl Views {
                 let state = states.get_mut(state(container)).expect("each state is in the table");
                 *state += 1;
             }
+        }
+        page.row(metrics::RUNNING_PODS).one(running);
+        let mut told = page.row(metrics::RUNNING_CONTAINERS);
+        // One that waits is none to a kubelet's runtime.
+        for (word, own) in [("running", "running"), ("exited", "terminated")] {
+            told.with(&[("container_state", word)], states[own]);
         }
         for (phase, count) in phases {
             ::metrics::gauge!(metrics::PODS, "phase" => phase).set(f64::from(count));

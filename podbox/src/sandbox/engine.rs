@@ -9,6 +9,7 @@
 mod adopt;
 mod error;
 mod measure;
+mod operation;
 mod probed;
 mod shared;
 mod streams;
@@ -30,6 +31,7 @@ use super::runtime::{
     ContainerStatus, ExecResult, ExecSpec, Exited, Obstacle, PodReading, Runtime, Started, Unenforced,
 };
 use super::spec::{ContainerSpec, FileVolume, Resources, SandboxSpec};
+use crate::api::account::PodAccount;
 use crate::api::attribution::{Attribution, OwnRole};
 use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef};
@@ -256,7 +258,7 @@ impl Runtime for Engine {
 
     async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<(), EngineError> {
         let (shared, spec) = (self.0.clone(), spec.clone());
-        blocking(move || shared.create(&spec)).await
+        operation::counted("run_podsandbox", blocking(move || shared.create(&spec))).await
     }
 
     async fn remove_sandbox(&self, pod: &PodRef) -> Result<(), EngineError> {
@@ -267,7 +269,8 @@ impl Runtime for Engine {
             done = done.and(removed);
         }
         let (shared, pod) = (self.0.clone(), pod.clone());
-        done.and(blocking(move || shared.remove_pod(&pod)).await)
+        let removing = blocking(move || shared.remove_pod(&pod));
+        done.and(operation::counted("remove_podsandbox", removing).await)
     }
 
     async fn refill(&self, pod: &PodRef, volumes: Vec<FileVolume>) -> Result<(), EngineError> {
@@ -277,7 +280,8 @@ impl Runtime for Engine {
 
     async fn start(&self, spec: &ContainerSpec) -> Result<Started, EngineError> {
         let (shared, own) = (self.0.clone(), spec.clone());
-        let (started, ending, fds) = blocking(move || shared.launch(&own)).await?;
+        let launching = blocking(move || shared.launch(&own));
+        let (started, ending, fds) = operation::counted("start_container", launching).await?;
         if let Err(error) = self.track(Label::of(spec), started.clone(), ending, fds) {
             // Without its log it must not run.
             self.remove_untracked(spec).await?;
@@ -327,7 +331,8 @@ impl Runtime for Engine {
     async fn signal(&self, container: &ContainerRef, signal: i32) -> Result<(), EngineError> {
         self.tracked(container)?;
         let (shared, id) = (self.0.clone(), plan::launch_id(container));
-        blocking(move || Ok(shared.keeper.command(Body::Signal { id, signal })?)).await
+        let telling = blocking(move || Ok(shared.keeper.command(Body::Signal { id, signal })?));
+        operation::counted("stop_container", telling).await
     }
 
     async fn kill(&self, container: &ContainerRef) -> Result<(), EngineError> {
@@ -344,7 +349,8 @@ impl Runtime for Engine {
         let qos = self.tracked(container)?.label.qos;
         let (shared, container) = (self.0.clone(), container.clone());
         let (own, pod) = (resources.clone(), pod.clone());
-        blocking(move || shared.resize(&container, qos, &own, &pod)).await
+        let resizing = blocking(move || shared.resize(&container, qos, &own, &pod));
+        operation::counted("update_container_resources", resizing).await
     }
 
     async fn remove(&self, container: &ContainerRef) -> Result<(), EngineError> {
@@ -363,18 +369,22 @@ impl Runtime for Engine {
         }
         let (shared, container) = (self.0.clone(), container.clone());
         let qos = tracked.label.qos;
-        blocking(move || shared.take_away(&container, qos)).await
+        operation::counted("remove_container", blocking(move || shared.take_away(&container, qos))).await
     }
 
     async fn exec(&self, container: &ContainerRef, spec: &ExecSpec) -> Result<ExecResult, EngineError> {
         let target = self.target(container)?;
-        exec::run(self.clone(), target, spec)
-            .await
-            .map_err(|source| EngineError::Exec { name: container.name.clone(), source })
+        let failed = |source| EngineError::Exec { name: container.name.clone(), source };
+        let running = exec::run(self.clone(), target, spec);
+        operation::counted("exec_sync", async { running.await.map_err(failed) }).await
     }
 
     async fn listens(&self, pod: &PodRef, server: SocketAddrV4) -> Result<bool, EngineError> {
         Ok(self.backlog(pod, server).await?.has_room())
+    }
+
+    async fn accounts(&self) -> Result<BTreeMap<PodRef, PodAccount>, EngineError> {
+        self.books().await
     }
 
     async fn measure(&self) -> Result<BTreeMap<PodRef, PodReading>, EngineError> {

@@ -29,7 +29,7 @@ pub fn group(path: &Path, at: SystemTime) -> Option<Sample> {
 }
 
 /// The memory that is charged to a group.
-fn charged(usage: u64, stat: &str) -> Memory {
+pub(super) fn charged(usage: u64, stat: &str) -> Memory {
     let of = |name| field(stat, name).unwrap_or(0);
     Memory {
         usage,
@@ -73,7 +73,7 @@ fn page_size() -> u64 {
     size.ok().flatten().and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
 }
 
-fn field(text: &str, name: &str) -> Option<u64> {
+pub(super) fn field(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.split_once(' '));
     lines.find(|(key, _)| *key == name).map(|(_, value)| number(value))
 }

@@ -18,7 +18,8 @@ pub mod sysctl;
 pub mod user;
 
 // The daemon's hands.
-pub mod apply;
+pub mod account;
+mod apply;
 pub mod backlog;
 pub mod cgroup;
 mod client;

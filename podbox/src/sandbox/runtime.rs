@@ -2,6 +2,7 @@
 //! one; the simulation brings its own.
 
 use super::spec::{ContainerSpec, FileVolume, Resources, SandboxSpec};
+use crate::api::account::PodAccount;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::stats::Sample;
 use serde::{Deserialize, Serialize};
@@ -203,6 +204,8 @@ pub trait Runtime: Send + Sync + 'static {
         pod: &PodRef,
         server: SocketAddrV4,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
+    /// All that the kernel has counted for them.
+    fn accounts(&self) -> impl Future<Output = Result<BTreeMap<PodRef, PodAccount>, Self::Error>> + Send;
     /// What the pods of which something runs use now.
     fn measure(&self) -> impl Future<Output = Result<BTreeMap<PodRef, PodReading>, Self::Error>> + Send;
     /// Every container the keeper holds, also those of an earlier daemon.

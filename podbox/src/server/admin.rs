@@ -77,7 +77,7 @@ impl Handler for Admin {
             }
             "/probes" => with_type(StatusCode::OK, "application/json", full(line(&(self.probes)()))),
             "/ends" => with_type(StatusCode::OK, "application/json", full(line(&(self.ends)()))),
-            "/metrics" => text(StatusCode::OK, self.exposition.render()),
+            "/metrics" => text(StatusCode::OK, self.exposition.render(|_| ()).0),
             path => text(StatusCode::NOT_FOUND, format!("{path} is not served here\n")),
         }
     }

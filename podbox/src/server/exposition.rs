@@ -1,21 +1,22 @@
 //! `/metrics`: the table of metrics described and rendered for Prometheus.
 //!
-//! Counters that live in the kernel's maps are copied in just before each scrape by collectors, so that a
-//! scrape shows the map's truth and nothing is polled in between.
+//! What is counted elsewhere (the kernel's maps, pods' statuses) is written by collectors at each scrape, so that a
+//! scrape shows the truth and nothing is polled in between.
 
-use super::http::{Body, Handler, full, text, with_type};
+use super::pages::Writer;
+use crate::metrics::text::Page;
 use crate::metrics::{Kind, TABLE};
-use hyper::body::Incoming;
-use hyper::{Method, Request, Response, StatusCode};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Upper bounds of latency buckets, in seconds: from 50 µs, since that is where podbox's times begin.
-const SECONDS: &[f64] =
-    &[50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1.0, 2.5, 10.0];
+/// Upper bounds of latency buckets, in seconds: upstream's, and shorter ones from 50 µs, since that is where podbox's times begin.
+pub const SECONDS: [f64; 17] = [
+    50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
 
 /// Why metrics cannot be set up.
 #[derive(Debug, Error)]
@@ -28,13 +29,10 @@ pub enum ExpositionError {
     Installed,
 }
 
-/// Sets series; what cannot be set, it returns as text.
-type Collector = Box<dyn Fn() -> String + Send + Sync>;
-
 /// The recorder's readable side.
 pub struct Exposition {
     handle: PrometheusHandle,
-    collectors: Vec<Collector>,
+    collectors: Vec<Writer>,
 }
 
 impl fmt::Debug for Exposition {
@@ -47,7 +45,7 @@ impl Exposition {
     /// Records this process' metrics from now on.
     pub fn install() -> Result<Self, ExpositionError> {
         let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
             .build_recorder();
         let handle = recorder.handle();
         ::metrics::set_global_recorder(recorder).map_err(|_| ExpositionError::Installed)?;
@@ -61,8 +59,8 @@ impl Exposition {
         Ok(Exposition { handle, collectors: Vec::new() })
     }
 
-    /// Runs `collect` before each scrape; the text it returns, complete metric families, is appended.
-    pub fn collect(&mut self, collect: impl Fn() -> String + Send + Sync + 'static) {
+    /// Has `collect` write its families at each scrape; gauges of the recorder that it sets are told, too.
+    pub fn collect(&mut self, collect: impl Fn(&mut Page) + Send + Sync + 'static) {
         self.collectors.push(Box::new(collect));
     }
 
@@ -75,28 +73,12 @@ impl Exposition {
         }
     }
 
-    /// The text format, as of now.
-    pub fn render(&self) -> String {
-        let extra: String = self.collectors.iter().map(|collect| collect()).collect();
-        self.handle.render() + &extra
-    }
-}
-
-/// Everything that is measured, as an answer to a scrape.
-pub fn answer(exposition: &Exposition) -> Response<Body> {
-    let media_type = "text/plain; version=0.0.4; charset=utf-8";
-    with_type(StatusCode::OK, media_type, full(exposition.render()))
-}
-
-impl Handler for Exposition {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        match (request.method(), request.uri().path()) {
-            (&Method::GET, "/metrics") => answer(self),
-            (&Method::GET, "/healthz") => text(StatusCode::OK, "ok"),
-            (&Method::GET, _) => {
-                text(StatusCode::NOT_FOUND, "not found; podbox serves /metrics and /healthz here\n")
-            }
-            _ => text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n"),
-        }
+    /// The text format, as of now, with what `more` writes, and how many series there was no room for.
+    pub fn render(&self, more: impl FnOnce(&mut Page)) -> (String, usize) {
+        let mut page = Page::default();
+        more(&mut page);
+        self.collectors.iter().for_each(|collect| collect(&mut page));
+        let (text, left_out) = page.finish();
+        (self.handle.render() + &text, left_out)
     }
 }

@@ -10,6 +10,7 @@ mod guests;
 pub mod http;
 pub mod kernel;
 mod multiplex;
+pub mod pages;
 mod patience;
 pub mod proxy;
 pub mod stream;

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use podbox_tests::metrics::metrics;
+use podbox_tests::metrics::{metrics, page, value};
 use podbox_tests::needs;
 use podbox_tests::pods::{container as status, is_ready};
 use serde_json::{Value, json};
@@ -57,23 +57,20 @@ impl Probed {
     pub fn metrics_have_upstreams_names(&self) {
         let pod = self.node.pod("kinds");
         let uid = pod["metadata"]["uid"].as_str().expect("it has one");
-        let text = metrics();
-        let has = |start: String| {
-            assert!(text.lines().any(|line| line.starts_with(&start)), "{start} is not in\n{text}");
+        let (probes, own) = (page("/metrics/probes"), metrics());
+        let of = |result| {
+            let whose = [("pod", "kinds"), ("namespace", "default"), ("pod_uid", uid), ("container", "tcp")];
+            [&[("probe_type", "Readiness"), ("result", result)], &whose[..]].concat()
         };
-        has(format!(
-            "prober_probe_total{{probe_type=\"Readiness\",result=\"successful\",container=\"tcp\",pod=\"kinds\",namespace=\"default\",pod_uid=\"{uid}\"}} "
-        ));
-        has(format!(
-            "prober_probe_total{{probe_type=\"Readiness\",result=\"failed\",container=\"tcp\",pod=\"kinds\",namespace=\"default\",pod_uid=\"{uid}\"}} 1"
-        ));
-        let labels = "probe_type=\"Startup\",container=\"http\",pod=\"kinds\",namespace=\"default\"";
-        has(format!("prober_probe_duration_seconds_count{{{labels}}} "));
-        has(format!("prober_probe_duration_seconds_bucket{{{labels},le=\"0.00005\"}} 0"));
+        assert!(value(&probes, "prober_probe_total", &of("successful")).is_some(), "{probes}");
+        assert_eq!(value(&probes, "prober_probe_total", &of("failed")), Some(1.0), "{probes}");
+        let startup = [("probe_type", "Startup"), ("container", "http"), ("pod", "kinds")];
+        assert!(value(&probes, "prober_probe_duration_seconds_count", &startup).is_some(), "{probes}");
+        let shortest = [&startup[..], &[("le", "0.00005")]].concat();
+        assert_eq!(value(&probes, "prober_probe_duration_seconds_bucket", &shortest), Some(0.0), "{probes}");
         for phase in ["connect", "application", "transfer"] {
-            has(format!(
-                "podbox_probe_phase_seconds_bucket{{probe_type=\"Readiness\",phase=\"{phase}\",le=\"0.00005\"}} "
-            ));
+            let shortest = [("probe_type", "Readiness"), ("phase", phase), ("le", "0.00005")];
+            assert!(value(&own, "podbox_probe_phase_seconds_bucket", &shortest).is_some(), "{phase}: {own}");
         }
     }
 

@@ -15,7 +15,7 @@ const RANKS: &[(&str, Rank)] = &[
     ("clock", 0),
     ("config", 0),
     ("limits", 0),
-    ("metrics", 0),
+    ("metrics::*", 0),
     // What pods are made of, as data, and the seam to what makes them.
     ("sandbox::spec", 0),
     ("sandbox::runtime", 0),

@@ -1,6 +1,7 @@
 //! A worker that breaks is followed by another.
 
 use super::*;
+use crate::api::account::PodAccount;
 use crate::api::attribution::{Attribution, OomRole, OomVictim, OwnRole, Untraced, Witnessed};
 use crate::api::event::{Detail, KernelEvent, Oom};
 use crate::api::identity::ContainerRef;
@@ -83,6 +84,9 @@ impl Runtime for Brittle {
     }
     async fn listens(&self, _: &PodRef, _: SocketAddrV4) -> Result<bool, Self::Error> {
         Ok(true)
+    }
+    async fn accounts(&self) -> Result<BTreeMap<PodRef, PodAccount>, Self::Error> {
+        Ok(BTreeMap::new())
     }
     async fn measure(&self) -> Result<BTreeMap<PodRef, PodReading>, Self::Error> {
         Ok(BTreeMap::new())

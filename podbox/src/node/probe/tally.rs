@@ -7,9 +7,9 @@
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::probe::ProbeType;
 use crate::metrics;
+use crate::metrics::text::{Page, labels};
 use crate::pod::probe::Outcome;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,55 +67,40 @@ impl Tally {
         self.pods().remove(pod);
     }
 
-    /// Both metrics, for Prometheus.
-    pub fn render(&self) -> String {
+    /// Writes both metrics.
+    pub fn write(&self, page: &mut Page) {
         let pods = self.pods();
-        let all = || {
-            pods.iter().flat_map(|(pod, own)| {
-                own.iter().map(move |((container, probe), series)| (pod, container, *probe, series))
+        let named = pods.iter().flat_map(|(pod, own)| {
+            own.iter().map(move |((container, probe), series)| {
+                let (probe, PodRef { namespace, name, .. }) = (probe.to_string(), pod);
+                let labels = labels(&[
+                    ("probe_type", &probe),
+                    ("container", container),
+                    ("pod", name),
+                    ("namespace", namespace),
+                ]);
+                (labels, (pod.uid.as_str(), series))
             })
-        };
-        const PROBES: &str = metrics::PROBER_PROBES;
-        let mut text = metrics::family(PROBES);
-        for (PodRef { namespace, name, uid }, container, probe, series) in all() {
-            let results =
-                [("successful", series.successful), ("failed", series.failed), ("unknown", series.unknown)];
+        });
+        let named: Vec<(String, (&str, &Series))> = named.collect();
+        let each = || named.iter().map(|(own, series)| (own.as_str(), series));
+        page.rows(metrics::PROBER_PROBES, each(), |(uid, own), series| {
+            let results = [("successful", own.successful), ("failed", own.failed), ("unknown", own.unknown)];
             for (result, count) in results.into_iter().filter(|(_, count)| *count > 0) {
-                // Writing to a String cannot fail. Nothing in these names needs escaping: they are DNS labels.
-                let _ = writeln!(
-                    text,
-                    "{PROBES}{{probe_type=\"{probe}\",result=\"{result}\",container=\"{container}\",pod=\"{name}\",\
-                     namespace=\"{namespace}\",pod_uid=\"{uid}\"}} {count}"
-                );
+                series.with(&[("pod_uid", uid), ("result", result)], count);
             }
-        }
-        text += &metrics::family(metrics::PROBER_PROBE_DURATION_SECONDS);
-        for (PodRef { namespace, name, .. }, container, probe, series) in all().filter(|(.., s)| s.took.1 > 0)
-        {
-            let labels = format!(
-                "probe_type=\"{probe}\",container=\"{container}\",pod=\"{name}\",namespace=\"{namespace}\""
-            );
-            series.durations(&labels, &mut text);
-        }
-        text
+        });
+        page.rows(metrics::PROBER_PROBE_DURATION_SECONDS, each(), |(_, own), series| {
+            let (sum, all) = own.took;
+            if all > 0 {
+                let buckets: Vec<_> = BOUNDS.into_iter().zip(own.buckets).collect();
+                series.histogram(&[], &buckets, sum.as_secs_f64(), all);
+            }
+        });
     }
 
     fn pods(&self) -> MutexGuard<'_, Pods> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Series {
-    fn durations(&self, labels: &str, text: &mut String) {
-        const NAME: &str = metrics::PROBER_PROBE_DURATION_SECONDS;
-        let mut below = 0;
-        for (bound, count) in BOUNDS.iter().zip(&self.buckets) {
-            below += count;
-            let _ = writeln!(text, "{NAME}_bucket{{{labels},le=\"{bound}\"}} {below}");
-        }
-        let (sum, all) = (self.took.0.as_secs_f64(), self.took.1);
-        let _ = writeln!(text, "{NAME}_bucket{{{labels},le=\"+Inf\"}} {all}");
-        let _ = writeln!(text, "{NAME}_sum{{{labels}}} {sum}\n{NAME}_count{{{labels}}} {all}");
     }
 }
 
@@ -144,10 +129,15 @@ mod tests {
         count(Outcome::Success, 20_000);
         count(Outcome::Failure("no".into()), 7);
         count(Outcome::Errored("unknown", "no".into()), 7);
-        let text = tally.render();
+        let render = || {
+            let mut page = Page::default();
+            tally.write(&mut page);
+            page.finish().0
+        };
+        let text = render();
         let labels = |result: &str| {
             format!(
-                "probe_type=\"Liveness\",result=\"{result}\",container=\"c\",pod=\"p\",namespace=\"n\",pod_uid=\"u\""
+                "probe_type=\"Liveness\",container=\"c\",pod=\"p\",namespace=\"n\",pod_uid=\"u\",result=\"{result}\""
             )
         };
         let durations = "probe_type=\"Liveness\",container=\"c\",pod=\"p\",namespace=\"n\"";
@@ -163,6 +153,6 @@ mod tests {
         }
         assert!(!text.contains("result=\"unknown\""), "{text}");
         tally.forget(&pod);
-        assert!(!tally.render().contains("pod="));
+        assert!(!render().contains("pod="));
     }
 }

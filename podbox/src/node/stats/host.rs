@@ -11,15 +11,15 @@ use std::time::{Duration, SystemTime};
 
 /// The host at a moment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Host {
-    pub(super) sample: Sample,
-    pub(super) booted: SystemTime,
-    pub(super) memory_bytes: u64,
-    pub(super) processes_limit: u64,
+pub(in crate::node) struct Host {
+    pub(in crate::node) sample: Sample,
+    pub(in crate::node) booted: SystemTime,
+    pub(in crate::node) memory_bytes: u64,
+    pub(in crate::node) processes_limit: u64,
 }
 
 /// Looks at the host.
-pub(super) fn read(at: SystemTime) -> io::Result<Host> {
+pub(in crate::node) fn read(at: SystemTime) -> io::Result<Host> {
     let stat = fs::read_to_string("/proc/stat")?;
     let meminfo = fs::read_to_string("/proc/meminfo")?;
     let vmstat = fs::read_to_string("/proc/vmstat").unwrap_or_default();
@@ -76,7 +76,7 @@ fn words(text: &str) -> impl Iterator<Item = (&str, u64)> {
 }
 
 /// What went through each link of this network namespace.
-pub(super) fn links() -> BTreeMap<String, Traffic> {
+pub(in crate::node) fn links() -> BTreeMap<String, Traffic> {
     traffic(&fs::read_to_string("/proc/self/net/dev").unwrap_or_default())
 }
 
@@ -85,7 +85,16 @@ fn traffic(dev: &str) -> BTreeMap<String, Traffic> {
         let (name, numbers) = line.split_once(':')?;
         let numbers: Vec<u64> = numbers.split_whitespace().map(|word| word.parse().unwrap_or(0)).collect();
         let at = |index: usize| numbers.get(index).copied().unwrap_or(0);
-        let traffic = Traffic { rx_bytes: at(0), rx_errors: at(2), tx_bytes: at(8), tx_errors: at(10) };
+        let traffic = Traffic {
+            rx_bytes: at(0),
+            rx_packets: at(1),
+            rx_errors: at(2),
+            rx_dropped: at(3),
+            tx_bytes: at(8),
+            tx_packets: at(9),
+            tx_errors: at(10),
+            tx_dropped: at(11),
+        };
         Some((name.trim().to_owned(), traffic))
     };
     dev.lines().filter_map(link).collect()
@@ -122,8 +131,17 @@ mod tests {
 
     #[test]
     fn links_and_threads_are_read() {
-        let dev = "Inter-|   Receive\n face |bytes packets\n  eth0: 100 1 2 0 0 0 0 0 300 3 4 0 0 0 0 0\n";
-        let expected = Traffic { rx_bytes: 100, rx_errors: 2, tx_bytes: 300, tx_errors: 4 };
+        let dev = "Inter-|   Receive\n face |bytes packets\n  eth0: 100 1 2 9 0 0 0 0 300 3 4 8 0 0 0 0\n";
+        let expected = Traffic {
+            rx_bytes: 100,
+            rx_packets: 1,
+            rx_errors: 2,
+            rx_dropped: 9,
+            tx_bytes: 300,
+            tx_packets: 3,
+            tx_errors: 4,
+            tx_dropped: 8,
+        };
         assert_eq!(traffic(dev).get("eth0"), Some(&expected));
         assert_eq!(threads("0.1 0.2 0.3 1/234 5678\n"), 234);
     }

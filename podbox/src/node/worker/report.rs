@@ -108,7 +108,10 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         if !std::mem::replace(&mut self.timed, true) {
             let took = clock::instant().saturating_duration_since(self.accepted);
             ::metrics::histogram!(metrics::POD_START_SECONDS).record(took);
+            ::metrics::histogram!(metrics::KUBELET_POD_START_SECONDS).record(took);
+            ::metrics::counter!(metrics::STARTED_PODS).increment(1);
         }
+        ::metrics::counter!(metrics::STARTED_CONTAINERS).increment(1);
         let shape = self.pod.shape.container(container);
         let hooked = shape.is_some_and(|shape| shape.post_start);
         let ago = clock::wall().duration_since(started.at).unwrap_or_default();
@@ -117,14 +120,6 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let seen = self.seen.container_mut(container);
         seen.started(started, if hooked { HookState::Due } else { HookState::Done });
         seen.probed(probes);
-        if seen.attempt > 0 {
-            let pod = &self.pod.pod;
-            ::metrics::counter!(
-                metrics::CONTAINER_RESTARTS,
-                "namespace" => pod.namespace.clone(), "pod" => pod.name.clone(), "container" => container.to_owned()
-            )
-            .increment(1);
-        }
         self.wait_for_exit(container, Duration::ZERO);
     }
 

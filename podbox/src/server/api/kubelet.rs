@@ -3,19 +3,15 @@
 
 use super::media::Media;
 use super::proxy::split;
-use super::resource_metrics::resource_metrics;
 use super::summary::summary;
 use super::write::read;
 use super::{Api, Call, answer, not_allowed};
 use crate::api::identity::PodRef;
 use crate::api::status::ApiError;
-use crate::server::http::{Body, full, text, with_type};
+use crate::server::http::{Body, text};
 use crate::store::Key;
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
-
-/// What Prometheus calls its text format.
-const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 impl Api {
     /// Answers a request for a node's `proxy`.
@@ -39,10 +35,7 @@ impl Api {
                 let value = summary(name, &all, disk.as_deref(), |pod| self.started(pod));
                 answer::plain(200, &value, Media::JSON, &[])
             }
-            "metrics/resource" => {
-                let text = resource_metrics(&*self.snapshot().ok_or_else(early)?);
-                Ok(with_type(StatusCode::OK, EXPOSITION, full(text)))
-            }
+            page if page == "metrics" || page.starts_with("metrics/") => self.page(&format!("/{page}")).await,
             _ => Ok(text(StatusCode::NOT_FOUND, "404 page not found\n")),
         }
     }

@@ -9,7 +9,6 @@ use super::{Api, health, not_allowed, unknown};
 use crate::api::discovery;
 use crate::api::status::ApiError;
 use crate::auth::token::discovery as openid;
-use crate::server::exposition;
 use crate::server::http::{self, Body};
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -23,11 +22,17 @@ pub fn no_page() -> Response<Body> {
     http::text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
+/// The version as clients are told it, and its first two numbers.
+pub fn named() -> (String, &'static str, &'static str) {
+    (format!("v{MAJOR}.{MINOR}.0+podbox-{}", env!("CARGO_PKG_VERSION")), MAJOR, MINOR)
+}
+
 fn version() -> Value {
+    let (git_version, major, minor) = named();
     json!({
-        "major": MAJOR,
-        "minor": MINOR,
-        "gitVersion": format!("v{MAJOR}.{MINOR}.0+podbox-{}", env!("CARGO_PKG_VERSION")),
+        "major": major,
+        "minor": minor,
+        "gitVersion": git_version,
         "gitCommit": "",
         "gitTreeState": "",
         "buildDate": "1970-01-01T00:00:00Z",
@@ -69,7 +74,6 @@ impl Api {
             ["healthz" | "livez" | "readyz", check] => {
                 Ok(health::one(check, &self.store).unwrap_or_else(no_page))
             }
-            ["metrics"] => Ok(self.metrics.get().map_or_else(no_page, |metrics| exposition::answer(metrics))),
             ["version"] => plain(version()),
             ["api"] => plain(aggregated(true).unwrap_or_else(|| discovery::core(&self.address))),
             ["apis"] => plain(aggregated(false).unwrap_or_else(|| discovery::group_list(&kinds))),

@@ -35,7 +35,6 @@ mod query;
 mod quotas;
 mod read;
 mod request;
-mod resource_metrics;
 mod review;
 mod scale;
 mod stream;
@@ -61,8 +60,8 @@ use crate::api::stats::Stats;
 use crate::api::status::ApiError;
 use crate::api::streams::Streams;
 use crate::auth::token::Tokens;
-use crate::server::exposition::Exposition;
 use crate::server::http::{Body, Handler};
+use crate::server::pages::Pages;
 use crate::store::Store;
 use crate::{clock, limits};
 use allocate::Turns;
@@ -77,6 +76,7 @@ use hyper::header::{CACHE_CONTROL, HeaderValue};
 use hyper::{Method, Request, Response};
 use inflight::InFlight;
 use media::{Media, Shape, negotiate};
+pub use meta::named as version;
 use path::Info;
 use query::{ListOptions, Query, WriteOptions};
 use request::Head;
@@ -103,8 +103,8 @@ pub struct Api {
     streams: OnceLock<Arc<dyn Streams>>,
     /// What this node and its pods use, once it runs.
     stats: OnceLock<Arc<dyn Stats>>,
-    /// What this process measures of itself, once it does.
-    metrics: OnceLock<Arc<Exposition>>,
+    /// The pages for Prometheus, once there are any.
+    pages: OnceLock<Arc<Pages>>,
     in_flight: InFlight,
     aside: Aside,
     telemetry: Telemetry,
@@ -161,7 +161,7 @@ impl Api {
             turns: Turns::default(),
             streams: OnceLock::new(),
             stats: OnceLock::new(),
-            metrics: OnceLock::new(),
+            pages: OnceLock::new(),
             in_flight: InFlight::default(),
             aside: Aside::default(),
             telemetry: Telemetry::default(),
@@ -183,14 +183,23 @@ impl Api {
         let _ = self.stats.set(stats);
     }
 
-    /// Gives it what this process measures of itself. Only the first time counts.
-    pub fn set_metrics(&self, metrics: Arc<Exposition>) {
-        let _ = self.metrics.set(metrics);
+    /// Gives it the pages for Prometheus. Only the first time counts.
+    pub fn set_pages(&self, pages: Arc<Pages>) {
+        let _ = self.pages.set(pages);
     }
 
     /// The kinds there are now.
     pub fn kinds(&self) -> Arc<Kinds> {
         Arc::clone(&self.kinds.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A page for Prometheus.
+    async fn page(&self, path: &str) -> Result<Response<Body>, ApiError> {
+        let found = match self.pages.get() {
+            Some(pages) => pages.at(path).await,
+            None => None,
+        };
+        Ok(found.unwrap_or_else(meta::no_page))
     }
 
     async fn route(
@@ -214,7 +223,12 @@ impl Api {
             } else {
                 Some(self.in_flight.enter(info.verb, &user)?)
             };
-            let answer = async { self.meta(method, &head, &info, media) };
+            let answer = async {
+                match head.path.trim_end_matches('/') {
+                    page @ "/metrics" if *method == Method::GET => self.page(page).await,
+                    _ => self.meta(method, &head, &info, media),
+                }
+            };
             let answer = match head.path.starts_with("/openapi/") {
                 true => self.aside.run(answer).await?,
                 false => answer.await?,

@@ -6,6 +6,7 @@
 use super::STATE;
 use super::burst::at_once;
 use super::client::{Client, creation, deletion};
+use super::scrape;
 use crate::node::{Ground, Node, proportional, worked};
 use crate::stats::Report;
 use anyhow::Result;
@@ -35,6 +36,7 @@ pub async fn run(ground: &Ground, report: &mut Report) -> Result<()> {
     });
     all_ready.await?;
     let with = quiet(&node).await?;
+    let scraped = scrape::all(&node)?;
     let mut gone = 0;
     at_once(&client, (0..PODS).map(|pod| deletion(&name(pod))).collect(), 200).await?;
     let all_gone = client.until(|seen| {
@@ -53,6 +55,7 @@ pub async fn run(ground: &Ground, report: &mut Report) -> Result<()> {
         report.line(format!("{name:<10} {before:>11.0} kB {after:>11.0} kB {each:>11.1} kB"));
     }
     report.line(format!("processor  {:>13.2}% {:>13.2}%", without.processor, with.processor));
+    scrape::tell(scraped, report);
     report.at_most("110_idle_processor", with.processor, "% of a core", 1.0);
     report.at_most("memory_per_pod", memory, "kB", 200.0);
     Ok(())

@@ -6,12 +6,14 @@
 //! - `burst`: a hundred pods by a hundred requests at the same moment, until the last one is Ready; then their deletion,
 //!   until the last one is gone from the API. They end as soon as they are asked to, so their grace takes no time.
 //! - `idle`: what the daemon and its keeper take of processor and memory while 110 pods sleep.
+//! - `scrape`: what it costs to tell Prometheus of these 110 pods, by page.
 //!
 //! Every pod has what pods have by default: a service account's token in a volume, an address, Events that are told of it.
 
 pub mod burst;
 pub mod client;
 mod idle;
+mod scrape;
 mod start;
 
 use crate::node::{Ground, Node};

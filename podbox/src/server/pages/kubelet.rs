@@ -1,0 +1,91 @@
+//! What a kubelet tells of itself at `/metrics`: its node and version, the process that it is, and how full its pods' claims are.
+//!
+//! What it has started and how long that took is counted where it happens; what runs is told by the pods' views.
+
+use super::super::api::version;
+use crate::api::object;
+use crate::metrics;
+use crate::metrics::text::{Page, Series, labels};
+use crate::store::{Key, Store};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::statvfs::{Statvfs, statvfs};
+use nix::unistd::{SysconfVar, sysconf};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+/// Writes all of it.
+pub fn write(page: &mut Page, store: &Store, node: &str) {
+    page.row(metrics::NODE_NAME).info(&[("node", node)]);
+    let (git_version, major, minor) = version();
+    let of = [("git_version", &*git_version), ("major", major), ("minor", minor), ("platform", "linux")];
+    page.row(metrics::BUILD_INFO).info(&of);
+    volumes(page, store, node);
+}
+
+/// How full the claims are that pods on a node have: as full as the file systems that they lie in, as of a kubelet's local volumes.
+fn volumes(page: &mut Page, store: &Store, node: &str) {
+    let mut claims = BTreeSet::new();
+    let pods = store.list("/pods", None, None, 0, None).map(|found| found.entries).unwrap_or_default();
+    for pod in pods.iter().filter_map(|entry| serde_json::from_slice::<Value>(&entry.bytes).ok()) {
+        let active = matches!(pod["status"]["phase"].as_str(), Some("Running" | "Pending"));
+        if pod["spec"]["nodeName"] != node || !active {
+            continue;
+        }
+        for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
+            if let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() {
+                claims.insert((object::namespace(&pod).to_owned(), claim.to_owned()));
+            }
+        }
+    }
+    let found = |(namespace, claim): &(String, String)| {
+        let read =
+            |collection, key: Key| serde_json::from_slice::<Value>(&store.get(collection, &key)?.bytes).ok();
+        let bound = read("/persistentvolumeclaims", Key::new(namespace, claim))?;
+        let volume = read("/persistentvolumes", Key::new("", bound["spec"]["volumeName"].as_str()?))?;
+        let path = ["local", "hostPath"].iter().find_map(|kind| volume["spec"][kind]["path"].as_str())?;
+        let room = statvfs(path).ok()?;
+        Some((labels(&[("namespace", namespace), ("persistentvolumeclaim", claim)]), room))
+    };
+    let rooms: Vec<(String, Statvfs)> = claims.iter().filter_map(found).collect();
+    let mut tell = |name, of: fn(&Statvfs) -> u64| {
+        let each = rooms.iter().map(|(own, room)| (own.as_str(), room));
+        page.rows(name, each, |room: &Statvfs, series: &mut Series<'_>| series.one(of(room)));
+    };
+    tell(metrics::VOLUME_CAPACITY, |room| room.blocks() * room.fragment_size());
+    tell(metrics::VOLUME_AVAILABLE, |room| room.blocks_available() * room.fragment_size());
+    tell(metrics::VOLUME_USED, |room| (room.blocks() - room.blocks_free()) * room.fragment_size());
+    tell(metrics::VOLUME_INODES, |room| room.files());
+    tell(metrics::VOLUME_INODES_FREE, |room| room.files_free());
+    tell(metrics::VOLUME_INODES_USED, |room| room.files().saturating_sub(room.files_free()));
+}
+
+/// This process, by the names that Prometheus' clients give.
+pub fn process(page: &mut Page) {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Its name, in parentheses, may have spaces in it.
+    let fields: Vec<u64> = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace().map(|word| word.parse().unwrap_or(0)).collect())
+        .unwrap_or_default();
+    // The first of them is the third in proc(5).
+    let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
+    let of = |name| sysconf(name).ok().flatten().and_then(|value| u64::try_from(value).ok());
+    let tick = Duration::from_secs(1) / u32::try_from(of(SysconfVar::CLK_TCK).unwrap_or(100)).unwrap_or(100);
+    let time = |ticks: u64| tick * u32::try_from(ticks).unwrap_or(u32::MAX);
+    page.row(metrics::PROCESS_CPU).one(time(field(14) + field(15)));
+    page.row(metrics::PROCESS_VIRTUAL).one(field(23));
+    page.row(metrics::PROCESS_RESIDENT).one(field(24) * of(SysconfVar::PAGE_SIZE).unwrap_or(4096));
+    let booted = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let booted = booted.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<u64>().ok());
+    if let Some(booted) = booted {
+        page.row(metrics::PROCESS_START).one(Duration::from_secs(booted) + time(field(22)));
+    }
+    if let Ok(open) = fs::read_dir("/proc/self/fd") {
+        page.row(metrics::PROCESS_FILES).one(open.count());
+    }
+    if let Ok((most, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        page.row(metrics::PROCESS_FILES_MOST).one(most);
+    }
+}
