@@ -86,7 +86,9 @@ fn with_indexes(
 fn over((failures, last): (u32, Option<Timestamp>), now: Timestamp) -> Option<Timestamp> {
     let doublings = failures.checked_sub(1)?.min(16);
     let wait = BACKOFF.saturating_mul(1 << doublings).min(MOST);
-    last?.checked_add(wait).ok().filter(|at| *at > now)
+    // The clock may have been set back since: that is no reason to wait for longer.
+    let last = last.filter(|last| *last <= now)?;
+    last.checked_add(wait).ok().filter(|at| *at > now)
 }
 
 /// How many have failed since the last one succeeded, and when the last of them did.

@@ -197,6 +197,16 @@ fn failures_are_tried_again_later_and_later_until_there_were_too_many() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_keeps_nobody_waiting() {
+    let mut world = World::new(json!({"completions": 1, "backoffLimit": 2}));
+    world.settle();
+    world.end_first(1);
+    assert_eq!(world.running(), Vec::<String>::new());
+    world.later(-3600);
+    assert_eq!(world.running().len(), 1);
+}
+
+#[test]
 fn restarts_within_a_pod_count_where_containers_are_started_again() {
     let mut world = World::new(json!({"completions": 1, "backoffLimit": 3}));
     world.job["spec"]["template"]["spec"]["restartPolicy"] = "OnFailure".into();
