@@ -30,17 +30,14 @@ pub struct Args {
     no_vm: bool,
 }
 
-/// Steps of one simulated cluster, about, until it is at rest and was taken away.
-const STEPS_EACH: u64 = 400;
-
-/// Plays simulated clusters, built for release. Seeds below this are what `test` plays.
+/// Plays simulated clusters, built for release. Seeds below the first are what `test` plays.
 fn simulate(args: &Args) -> Result<bool> {
-    let seeds = args.sim_steps.div_ceil(STEPS_EACH);
     let first = 1_000_000 * args.seed;
     println!("simulated clusters, {} steps from seed {first}", args.sim_steps);
     let mut sim = workspace::cargo();
-    sim.args(["run", "--quiet", "--release", "--bin", "podbox", "--", "sim", "--steps", "300"]);
-    sim.args(["--seeds", &format!("{first}..{}", first + seeds)]);
+    sim.args(["run", "--quiet", "--release", "--bin", "podbox", "--", "sim", "--tally"]);
+    sim.args(["--steps", "300", "--total-steps", &args.sim_steps.to_string()]);
+    sim.args(["--seeds", &format!("{first}..{}", first + 1_000_000)]);
     Ok(sim.status().context("can't run cargo")?.success())
 }
 

@@ -2,7 +2,7 @@
 //! node, and leaves nothing.
 
 use crate::api::kinds::Kinds;
-use crate::sim::{Options, Played, Scenario, play};
+use crate::sim::{self, Options, Played, SCRIPTS, Scenario, Sight, Tally, play, replay};
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -32,6 +32,15 @@ pub struct SimArgs {
     /// Play each seed twice, and compare
     #[arg(long)]
     twice: bool,
+    /// Play from the first of the seeds on until there were so many steps
+    #[arg(long, value_name = "N", conflicts_with = "seed")]
+    total_steps: Option<u64>,
+    /// Play a script instead, and print it with what comes of it: a file, or one that comes with podbox (`list` names them)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "seeds", "scenario", "total_steps", "twice"])]
+    script: Option<String>,
+    /// Print how often what was seen
+    #[arg(long, conflicts_with = "seed")]
+    tally: bool,
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -45,7 +54,8 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 #[derive(Default)]
 struct Sum {
     seeds: u64,
-    steps: usize,
+    steps: u64,
+    tally: Tally,
     /// Of each seed, so that it does not matter which was done first.
     hash: u64,
     failed: BTreeMap<u64, Played>,
@@ -59,6 +69,9 @@ pub fn run(args: &SimArgs) -> anyhow::Result<ExitCode> {
     let scenarios: Vec<Scenario> = Scenario::ALL.into_iter().filter(named).collect();
     let options = Options { steps: args.steps, scenarios, whole: args.seed.is_some() };
     let kinds = Arc::new(Kinds::new());
+    if let Some(script) = &args.script {
+        return script_named(&kinds, script);
+    }
     if let Some(seed) = args.seed {
         let played = play(&kinds, seed, &options);
         played.lines.iter().for_each(|line| println!("{line}"));
@@ -74,7 +87,10 @@ pub fn run(args: &SimArgs) -> anyhow::Result<ExitCode> {
     for (seed, played) in sum.failed.iter().take(SHOWN) {
         println!("seed {seed} ({}) FAILED after {} steps:", played.scenarios.join(" and "), played.steps);
         played.lines.iter().for_each(|line| println!("  {line}"));
-        println!("replay: podbox sim --seed {seed} --steps {}{}\n", args.steps, words(&args.scenario));
+        println!("replay: {}\n", replay(*seed, &options));
+    }
+    for sight in Sight::ALL.iter().filter(|_| args.tally) {
+        println!("{:>9}  {}", sum.tally.of(*sight), sight.words());
     }
     println!(
         "{} seeds, {} steps, {} failed; transcripts {:016x}",
@@ -90,8 +106,21 @@ pub fn run(args: &SimArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn words(scenarios: &[String]) -> String {
-    if scenarios.is_empty() { String::new() } else { format!(" --scenario {}", scenarios.join(",")) }
+/// Plays a script, or says which there are.
+fn script_named(kinds: &Arc<Kinds>, name: &str) -> anyhow::Result<ExitCode> {
+    if name == "list" {
+        SCRIPTS.iter().for_each(|(name, text)| {
+            println!("{name:<12} {}", text.lines().next().unwrap_or_default().trim_start_matches("# "));
+        });
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = match SCRIPTS.iter().find(|(known, _)| *known == name) {
+        Some((_, text)) => (*text).to_owned(),
+        None => std::fs::read_to_string(name).with_context(|| format!("cannot read {name}"))?,
+    };
+    let (told, failed) = sim::run(kinds, &text);
+    print!("{told}");
+    failed.map_or(Ok(ExitCode::SUCCESS), |why| Err(anyhow::Error::msg(why)))
 }
 
 /// Plays all seeds, as many at a time as there are processors.
@@ -100,7 +129,11 @@ fn many(kinds: &Arc<Kinds>, args: &SimArgs, options: &Options) -> anyhow::Result
     let work = || -> anyhow::Result<()> {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= args.seeds.end {
+            let over = match args.total_steps {
+                Some(steps) => sum.lock().unwrap_or_else(PoisonError::into_inner).steps >= steps,
+                None => seed >= args.seeds.end,
+            };
+            if over {
                 return Ok(());
             }
             let played = play(kinds, seed, options);
@@ -109,7 +142,8 @@ fn many(kinds: &Arc<Kinds>, args: &SimArgs, options: &Options) -> anyhow::Result
             }
             let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
             sum.seeds += 1;
-            sum.steps += played.steps;
+            sum.steps += played.steps as u64;
+            sum.tally.add(&played.tally);
             sum.hash ^= played.hash.rotate_left(u32::try_from(seed % 64).unwrap_or(0));
             if played.failure.is_some() {
                 sum.failed.insert(seed, played);

@@ -173,6 +173,11 @@ impl Controllers {
         self.queue.next_time()
     }
 
+    /// The same, of some of them.
+    pub fn next_time_of(&self, wanted: impl Fn(&Work) -> bool) -> Option<Duration> {
+        self.queue.next_time_of(wanted)
+    }
+
     /// How often looking at an object broke its controller: a bug each time.
     pub fn broken(&self) -> usize {
         self.broken

@@ -136,6 +136,11 @@ impl<K: Ord + Clone> Queue<K> {
         self.times.first().map(|(at, _)| *at)
     }
 
+    /// When the next one of these becomes ready by itself.
+    pub fn next_time_of(&self, wanted: impl Fn(&K) -> bool) -> Option<Duration> {
+        self.times.iter().find(|(_, key)| wanted(key)).map(|(at, _)| *at)
+    }
+
     /// How many are being reconciled.
     pub fn running(&self) -> usize {
         self.running.len()

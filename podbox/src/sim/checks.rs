@@ -9,6 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Processors of a simulated node, in thousandths.
 const PROCESSORS: i64 = 32_000;
 
+/// Who selects pods.
+const SETS: [&str; 4] =
+    ["apps/replicasets", "apps/statefulsets", "apps/daemonsets", "/replicationcontrollers"];
+
 /// Everything that holds at any time. Says what does not.
 pub fn always(world: &World) -> Result<(), String> {
     if world.plane.broken() > 0 {
@@ -66,11 +70,11 @@ pub fn has_ended(pod: &Value) -> bool {
     matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
-/// Whether a pod is ready, and to stay.
+/// Whether a pod is at work, ready, and to stay.
 pub fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
     let ready = conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
-    ready && !object::deleting(pod)
+    ready && !object::deleting(pod) && !has_ended(pod)
 }
 
 /// Everything that holds once nothing goes wrong and nothing is left to do.
@@ -89,6 +93,23 @@ pub fn at_rest(world: &World) -> Result<(), String> {
         let gone = |owner: &Value| !owner["uid"].as_str().is_some_and(|uid| uids.contains(uid));
         if owners(object).next().is_some() && owners(object).all(gone) {
             return Err(format!("an orphan: {name}, whose owners are gone: {}", object["metadata"]));
+        }
+    }
+    SETS.iter().flat_map(|sets| world.api.list(sets)).try_for_each(|set| selected(world, set))
+}
+
+/// A set controls no pod at work that it does not select.
+fn selected(world: &World, set: &Value) -> Result<(), String> {
+    let labels = set["spec"]["selector"].get("matchLabels").unwrap_or(&set["spec"]["selector"]);
+    let labels = labels.as_object().into_iter().flatten();
+    let labels: Vec<(&str, Option<&str>)> =
+        labels.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mine = |pod: &&Value| {
+        owners(pod).any(|owner| owner["controller"] == true && owner["uid"] == set["metadata"]["uid"])
+    };
+    for pod in world.api.list("/pods").filter(mine).filter(|pod| !has_ended(pod)) {
+        if !labels.iter().all(|(name, value)| object::label(pod, name) == *value) {
+            return Err(format!("{} has {}, and does not select it", object::name(set), object::name(pod)));
         }
     }
     Ok(())

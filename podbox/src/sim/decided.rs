@@ -1,6 +1,7 @@
 //! What the scheduler of a simulated cluster decides, written to its API: as `control::scheduler::run` writes it, without waiting.
 
 use super::api::Refusal;
+use super::story;
 use super::words;
 use super::world::{World, pod};
 use crate::api::lifecycle::Deletion;
@@ -23,8 +24,13 @@ impl World {
             ),
             Decision::Provide(_, promises) => {
                 let writes = promises.iter().map(|(_, _, write)| write.clone());
-                let written: Result<Vec<bool>, Refusal> = writes.map(|write| self.do_write(write)).collect();
+                let written: Result<Vec<_>, Refusal> = writes.map(|write| self.do_write(write)).collect();
                 ("has claims get their volumes".to_owned(), written.map(|_| true))
+            }
+            Decision::Tell(pod, told) if self.story.is_some() => {
+                let who = story::name("Pod", pod.key.name());
+                self.relate(&who, &format!("FailedScheduling: {}", told.message));
+                (format!("says: {}", told.message), self.says(pod, told))
             }
             Decision::Tell(pod, told) => (format!("says: {}", told.message), self.says(pod, told)),
             Decision::Again(_, message) => (format!("says again: {message}"), Ok(false)),

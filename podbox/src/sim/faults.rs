@@ -1,8 +1,12 @@
 //! What goes wrong in a simulated cluster: one fault at a time, each as it happens to real ones.
 
 use super::machines::ends;
+use super::random::Random;
+use super::sights::Sight;
+use super::story;
 use super::world::{World, pod, target};
 use crate::api::lifecycle::Deletion;
+use crate::api::object;
 use crate::control::key::Key;
 use crate::pod::pretend::Stage;
 use serde_json::json;
@@ -42,7 +46,7 @@ pub enum Fault {
 }
 
 /// All of them; those that are named more often happen more often.
-const FAULTS: [Fault; 23] = [
+const ALL: [Fault; 23] = [
     Fault::Crash,
     Fault::Crash,
     Fault::Crash,
@@ -71,23 +75,48 @@ const FAULTS: [Fault; 23] = [
 /// Nodes that there may be.
 const MOST_NODES: usize = 5;
 
+/// What goes wrong in one run: about half of it. What would drown the rest is missing in every other run, so that others are seen
+/// for long without it.
+pub fn some(random: &mut Random) -> Vec<Fault> {
+    let (mut all, mut kept) = (ALL.to_vec(), Vec::new());
+    all.dedup();
+    for fault in all {
+        if random.one_in(2) {
+            kept.extend(ALL.into_iter().filter(|other| *other == fault));
+        }
+    }
+    // What falls silent is heard again.
+    if kept.contains(&Fault::Silence) && !kept.contains(&Fault::Return) {
+        kept.push(Fault::Return);
+    }
+    kept
+}
+
 impl World {
-    /// Something goes wrong.
-    pub fn fault(&mut self) {
-        let fault = self.random.pick(&FAULTS).copied().unwrap_or(Fault::Restart);
+    /// Something goes wrong; tells what.
+    pub fn fault(&mut self, among: &[Fault]) -> Option<Fault> {
+        let fault = self.random.pick(among).copied()?;
         match fault {
             Fault::Crash => self.crash(),
             Fault::Delete => self.delete_some_pod(),
             Fault::Silence | Fault::Return | Fault::Leave | Fault::Taint => self.fault_of_node(fault),
             Fault::Join => {
                 let number = self.random.below(MOST_NODES);
-                self.join(number);
+                let came = self.join(number);
+                self.tally.saw_if(came, Sight::Joining);
             }
             Fault::Slow => self.slow(),
             Fault::Conflict => self.weather.conflict = true,
             Fault::Refuse => self.weather.refuse = 1 + self.random.below(3),
-            Fault::Restart => self.restart(),
-            Fault::Nap => self.weather.nap = 1 + self.random.below(20),
+            Fault::Restart => {
+                self.tally.saw(Sight::Restart);
+                self.tally.saw_if(self.plane.is_between_writes(), Sight::RestartBetweenWrites);
+                self.restart();
+            }
+            Fault::Nap => {
+                self.tally.saw(Sight::Late);
+                self.weather.nap = 1 + self.random.below(20);
+            }
             Fault::Forget => {
                 self.api.forget_history();
                 self.tell("the history of changes is lost");
@@ -95,16 +124,20 @@ impl World {
             Fault::Jump => {
                 let span = [5, 90, 3600][self.random.below(3)];
                 self.disturbances += 1;
+                self.tally.saw(Sight::Jump);
                 let back = self.random.one_in(2);
                 self.jump(if back { -span } else { span });
             }
         }
+        Some(fault)
     }
 
     /// Nothing goes wrong any more: all nodes are there, open and heard.
     pub fn mend(&mut self) {
         self.weather = Default::default();
-        (0..super::world::NODES).for_each(|number| self.join(number));
+        for number in 0..super::world::NODES {
+            self.join(number);
+        }
         let names: Vec<(String, usize)> =
             self.machines.0.iter().map(|(name, machine)| (name.clone(), machine.number)).collect();
         for (name, number) in names {
@@ -119,6 +152,7 @@ impl World {
                 node["spec"]["taints"] = json!(others);
             });
         }
+        self.disturbances += 1;
         self.tell("nothing goes wrong any more");
     }
 
@@ -135,18 +169,25 @@ impl World {
     fn crash(&mut self) {
         let live = self.live();
         let Some((node, uid, key)) = self.random.pick(&live).cloned() else { return };
-        let at = pod(&key);
-        let Some(object) = self.api.find(&at).filter(|pod| pod["metadata"]["uid"] == uid.as_str()) else {
+        self.crash_of(&node, &uid, &key);
+    }
+
+    /// A container of this pod crashes.
+    pub fn crash_of(&mut self, node: &str, uid: &str, key: &Key) {
+        let at = pod(key);
+        let Some(object) = self.api.find(&at).filter(|pod| object::uid(pod) == uid) else {
             return;
         };
         self.disturbances += 1;
+        self.tally.saw(Sight::Crash);
         let never = object["spec"]["restartPolicy"] == "Never";
         let stage = if never && ends(object) { Stage::Ended(1) } else { Stage::Running };
-        if let Some(process) = self.machines.0.get_mut(&node).and_then(|node| node.processes.get_mut(&uid)) {
+        if let Some(process) = self.machines.0.get_mut(node).and_then(|node| node.processes.get_mut(uid)) {
             process.restarts += u32::from(!never);
         }
         self.tell(&format!("a container of {key} crashes"));
-        self.advance(&node, &uid, &at, stage);
+        self.relate(&story::name("Pod", key.name()), "crashes");
+        self.advance(node, uid, &at, stage);
     }
 
     fn slow(&mut self) {
@@ -155,6 +196,7 @@ impl World {
         let until = self.now().since + Duration::from_secs(60);
         if let Some(process) = self.machines.0.get_mut(&node).and_then(|node| node.processes.get_mut(&uid)) {
             process.slow_until = until;
+            self.tally.saw(Sight::Slowness);
             self.tell(&format!("{key} comes no further for a minute"));
         }
     }
@@ -163,6 +205,7 @@ impl World {
         let pods: Vec<_> = self.api.list("/pods").map(key_of).collect();
         if let Some(key) = self.random.pick(&pods).cloned() {
             self.disturbances += 1;
+            self.tally.saw(Sight::Deletion);
             self.delete("somebody", &pod(&key), Deletion::default());
         }
     }
@@ -176,6 +219,7 @@ impl World {
                 let silent = fault == Fault::Silence;
                 if std::mem::replace(&mut machine.silent, silent) != silent {
                     self.disturbances += 1;
+                    self.tally.saw(if silent { Sight::Silence } else { Sight::Return });
                     self.tell(&format!("{name} {}", if silent { "falls silent" } else { "is heard again" }));
                 }
             }
@@ -187,6 +231,7 @@ impl World {
     fn taint(&mut self, name: &str) {
         let effect = ["NoSchedule", "NoExecute"][self.random.below(2)];
         self.disturbances += 1;
+        self.tally.saw(Sight::Closing);
         let edit = |node: &mut serde_json::Value| {
             let mut taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
             let before = taints.len();
@@ -207,6 +252,5 @@ impl World {
 
 /// Where an object is.
 pub fn key_of(object: &serde_json::Value) -> Key {
-    use crate::api::object;
     Key::new(object::namespace(object), object::name(object))
 }

@@ -10,6 +10,7 @@
 //! starts before anybody is.
 
 use super::api::Api;
+use super::checks;
 use crate::api::object;
 use crate::control::key::Key;
 use crate::pod::pretend::{self, Stage};
@@ -103,11 +104,15 @@ impl Machine {
     fn deed(&self, pod: &Value, now: Duration) -> Option<Deed> {
         let process = self.processes.get(object::uid(pod));
         let slow = process.is_some_and(|process| process.slow_until > now);
-        if slow && !object::deleting(pod) {
+        // What has ended in others' eyes stays so, whatever becomes of its processes.
+        if !object::deleting(pod) && (slow || checks::has_ended(pod)) {
             return None;
         }
-        let ends = ends(pod).then_some(0);
-        pretend::deed(pod, process.map(|process| process.stage), ends).map(Deed::For)
+        let stage = process.map(|process| process.stage);
+        let deed = pretend::deed(pod, stage, ends(pod).then_some(0));
+        // Who was given up with its node says that it is ready when that is heard again.
+        let again = stage == Some(Stage::Ready) && !object::deleting(pod) && !checks::is_ready(pod);
+        deed.or_else(|| again.then_some(pretend::Deed::Advance(Stage::Ready))).map(Deed::For)
     }
 }
 

@@ -13,20 +13,29 @@
 //! **Invariant:** a seed plays the same run each time: all maps are ordered, all chance comes from the seed, no clock is read.
 
 mod api;
+#[cfg(test)]
+mod bugs;
 mod checks;
 mod decided;
 mod faults;
 mod machines;
+mod nodes;
 mod plane;
 mod play;
 mod random;
+mod script;
+mod sights;
+mod story;
 mod transcript;
 mod words;
 mod workloads;
 mod world;
+mod writes;
 
 #[cfg(test)]
 mod tests;
 
-pub use play::{Options, Played, play};
+pub use play::{Options, Played, play, replay};
+pub use script::{SCRIPTS, run};
+pub use sights::{Sight, Tally};
 pub use workloads::Scenario;

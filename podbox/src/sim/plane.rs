@@ -11,7 +11,7 @@
 //! in all that the store shows before anything is decided: the loops' own order, on which the controllers rely.
 
 use super::api::Api;
-use crate::control::action::{Action, Actions, Write};
+use crate::control::action::{Action, Actions, Subject, Write};
 use crate::control::controllers::{Controllers, Now, Outcome};
 use crate::control::follow::{Follower, changes, show_all};
 use crate::control::intake;
@@ -39,6 +39,8 @@ pub struct Plane {
     pub deciding: Vec<Decision>,
     ended: Vec<(Task, bool, Outcome)>,
     decided: Vec<(Decision, bool)>,
+    /// How often changes were lost.
+    pub lost: usize,
 }
 
 /// Kinds that are followed, where they are, and up to which revision they were seen.
@@ -68,12 +70,16 @@ impl Task {
 pub struct Running {
     /// Whose it is.
     pub task: Task,
+    /// Whom it is about.
+    pub about: Option<Subject>,
     paused: bool,
     /// Done first, in any order.
     others: Vec<Action>,
     /// Done then; the first that fails is the last.
     creations: Vec<Action>,
     outcome: Outcome,
+    /// Whether some of its writes are done.
+    begun: bool,
 }
 
 impl Running {
@@ -90,6 +96,7 @@ impl Running {
 
     /// Adds what came of one of its writes.
     pub fn came(&mut self, of: Outcome) {
+        self.begun = true;
         self.outcome.changed |= of.changed;
         self.outcome.conflict |= of.conflict;
         if of.failure.is_some() {
@@ -112,7 +119,7 @@ impl Plane {
         let (mut scheduler, mut storage) = (Scheduler::default(), Storage::default());
         let follows = begin(&KINDS, api, &mut scheduler);
         let storage_follows = begin(&volumes::run::KINDS, api, &mut storage);
-        let (under_way, deciding, ended, decided) = Default::default();
+        let (under_way, deciding, ended, decided, lost) = Default::default();
         Plane {
             controllers,
             scheduler,
@@ -124,6 +131,7 @@ impl Plane {
             deciding,
             ended,
             decided,
+            lost,
         }
     }
 
@@ -150,6 +158,7 @@ impl Plane {
                         *seen = batch.revision;
                     }
                     Err(_) => {
+                        self.lost += 1;
                         intake::all(&mut self.controllers, *kind, &api.store().list(collection));
                         *seen = api.store().revision();
                     }
@@ -178,8 +187,9 @@ impl Plane {
     pub fn start(&mut self, task: Task, actions: Actions) {
         let create = |action: &Action| matches!(action.write, Write::Create(_));
         let (creations, others) = actions.actions.into_iter().partition(create);
-        let (paused, outcome) = (actions.paused, Outcome::default());
-        self.under_way.push(Running { task, paused, others, creations, outcome });
+        let (paused, about, outcome) = (actions.paused, actions.about, Outcome::default());
+        let begun = false;
+        self.under_way.push(Running { task, about, paused, others, creations, outcome, begun });
         self.settle(self.under_way.len() - 1);
     }
 
@@ -201,15 +211,20 @@ impl Plane {
         self.decided.push((decision, written));
     }
 
+    /// Whether somebody has done some of the writes of a decision, and not the others.
+    pub fn is_between_writes(&self) -> bool {
+        self.under_way.iter().any(|running| running.begun)
+    }
+
     /// Whether something waits to be booked.
     pub fn has_ends(&self) -> bool {
         !self.ended.is_empty() || !self.decided.is_empty()
     }
 
-    /// When something is to be looked at although nothing changes.
+    /// When something is to be looked at although nothing changes, other than whether nodes still live: that never ends.
     pub fn next_time(&self) -> Option<Duration> {
-        let times = [self.controllers.next_time(), self.scheduler.next_time(), self.storage.next_time()];
-        times.into_iter().flatten().min()
+        let controllers = self.controllers.next_time_of(|work| !matches!(work, Work::Node(_)));
+        [controllers, self.scheduler.next_time(), self.storage.next_time()].into_iter().flatten().min()
     }
 
     /// How often looking at an object broke its controller.

@@ -2,27 +2,31 @@
 //!
 //! It decides nothing: which thing is next, `play` does, by the run's numbers. What happens is told to the transcript.
 
-use super::api::{Api, Refusal};
-use super::machines::{Deed, Machine, Machines, Process};
+use super::api::Api;
+use super::machines::{Deed, Machines, Process};
 use super::plane::{Plane, Task};
 use super::random::Random;
+use super::sights::{Sight, Tally};
+use super::story::{self, Line};
 use super::transcript::Transcript;
 use super::words;
 use crate::api::kinds::Kinds;
 use crate::api::lifecycle::Deletion;
 use crate::api::object;
 use crate::api::objects::{Seen, Target};
-use crate::control::action::{Action, Actions, Failure, Write};
-use crate::control::controllers::{Now, Outcome};
+use crate::control::action::{Actions, Saying, Subject};
+use crate::control::controllers::Now;
 use crate::control::key::{Key, Work};
 use crate::pod::pretend::{self, Stage, Telling};
-use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// When simulated time begins: some whole minute.
 const BEGIN: i64 = 1_767_225_600;
+/// What the clock that does not jump shows then.
+const START: Duration = Duration::from_secs(1);
 /// Nodes at the beginning, and at the end.
 pub const NODES: usize = 3;
 
@@ -64,24 +68,43 @@ pub struct World {
     pub weather: Weather,
     /// All ends of pods that ended by themselves.
     pub ends: Vec<End>,
-    /// How often something was done to pods that no controller had asked for.
+    /// How often something was done to pods or nodes that no workload's controller had asked for.
     pub disturbances: usize,
+    /// How often what was seen.
+    pub tally: Tally,
+    /// What is done to all decisions.
+    #[cfg(test)]
+    pub bug: Option<super::bugs::Bug>,
+    /// What people would be told, if somebody wants to know.
+    pub story: Option<Vec<Line>>,
     /// What controllers have decided since somebody asked.
     pub decisions: Vec<(Work, Actions)>,
     /// How many steps were taken.
     pub steps: usize,
     /// Changes of objects, but for signs of life.
     pub changes: usize,
+    /// By how much the wall clock was set back, in all: who compares with what was written before waits for as long.
+    pub set_back: Duration,
     pub(super) wall: Timestamp,
-    since: Duration,
-    beat: Duration,
+    pub(super) since: Duration,
+    /// When nodes showed last that they live.
+    pub(super) beat: Duration,
 }
 
 impl World {
     /// One with nodes and nothing else.
     pub fn new(kinds: &Arc<Kinds>, seed: u64, whole: bool) -> World {
+        let mut world = World::empty(kinds, seed, whole);
+        for number in 0..NODES {
+            world.join(number);
+        }
+        world
+    }
+
+    /// One with nothing.
+    pub fn empty(kinds: &Arc<Kinds>, seed: u64, whole: bool) -> World {
         let api = Api::new(kinds);
-        let mut world = World {
+        World {
             plane: Plane::begin(&api),
             api,
             machines: Machines::default(),
@@ -90,15 +113,18 @@ impl World {
             weather: Weather::default(),
             ends: Vec::new(),
             disturbances: 0,
+            tally: Tally::default(),
+            #[cfg(test)]
+            bug: None,
+            story: None,
             decisions: Vec::new(),
             steps: 0,
             changes: 0,
+            set_back: Duration::ZERO,
             wall: Timestamp::from_second(BEGIN).unwrap_or(Timestamp::UNIX_EPOCH),
-            since: Duration::from_secs(1),
+            since: START,
             beat: Duration::ZERO,
-        };
-        (0..NODES).for_each(|number| world.join(number));
-        world
+        }
     }
 
     /// The time, by both clocks.
@@ -110,6 +136,21 @@ impl World {
     pub fn tell(&mut self, line: &str) {
         let at = format!("{:>4} {:>8.3} s  {line}", self.steps, self.since.as_secs_f64());
         self.transcript.tell(&at);
+    }
+
+    /// Tells people what happened.
+    pub fn relate(&mut self, who: &str, what: &str) {
+        let at = self.since.saturating_sub(START);
+        if let Some(story) = &mut self.story {
+            story.push(Line { at, who: who.to_owned(), what: what.to_owned() });
+        }
+    }
+
+    /// Tells people what a controller says of an object.
+    pub fn say(&mut self, about: Option<&Subject>, saying: &Saying, of: &str) {
+        if let Some(about) = about {
+            self.relate(&story::name(&about.at.kind, &about.at.name), &story::saying(saying, of));
+        }
     }
 
     /// Somebody who is no controller creates an object.
@@ -133,6 +174,13 @@ impl World {
         self.tell(&format!("{who} {what}{}", words::refusal(edited.err().as_ref())));
     }
 
+    /// A node says something of itself, or of a pod.
+    pub fn told(&mut self, (who, what): (&str, &str), at: &Target, tell: impl FnOnce(&mut Value)) {
+        let told = self.api.tell(at, tell);
+        self.changes += usize::from(told == Ok(true));
+        self.tell(&format!("{who} {what}{}", words::refusal(told.err().as_ref())));
+    }
+
     /// Somebody who is no controller deletes an object.
     pub fn delete(&mut self, who: &str, at: &Target, asked: Deletion) {
         let how = asked.propagation.map_or_else(String::new, |how| format!(", {how:?}"));
@@ -147,11 +195,15 @@ impl World {
 
     /// The loops of the control plane turn once: at most so many reconciliations begin.
     pub fn look(&mut self, most: usize) {
-        let now = self.now();
+        let (now, lost) = (self.now(), self.plane.lost);
         self.plane.look(&self.api, now);
+        self.tally.saw_if(self.plane.lost > lost, Sight::Lost);
         for _ in 0..most {
             let Some((task, actions)) = self.plane.next(&self.api, now) else { break };
+            #[cfg(test)]
+            let actions = self.spoiled(&task, actions);
             self.tell(&words::decision(task.component(), &actions));
+            actions.said.iter().for_each(|said| self.say(actions.about.as_ref(), said, ""));
             if let Task::Control(work) = &task {
                 self.decisions.push((work.clone(), actions.clone()));
             }
@@ -160,6 +212,14 @@ impl World {
         for _ in 0..most {
             let Some(decision) = self.plane.decide(now.since) else { break };
             self.plane.deciding.push(decision);
+        }
+    }
+
+    #[cfg(test)]
+    fn spoiled(&mut self, task: &Task, actions: Actions) -> Actions {
+        match self.bug {
+            Some(bug) => bug.spoil(&self.api, task, actions, &mut self.random),
+            None => actions,
         }
     }
 
@@ -176,60 +236,32 @@ impl World {
             return Ok(true);
         }
         let next = self.random.below(1 << 16);
-        if let Some(action) = self.plane.under_way[which].take(next) {
-            let component = self.plane.under_way[which].task.component();
-            let outcome = self.act(component, action)?;
-            self.plane.under_way[which].came(outcome);
-        }
-        self.plane.settle(which);
+        self.write_of(which, next)?;
         Ok(true)
     }
 
-    /// A controller's write.
-    fn act(&mut self, component: &str, action: Action) -> Result<Outcome, String> {
-        let what = words::write(&action.write);
-        let creating = matches!(action.write, Write::Create(_));
-        let written = match (std::mem::take(&mut self.weather.conflict), creating && self.weather.refuse > 0)
-        {
-            (true, _) => Err(Refusal::Conflict),
-            (_, true) => {
-                self.weather.refuse -= 1;
-                Err(Refusal::Exists)
-            }
-            _ => self.do_write(action.write),
-        };
-        self.tell(&format!("{component} {what}{}", words::refusal(written.as_ref().err())));
-        let mut outcome = Outcome::default();
-        match written {
-            Ok(changed) => outcome.changed = changed,
-            Err(Refusal::Gone) => {}
-            Err(Refusal::Conflict) => outcome.conflict = true,
-            Err(Refusal::Exists) => {
-                outcome.failure = Some(Failure { creating, message: "refused".to_owned() })
-            }
-            Err(Refusal::Invalid(why)) => {
-                return Err(format!("{component} {what}, which the API refuses: {why}"));
-            }
+    /// The oldest of the writes that are under way is done; tells whether there was any.
+    pub fn write_oldest(&mut self) -> Result<bool, String> {
+        if !self.plane.under_way.is_empty() {
+            self.write_of(0, 0)?;
+            return Ok(true);
         }
-        self.changes += usize::from(outcome.changed);
-        Ok(outcome)
+        let decision = (!self.plane.deciding.is_empty()).then(|| self.plane.deciding.remove(0));
+        let any = decision.is_some();
+        decision.into_iter().for_each(|decision| self.decided(decision));
+        Ok(any)
     }
 
-    pub(super) fn do_write(&mut self, write: Write) -> Result<bool, Refusal> {
-        match write {
-            Write::Create(object) => self.api.create(object, self.wall, &mut self.random).map(|_| true),
-            Write::Edit { at, part, seen, edit } => {
-                self.api.edit(&at, part, &seen, |object| edit.apply(object))
-            }
-            Write::Delete { at, seen, propagation } => {
-                let asked = Deletion { grace_seconds: None, propagation };
-                self.api.delete(&at, &seen, asked, self.wall)
-            }
-            Write::Remove { at, seen } => {
-                let asked = Deletion { grace_seconds: Some(0), propagation: None };
-                self.api.delete(&at, &seen, asked, self.wall)
-            }
+    /// One of the writes of a decision that is under way is done.
+    fn write_of(&mut self, which: usize, next: usize) -> Result<(), String> {
+        if let Some(action) = self.plane.under_way[which].take(next) {
+            let running = &self.plane.under_way[which];
+            let (component, about) = (running.task.component(), running.about.clone());
+            let outcome = self.act(component, about.as_ref(), action)?;
+            self.plane.under_way[which].came(outcome);
         }
+        self.plane.settle(which);
+        Ok(())
     }
 
     /// The control plane ends where it is, and another one begins.
@@ -242,31 +274,45 @@ impl World {
     pub fn deed(&mut self) -> bool {
         let due = self.machines.due(&self.api, self.since);
         let which = self.random.below(due.len());
-        let Some((node, uid, key, deed)) = due.into_iter().nth(which) else { return false };
-        let at = pod(&key);
-        let Some(machine) = self.machines.0.get_mut(&node) else { return false };
-        let stage = match deed {
+        let due = due.into_iter().nth(which);
+        let any = due.is_some();
+        due.into_iter().for_each(|(node, uid, key, deed)| self.perform(&node, &uid, &key, deed));
+        any
+    }
+
+    /// A node does this for one of its pods.
+    pub fn perform(&mut self, node: &str, uid: &str, key: &Key, deed: Deed) {
+        let at = pod(key);
+        let Some(machine) = self.machines.0.get_mut(node) else { return };
+        let stage = match deed.clone() {
             Deed::For(pretend::Deed::Begin) => {
                 let slow_until = Duration::ZERO;
-                let process = Process { key, stage: Stage::Starting, restarts: 0, slow_until };
-                machine.processes.insert(uid.clone(), process);
+                let process = Process { key: key.clone(), stage: Stage::Starting, restarts: 0, slow_until };
+                machine.processes.insert(uid.to_owned(), process);
                 Stage::Starting
             }
             Deed::For(pretend::Deed::Advance(stage)) => stage,
             Deed::For(pretend::Deed::End) => Stage::Ended(143),
             Deed::Kill => {
-                machine.processes.remove(&uid);
+                machine.processes.remove(uid);
                 self.tell(&format!("{node} ends {key}, which the API does not have"));
-                return true;
+                return self.relate(&story::name("Pod", key.name()), "ends, since the API has forgotten it");
             }
             Deed::For(pretend::Deed::Remove) => {
-                machine.processes.remove(&uid);
-                self.delete(&node, &at, Deletion { grace_seconds: Some(0), propagation: None });
-                return true;
+                machine.processes.remove(uid);
+                self.delete(node, &at, Deletion { grace_seconds: Some(0), propagation: None });
+                let gone = if self.api.find(&at).is_none() { "is gone" } else { "has ended, and is held" };
+                return self.relate(&story::name("Pod", key.name()), gone);
             }
         };
-        self.advance(&node, &uid, &at, stage);
-        true
+        match stage {
+            Stage::Ready => self.relate(&story::name("Pod", key.name()), "is ready"),
+            Stage::Ended(code) if deed != Deed::For(pretend::Deed::End) => {
+                self.relate(&story::name("Pod", key.name()), &format!("ends with {code}"));
+            }
+            _ => {}
+        }
+        self.advance(node, uid, &at, stage);
     }
 
     /// A pod's processes come to another stage, and its node says so.
@@ -295,87 +341,8 @@ impl World {
             let telling = Telling { stage, restarts: process.unwrap_or(0), address: &known, host, now };
             pod["status"] = pretend::status(pod, &telling);
         };
-        self.edit((node, &format!("has {} {stage:?}", words::target(at))), at, "status", tell);
+        self.told((node, &format!("has {} {stage:?}", words::target(at))), at, tell);
     }
-
-    /// Time passes, and nodes show that they live.
-    pub fn pass(&mut self, span: Duration) {
-        self.since += span;
-        self.wall =
-            self.wall.checked_add(SignedDuration::try_from(span).unwrap_or_default()).unwrap_or(self.wall);
-        self.beat();
-    }
-
-    /// The wall clock jumps; the other does not.
-    pub fn jump(&mut self, seconds: i64) {
-        self.wall = self.wall.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(self.wall);
-        self.tell(&format!("the wall clock jumps by {seconds} s"));
-    }
-
-    fn beat(&mut self) {
-        if self.since.saturating_sub(self.beat) < crate::limits::LEASE_RENEWAL {
-            return;
-        }
-        self.beat = self.since;
-        let alive = self.machines.0.iter().filter(|(_, machine)| !machine.silent);
-        let alive: Vec<(String, usize)> =
-            alive.map(|(name, machine)| (name.clone(), machine.number)).collect();
-        for (name, number) in alive {
-            self.renew(&name, number);
-        }
-    }
-
-    /// A node shows that it lives: by its lease, and by its conditions if somebody has given it up.
-    pub fn renew(&mut self, name: &str, number: usize) {
-        let spec = json!({"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": object::micro_time(self.wall.into())});
-        let (api_version, kind) = ("coordination.k8s.io/v1", "Lease");
-        let namespace = crate::api::objects::NODE_LEASES;
-        let at = target(api_version, kind, namespace, name);
-        let renewed = self.api.edit(&at, "", &Seen::default(), |lease| lease["spec"] = spec.clone());
-        if renewed == Err(Refusal::Gone) {
-            let lease = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec});
-            // It is not there: nobody else makes it.
-            let _ = self.api.create(lease, self.wall, &mut self.random);
-        }
-        let fresh = fresh_node(name, number, self.wall);
-        let (conditions, ready) = (&fresh["status"]["conditions"], |node: &Value| is_ready(node));
-        let node = target("v1", "Node", "", name);
-        if self.api.find(&node).is_some_and(|node| !ready(node)) {
-            let conditions = conditions.clone();
-            self.edit((name, "says that it is ready"), &node, "status", |node| {
-                node["status"]["conditions"] = conditions
-            });
-        }
-    }
-
-    /// A node comes.
-    pub fn join(&mut self, number: usize) {
-        let name = format!("node-{number}");
-        if self.machines.0.contains_key(&name) {
-            return;
-        }
-        let node = fresh_node(&name, number, self.wall);
-        self.create("the cloud", node);
-        self.machines.0.insert(name.clone(), Machine { number, ..Machine::default() });
-        self.renew(&name, number);
-    }
-
-    /// A node goes, with all that runs there.
-    pub fn leave(&mut self, name: &str) {
-        if self.machines.0.remove(name).is_some() {
-            self.disturbances += 1;
-            self.delete("the cloud", &target("v1", "Node", "", name), Deletion::default());
-        }
-    }
-}
-
-fn fresh_node(name: &str, number: usize, now: Timestamp) -> Value {
-    pretend::node(name, &format!("100.64.{number}.1"), &object::time(now.into()))
-}
-
-fn is_ready(node: &Value) -> bool {
-    let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
 }
 
 /// A pod, in the words in which it is written to.

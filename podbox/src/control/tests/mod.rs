@@ -5,7 +5,6 @@ mod endpoints;
 mod garbage;
 mod scheduling;
 mod sets;
-mod simulated;
 mod workloads;
 
 use super::catalog::Catalog;

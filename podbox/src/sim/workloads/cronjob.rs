@@ -7,9 +7,11 @@ use crate::api::objects::Target;
 use crate::control::action::{Actions, Write};
 use crate::control::key::Work;
 use crate::sim::random::Random;
+use crate::sim::sights::{Sight, Tally};
 use crate::sim::world::{World, target};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 /// When a Job was meant to begin.
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
@@ -18,7 +20,7 @@ const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 pub struct CronJob {
     at: Target,
     policy: &'static str,
-    deadline: Option<usize>,
+    deadline: Option<u64>,
     /// The Job that was made for each time.
     made: BTreeMap<String, String>,
     ending: Ending,
@@ -70,29 +72,49 @@ impl Workload for CronJob {
     fn act(&mut self, world: &mut World) {
         let at = self.at.clone();
         if world.random.one_in(2) {
-            return world.pass(std::time::Duration::from_secs(45));
+            return world.pass(Duration::from_secs(45));
         }
         let suspend = world.random.one_in(3);
         let what = format!("sets suspend of tick to {suspend}");
         world.edit(("user", &what), &at, "", |tick| tick["spec"]["suspend"] = suspend.into());
     }
 
-    fn decided(&self, world: &World, work: &Work, actions: &Actions) -> Result<(), String> {
-        if !matches!(work, Work::CronJob(key) if key.namespace() == self.at.namespace)
-            || self.policy == "Allow"
-        {
-            return Ok(());
+    fn decided(
+        &mut self,
+        world: &World,
+        (work, actions): (&Work, &Actions),
+        seen: &mut Tally,
+    ) -> Result<(), String> {
+        let mine = matches!(work, Work::CronJob(key) if key.namespace() == self.at.namespace);
+        let Some(tick) = world.api.find(&self.at).filter(|_| mine) else { return Ok(()) };
+        let begun = actions.actions.iter().find_map(|action| match &action.write {
+            Write::Create(job) if job["kind"] == "Job" => Some(job),
+            _ => None,
+        });
+        seen.saw_if(actions.said.iter().any(|said| said.reason == "JobAlreadyActive"), Sight::CronForbidden);
+        let Some(begun) = begun else { return Ok(()) };
+        seen.saw(Sight::CronBegun);
+        if tick["spec"]["suspend"] == true || object::deleting(tick) {
+            return Err("a Job is begun while it is suspended, or to go".to_owned());
         }
-        let begins = |write: &Write| matches!(write, Write::Create(job) if job["kind"] == "Job");
+        let meant = begun["metadata"]["annotations"][SCHEDULED].as_str().and_then(object::read_time);
+        let late = meant.and_then(|meant| SystemTime::from(world.now().wall).duration_since(meant).ok());
+        match (late, self.deadline) {
+            (None, _) => return Err("a Job is begun before its time".to_owned()),
+            (Some(late), Some(most)) if late > Duration::from_secs(most) => {
+                return Err(format!("a Job is begun {late:?} late, and {most} s are allowed"));
+            }
+            _ => {}
+        }
         // Those that it replaces go in the same breath, before it is made.
         let goes = |job: &Value| {
             let goes =
                 |write: &Write| matches!(write, Write::Delete { at, .. } if at.name == object::name(job));
             actions.actions.iter().any(|action| goes(&action.write))
         };
-        let begins = actions.actions.iter().any(|action| begins(&action.write));
+        seen.saw_if(self.jobs(world).any(goes), Sight::CronReplaced);
         let at_work = self.jobs(world).find(|job| !has_ended(job) && !object::deleting(job) && !goes(job));
-        match at_work.filter(|_| begins) {
+        match at_work.filter(|_| self.policy != "Allow") {
             Some(other) => {
                 Err(format!("a Job is begun while {} is at work: {}", object::name(other), self.policy))
             }
@@ -100,7 +122,7 @@ impl Workload for CronJob {
         }
     }
 
-    fn check(&mut self, world: &World) -> Result<(), String> {
+    fn check(&mut self, world: &World, _seen: &mut Tally) -> Result<(), String> {
         let jobs: Vec<(String, String)> = self
             .jobs(world)
             .filter_map(|job| {

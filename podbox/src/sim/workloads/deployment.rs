@@ -2,11 +2,16 @@
 //! pods, a rolling update keeps to maxSurge and maxUnavailable, and Recreate never lets two templates run at a time.
 
 use super::ending::Ending;
-use super::{Scenario, Workload, change_image, controlled, expect, image, pods, ready, template};
+use super::{
+    Scenario, Workload, change_image, controlled, expect, image, is_mixed, pods, ready, replicaset, template,
+};
 use crate::api::object;
 use crate::api::objects::Target;
+use crate::control::action::Actions;
+use crate::control::key::Work;
 use crate::sim::checks::{has_ended, is_ready};
 use crate::sim::random::Random;
+use crate::sim::sights::{Sight, Tally};
 use crate::sim::world::{World, target};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -161,35 +166,61 @@ impl Workload for Deployment {
                 });
             }
             _ => {
-                // One of its pods is not its own any more, but somebody's.
+                // One of its pods is not its own any more, or it is again.
                 let names: Vec<String> =
                     pods(world, &at.namespace).map(|pod| object::name(pod).to_owned()).collect();
                 let Some(name) = world.random.pick(&names) else { return };
                 self.calm = false;
                 let pod = target("v1", "Pod", &at.namespace, name);
-                world.edit(("user", "takes a pod away from web"), &pod, "", |pod| {
-                    pod["metadata"]["labels"]["app"] = "y".into()
+                world.edit(("user", &format!("relabels {name}")), &pod, "", |pod| {
+                    let mine = pod["metadata"]["labels"]["app"] == "x";
+                    pod["metadata"]["labels"]["app"] = if mine { "y" } else { "x" }.into();
                 });
             }
         }
     }
 
-    fn check(&mut self, world: &World) -> Result<(), String> {
+    fn decided(
+        &mut self,
+        world: &World,
+        decision: (&Work, &Actions),
+        seen: &mut Tally,
+    ) -> Result<(), String> {
+        replicaset::number_holds(world, &self.at.namespace, decision, seen)
+    }
+
+    fn is_amid(&self, world: &World) -> bool {
+        let uid = world.api.find(&self.at).map_or("", object::uid);
+        is_mixed(self.pods(world, uid))
+    }
+
+    fn check(&mut self, world: &World, seen: &mut Tally) -> Result<(), String> {
         let Some(web) = world.api.find(&self.at) else { return Ok(()) };
         if std::mem::replace(&mut self.disturbances, world.disturbances) != world.disturbances {
             self.calm = false;
         }
         let pods: Vec<&Value> =
             self.pods(world, object::uid(web)).filter(|pod| !object::deleting(pod)).collect();
+        let (count, mixed) = (pods.len(), is_mixed(pods.iter().copied()));
         let ready = pods.iter().filter(|pod| is_ready(pod)).count();
         // What was decided before may still make pods, or take them; and what is told may be a moment old.
-        let quiet = world.plane.under_way.is_empty() && pods.len() == self.replicas;
+        let mine = |pod: &&Value| object::label(pod, "app") == Some("x");
+        let selected = self::pods(world, &self.at.namespace).filter(mine);
+        let selected = selected.filter(|pod| !object::deleting(pod) && !has_ended(pod)).count();
+        let all = pods.iter().all(mine) && selected == self.replicas;
+        let quiet = world.plane.under_way.is_empty() && count == self.replicas && all;
         if quiet && ready == self.replicas && is_complete(web) {
             self.calm = true;
         }
         // Its user has taken what it controls into the own hand.
-        let sound = self.calm && !object::deleting(web);
-        if sound { self.bounds_hold(world, web) } else { Ok(()) }
+        if !self.calm || object::deleting(web) {
+            return Ok(());
+        }
+        match self.bounds {
+            Some(_) => seen.saw_if(mixed, Sight::DeploymentBounds),
+            None => seen.saw_if(count == 0 && self.replicas > 0, Sight::DeploymentRecreates),
+        }
+        self.bounds_hold(world, web)
     }
 
     fn rest(&mut self, world: &mut World) {

@@ -29,6 +29,11 @@ const ORPHANS: [(&str, &str, &str); 3] = [
 ];
 
 impl Ending {
+    /// Whether its user has begun to delete it.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Deletes a workload; when asked again, what that left on purpose. Tells whether it is to be asked again.
     pub fn next(&mut self, world: &mut World, at: &Target) -> bool {
         if !std::mem::replace(&mut self.begun, true) {

@@ -1,13 +1,18 @@
-//! A Job: each success of a pod's processes counts once, and in the end there are as many as were asked for, or it says why not.
+//! A Job: each success of a pod's processes counts, and once; no failure counts that was none; in the end there are as many successes
+//! as were asked for, or so many failures that it may give up. Never more pods are at work than may be, nor two for one index.
 
 use super::ending::Ending;
-use super::{Scenario, Workload, controlled, expect};
+use super::{Scenario, Workload, controlled, expect, made};
 use crate::api::object;
 use crate::api::objects::Target;
+use crate::control::action::Actions;
+use crate::control::key::Work;
+use crate::sim::checks::has_ended;
 use crate::sim::random::Random;
+use crate::sim::sights::{Sight, Tally};
 use crate::sim::world::{World, target};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A Job.
 pub struct Job {
@@ -19,8 +24,14 @@ pub struct Job {
     limit: (usize, bool),
     replaces_failed: bool,
     forgotten_after: Option<usize>,
-    /// The uid it had, and the successes that it told last.
-    told: (String, u64),
+    /// The uid it had, and the successes and failures that it told last.
+    told: (String, u64, u64),
+    /// Whether it was there when it was looked at last.
+    there: bool,
+    /// How it ended.
+    ended: Option<&'static str>,
+    /// Its pods that failed, or were asked to go before they had succeeded: their uids and indexes.
+    failed: BTreeMap<String, Option<String>>,
     ending: Ending,
 }
 
@@ -39,6 +50,9 @@ impl Job {
             replaces_failed: random.one_in(2),
             forgotten_after: random.one_in(4).then_some(100),
             told: Default::default(),
+            there: false,
+            ended: None,
+            failed: BTreeMap::new(),
             ending: Ending::default(),
         }
     }
@@ -74,6 +88,58 @@ impl Job {
     }
 }
 
+impl Job {
+    /// Its pods at work.
+    fn active<'a>(&'a self, world: &'a World, uid: &'a str) -> impl Iterator<Item = &'a Value> {
+        controlled(world, "/pods", uid).filter(|pod| !object::deleting(pod) && !has_ended(pod))
+    }
+
+    fn note_failures(&mut self, world: &World, uid: &str, seen: &mut Tally) {
+        for pod in controlled(world, "/pods", uid).filter(|pod| pod["status"]["phase"] != "Succeeded") {
+            if object::deleting(pod) || has_ended(pod) {
+                self.failed.insert(object::uid(pod).to_owned(), index(pod).map(str::to_owned));
+            }
+        }
+        let suspended = world.api.find(&self.at).is_some_and(|job| job["spec"]["suspend"] == true);
+        seen.saw_if(suspended && self.active(world, uid).next().is_some(), Sight::JobSuspended);
+    }
+
+    /// It is complete with all its successes, and has failed with more failures than it bears.
+    fn ends_for_a_cause(&mut self, job: &Value, told: u64, seen: &mut Tally) -> Result<(), String> {
+        let ended = ["Complete", "Failed"].into_iter().find(|of| Job::holds(job, of));
+        let before = std::mem::replace(&mut self.ended, ended);
+        if before == ended {
+            return Ok(());
+        }
+        match (before, ended) {
+            (Some(before), _) => Err(format!("it was {before}, and is {ended:?}")),
+            (None, Some("Complete")) => {
+                seen.saw(Sight::JobComplete);
+                expect("successes of a complete Job", told, self.completions as u64)
+            }
+            _ => {
+                seen.saw(Sight::JobFailed);
+                let (limit, of_each) = self.limit;
+                let mut of_index = BTreeMap::<_, usize>::new();
+                for index in self.failed.values() {
+                    *of_index.entry(index.as_deref().filter(|_| of_each)).or_default() += 1;
+                }
+                match of_index.values().any(|failures| *failures > limit) {
+                    true => Ok(()),
+                    false => {
+                        Err(format!("it has failed without a cause: {of_index:?}, and it bears {limit}"))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Which of the completions a pod is for.
+fn index(pod: &Value) -> Option<&str> {
+    object::label(pod, "batch.kubernetes.io/job-completion-index")
+}
+
 impl Workload for Job {
     fn scenario(&self) -> Scenario {
         Scenario::Job
@@ -96,20 +162,69 @@ impl Workload for Job {
         world.edit(("user", &what), &at, "", |job| job["spec"]["suspend"] = suspend.into());
     }
 
-    fn check(&mut self, world: &World) -> Result<(), String> {
-        let Some(job) = world.api.find(&self.at) else { return Ok(()) };
-        let (uid, told) = (object::uid(job), job["status"]["succeeded"].as_u64().unwrap_or(0));
-        let before = if self.told.0 == uid { self.told.1 } else { 0 };
-        self.told = (uid.to_owned(), told);
-        let true_ones = self.successes(world, uid);
+    fn decided(
+        &mut self,
+        world: &World,
+        (work, actions): (&Work, &Actions),
+        _seen: &mut Tally,
+    ) -> Result<(), String> {
+        let mine = matches!(work, Work::Job(key) if key.namespace() == self.at.namespace);
+        let Some(job) = world.api.find(&self.at).filter(|_| mine) else { return Ok(()) };
+        let makes = made(actions).count();
+        if makes == 0 {
+            return Ok(());
+        }
+        if object::deleting(job) || job["spec"]["suspend"] == true || self.ended.is_some() {
+            return Err(format!("pods are made although it goes, rests or has ended: {}", job["status"]));
+        }
+        let active = self.active(world, object::uid(job)).count();
+        let most = job["spec"]["parallelism"].as_u64().unwrap_or(1);
+        if (active + makes) as u64 > most {
+            return Err(format!("{active} pods are at work, {makes} are made, and {most} may be"));
+        }
+        let done = self.successes(world, object::uid(job));
+        match (active + makes) as u64 + done > self.completions as u64 {
+            true => Err(format!(
+                "{done} have succeeded, {active} are at work and {makes} are made, for {}",
+                self.completions
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn check(&mut self, world: &World, seen: &mut Tally) -> Result<(), String> {
+        let job = world.api.find(&self.at);
+        let before = std::mem::replace(&mut self.there, job.is_some());
+        seen.saw_if(before && job.is_none() && !self.ending.has_begun(), Sight::JobForgotten);
+        let Some(job) = job else { return Ok(()) };
+        let uid = object::uid(job);
+        self.note_failures(world, uid, seen);
+        let count = |of: &str| job["status"][of].as_u64().unwrap_or(0);
+        let (told, failed) = (count("succeeded"), count("failed"));
+        let (_, before, failed_before) = std::mem::replace(&mut self.told, (uid.to_owned(), told, failed));
+        seen.saw_if(failed > failed_before, Sight::JobFailure);
+        let (true_ones, causes) = (self.successes(world, uid), self.failed.len() as u64);
+        let mut indexes = BTreeSet::new();
+        let twice = self.active(world, uid).filter_map(index).find(|index| !indexes.insert(*index));
         match () {
             () if told < before => Err(format!("it told {before} successes, and now {told}")),
             () if told > true_ones => Err(format!("it tells {told} successes, and there were {true_ones}")),
             () if told > self.completions as u64 => {
                 Err(format!("it tells {told} successes of {}", self.completions))
             }
-            () => Ok(()),
+            () if failed < failed_before => {
+                Err(format!("it told {failed_before} failures, and now {failed}"))
+            }
+            () if failed > causes => Err(format!("it tells {failed} failures, and {causes} pods failed")),
+            () if twice.is_some() => Err(format!("two pods are at work for index {twice:?}")),
+            () => self.ends_for_a_cause(job, told, seen),
         }
+    }
+
+    fn is_amid(&self, world: &World) -> bool {
+        let uncounted =
+            world.api.find(&self.at).map_or(&Value::Null, |job| &job["status"]["uncountedTerminatedPods"]);
+        ["succeeded", "failed"].iter().any(|of| uncounted[of].as_array().is_some_and(|all| !all.is_empty()))
     }
 
     fn rest(&mut self, world: &mut World) {
@@ -121,19 +236,16 @@ impl Workload for Job {
     }
 
     fn settled(&self, world: &World) -> Result<(), String> {
+        let (uid, told, _) = &self.told;
+        if self.ended.is_none() {
+            return Err("it is neither complete nor failed".to_owned());
+        }
+        expect("successes that are told", *told, self.successes(world, uid))?;
         let Some(job) = world.api.find(&self.at) else {
             return expect("it is gone, and was to be forgotten", self.forgotten_after.is_some(), true);
         };
-        let (complete, failed) = (Job::holds(job, "Complete"), Job::holds(job, "Failed"));
-        if complete == failed {
-            return Err(format!("it is neither complete nor failed, or both: {}", job["status"]));
-        }
         if self.forgotten_after.is_some() {
             return Err("it has ended, and was to be forgotten".to_owned());
-        }
-        if complete {
-            let told = job["status"]["succeeded"].as_u64();
-            expect("successes of a complete Job", told, Some(self.completions as u64))?;
         }
         let uncounted = &job["status"]["uncountedTerminatedPods"];
         let left = ["succeeded", "failed"].map(|field| uncounted[field].as_array().map_or(0, Vec::len));

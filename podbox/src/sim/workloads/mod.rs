@@ -6,19 +6,23 @@ mod daemonset;
 mod deployment;
 mod ending;
 mod job;
+mod replicaset;
 mod spread;
 mod statefulset;
 
 use super::checks;
+use super::sights::Tally;
 use super::world::World;
 use crate::api::object;
-use crate::control::action::Actions;
+use crate::control::action::{Actions, Write};
 use crate::control::key::Work;
 use serde_json::{Value, json};
 
 /// A kind of workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
+    /// Two ReplicaSets, or ReplicationControllers, among whose pods labels change.
+    ReplicaSet,
     /// A Deployment behind a Service.
     Deployment,
     /// A StatefulSet with claims.
@@ -35,7 +39,8 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Scenario; 6] = [
+    pub const ALL: [Scenario; 7] = [
+        Scenario::ReplicaSet,
         Scenario::Deployment,
         Scenario::StatefulSet,
         Scenario::DaemonSet,
@@ -47,6 +52,7 @@ impl Scenario {
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
+            Scenario::ReplicaSet => "replicaset",
             Scenario::Deployment => "deployment",
             Scenario::StatefulSet => "statefulset",
             Scenario::DaemonSet => "daemonset",
@@ -60,6 +66,7 @@ impl Scenario {
     pub fn begin(self, world: &mut World, namespace: String) -> Box<dyn Workload> {
         let random = &mut world.random;
         match self {
+            Scenario::ReplicaSet => Box::new(replicaset::ReplicaSets::new(random, namespace)),
             Scenario::Deployment => Box::new(deployment::Deployment::new(random, namespace)),
             Scenario::StatefulSet => Box::new(statefulset::StatefulSet::new(random, namespace)),
             Scenario::DaemonSet => Box::new(daemonset::DaemonSet::new(random, namespace)),
@@ -82,13 +89,23 @@ pub trait Workload {
     fn act(&mut self, world: &mut World);
 
     /// What must hold of a decision, in the world in which it was made.
-    fn decided(&self, _world: &World, _work: &Work, _actions: &Actions) -> Result<(), String> {
+    fn decided(
+        &mut self,
+        _world: &World,
+        _decision: (&Work, &Actions),
+        _seen: &mut Tally,
+    ) -> Result<(), String> {
         Ok(())
     }
 
     /// What must hold after each step.
-    fn check(&mut self, _world: &World) -> Result<(), String> {
+    fn check(&mut self, _world: &World, _seen: &mut Tally) -> Result<(), String> {
         Ok(())
+    }
+
+    /// Whether something is half done, so that it is worth a restart.
+    fn is_amid(&self, _world: &World) -> bool {
+        false
     }
 
     /// Its user wants it done.
@@ -136,6 +153,29 @@ fn ready(world: &World, namespace: &str) -> Vec<String> {
     let ready = pods(world, namespace).filter(|pod| object::label(pod, "app") == Some("x"));
     let ready = ready.filter(|pod| checks::is_ready(pod));
     ready.map(|pod| format!("{} {}", object::name(pod), image(pod))).collect()
+}
+
+/// Whether pods of several images are at work, as in the middle of an update.
+fn is_mixed<'a>(pods: impl Iterator<Item = &'a Value>) -> bool {
+    let mut images = pods.filter(|pod| !object::deleting(pod) && !checks::has_ended(pod)).map(image);
+    images.next().is_some_and(|first| images.any(|other| other != first))
+}
+
+/// The pods that are to be made.
+fn made(actions: &Actions) -> impl Iterator<Item = &Value> {
+    actions.actions.iter().filter_map(|action| match &action.write {
+        Write::Create(pod) if pod["kind"] == "Pod" => Some(pod),
+        _ => None,
+    })
+}
+
+/// The pods that are to go, as they are now.
+fn taken<'a>(world: &'a World, actions: &Actions) -> Vec<&'a Value> {
+    let pods = actions.actions.iter().filter_map(|action| match &action.write {
+        Write::Delete { at, .. } if at.kind == "Pod" => world.api.find(at),
+        _ => None,
+    });
+    pods.filter(|pod| !object::deleting(pod)).collect()
 }
 
 /// Refuses what is not as it should be.

@@ -6,6 +6,7 @@ use crate::api::object;
 use crate::api::objects::Target;
 use crate::sim::checks::{has_ended, is_ready};
 use crate::sim::random::Random;
+use crate::sim::sights::{Sight, Tally};
 use crate::sim::world::{World, target};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -51,10 +52,15 @@ impl Workload for Spread {
         world.edit(("user", &what), &self.at, "", |web| web["spec"]["replicas"] = replicas.into());
     }
 
-    fn check(&mut self, world: &World) -> Result<(), String> {
+    fn check(&mut self, world: &World, seen: &mut Tally) -> Result<(), String> {
         let mut holds = BTreeMap::<&str, &Value>::new();
         for pod in pods(world, &self.at.namespace).filter(|pod| !has_ended(pod)) {
-            let Some(node) = pod["spec"]["nodeName"].as_str() else { continue };
+            let Some(node) = pod["spec"]["nodeName"].as_str() else {
+                let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+                let told = conditions.into_iter().any(|one| one["reason"] == "Unschedulable");
+                seen.saw_if(told, Sight::Apart);
+                continue;
+            };
             if let Some(other) = holds.insert(node, pod) {
                 let (one, other) = (object::name(pod), object::name(other));
                 return Err(format!("{node} has {one} and {other}, which must not be together"));
