@@ -200,6 +200,10 @@ impl Workload for ReplicaSets {
     }
 
     fn end(&mut self, world: &mut World) -> bool {
-        self.sets.iter_mut().fold(false, |again, set| set.ending.next(world, &set.at) || again)
+        let mut again = false;
+        for set in &mut self.sets {
+            again |= set.ending.next(world, &set.at);
+        }
+        again
     }
 }

@@ -152,9 +152,9 @@ async fn an_event_is_one_whichever_way_it_is_written_and_read() {
 async fn a_condition_without_a_date_is_taken() {
     let mut client = Client::new().await;
     let services = format!("{SPACE}/services");
-    let mut web = client.done("POST", &services, named("web", json!({"spec": {"ports": [{"port": 1}]}}))).await;
-    web["status"]["conditions"] =
-        json!([{"type": "Seen", "status": "True", "reason": "Test", "message": "", "lastTransitionTime": null}]);
+    let mut web =
+        client.done("POST", &services, named("web", json!({"spec": {"ports": [{"port": 1}]}}))).await;
+    web["status"]["conditions"] = json!([{"type": "Seen", "status": "True", "reason": "Test", "message": "", "lastTransitionTime": null}]);
     let told = client.done("PUT", &format!("{services}/web/status"), web).await;
     assert_eq!(told["status"]["conditions"][0]["type"], "Seen");
 }
