@@ -42,7 +42,7 @@ pub fn json(board: &Board) -> String {
         }
         below += 1 + HEIGHT;
     }
-    let made = json!({
+    let mut made = json!({
         "title": board.title,
         "uid": format!("podbox-{}", board.name),
         "description": board.about,
@@ -54,6 +54,8 @@ pub fn json(board: &Board) -> String {
         "templating": {"list": variables},
         "panels": panels,
     });
+    // In the same order whatever serde_json was built with.
+    made.sort_all_objects();
     format!("{made:#}\n")
 }
 
