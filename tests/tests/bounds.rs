@@ -25,7 +25,8 @@ fn an_end_is_told_though_another_container_holds_its_output_open() {
     let Some(mut node) = Node::start(test) else { return };
     // In args, Kubernetes makes one dollar of two.
     let ends = "echo $$$$ > /v/pid; until [ -e /v/held ]; do sleep 0.05; done; echo last; touch /v/last; printf unfinished; exit 7";
-    let holds = "until [ -s /v/pid ]; do sleep 0.05; done; read pid < /v/pid; \
+    // Once the end is told nobody reads what it writes: that is not to end it.
+    let holds = "trap '' PIPE; until [ -s /v/pid ]; do sleep 0.05; done; read pid < /v/pid; \
                  exec 9>/proc/$pid/fd/1 && touch /v/held; until [ -e /v/last ]; do sleep 0.05; done; while sleep 0.2; do echo foreign >&9; done; sleep 3600";
     let mut pod = spec("Never", "");
     pod["shareProcessNamespace"] = true.into();
