@@ -8,12 +8,14 @@
 
 mod event;
 mod signal;
+mod start;
 mod stats;
 mod timeline;
 mod wire;
 
 pub use event::{Comm, ExitEvent, Head, Kind, ListenEvent, NO_LIMIT, OomEvent, RawLimit, RawRole, ReapEvent};
 pub use signal::{EndKey, EndRecord, Origin, OwnProcess, Sent, SentKey, TICK_NS};
+pub use start::Firsts;
 pub use stats::{
     ContainerStats, Dead, LIFETIME_BOUNDS_NS, LastMark, Loss, OomContext, ProcessKey, SIGNALS, VICTIMS_KEPT,
     VictimKey, ZOMBIE_AFTER_NS,

@@ -333,6 +333,16 @@ impl Sock {
         probe(self.0, &SOCK__SK_PROTOCOL)
     }
 
+    /// The cgroup of whoever made it, or the socket that it came from; `None` in a kernel that does not keep it.
+    #[inline(always)]
+    pub fn cgroup(self) -> Option<Cgroup> {
+        match SOCK__SK_CGRP_DATA.load() {
+            0 => None,
+            // The pointer is the first member of what is there.
+            _ => Some(Cgroup(probe(self.0, &SOCK__SK_CGRP_DATA))),
+        }
+    }
+
     /// AF_INET or AF_INET6.
     #[inline(always)]
     pub fn family(self) -> u16 {

@@ -7,13 +7,16 @@
 use crate::count::{Counts, current_container, next_seq, now_ns, send};
 use crate::exit::EVENTS;
 use crate::kernel::{Sock, Task};
+use crate::start;
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use podbox_common::{Head, Kind, ListenEvent, Loss};
 
-/// The kernel's TCP_LISTEN.
+/// The kernel's TCP_ESTABLISHED, TCP_SYN_RECV and TCP_LISTEN.
+const ESTABLISHED: i32 = 1;
+const SYN_RECV: i32 = 3;
 const LISTEN: i32 = 10;
 const IPPROTO_TCP: u16 = 6;
 
@@ -22,6 +25,10 @@ const IPPROTO_TCP: u16 = 6;
 pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
     let (before, after): (i32, i32) = (ctx.arg(1), ctx.arg(2));
     if before != LISTEN && after != LISTEN {
+        // A server's side of a connection is whole; whoever is current may have nothing to do with it.
+        if before == SYN_RECV && after == ESTABLISHED {
+            start::connected(Sock::new(ctx.arg(0)));
+        }
         return 0;
     }
     let container = current_container();
@@ -49,6 +56,9 @@ fn changed(sock: Sock, container: u64, listening: bool) {
         reserved: 0,
         comm: bpf_get_current_comm().unwrap_or_default(),
     };
+    if listening {
+        start::listens(container, head.at_ns, sock.port());
+    }
     let event = ListenEvent { head, port: sock.port(), family: sock.family(), listening: listening.into() };
     send(&EVENTS, &event, Loss::ListenEvent);
 }

@@ -1,4 +1,4 @@
-//! podbox's BPF programs: what ends, who ended it, what is killed for memory, what lies dead, what listens.
+//! podbox's BPF programs: what ends, who ended it, what is killed for memory, what lies dead, what listens, how containers begin.
 //!
 //! They know cgroups, not pods: user space says which cgroups are containers before the first process
 //! starts in one, and every program leaves at once when the task at hand is in none. They decide nothing.
@@ -18,6 +18,7 @@ mod offsets;
 mod oom;
 mod reap;
 mod signal;
+mod start;
 mod timeline;
 
 /// The kernel lends GPL-only helpers to programs that say so.

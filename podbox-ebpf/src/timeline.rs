@@ -7,6 +7,7 @@
 
 use crate::count::{current_container, now_ns};
 use crate::kernel::Sock;
+use crate::start;
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::bpf_get_socket_cookie;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes_relative;
@@ -102,11 +103,13 @@ fn network_header<T: Copy>(ctx: &SkBuffContext, offset: u32) -> Result<T, i64> {
 /// `inet_csk_accept(..)` ends: its value is the socket of the connection that was waiting, if there is one.
 #[fexit(function = "inet_csk_accept")]
 pub fn connection_accepted(ctx: FExitContext) -> i32 {
-    if current_container() == 0 {
+    let container = current_container();
+    if container == 0 {
         return 0;
     }
     let Ok(child) = ctx.ret::<*const u8>() else { return 0 };
     if !child.is_null() {
+        start::accepted(container);
         accepted(Sock::new(child).connection());
     }
     0

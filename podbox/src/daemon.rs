@@ -8,6 +8,7 @@ use crate::api::attribution::{Attribution, OomRole, Untraced};
 use crate::api::error::chain;
 use crate::api::event::KernelEvent;
 use crate::api::identity::PodRef;
+use crate::api::startup::Sight;
 use crate::api::timeline::Timelines;
 use crate::config::Config;
 use crate::image::{ImageError, NodeImages, Progress, Store};
@@ -26,7 +27,7 @@ use crate::server::admin::{self, Admin};
 use crate::server::exposition::{Exposition, ExpositionError};
 use crate::server::pages::Pages;
 use crate::server::{http, kernel};
-use crate::trace::{self, CapabilityReport, Gap, TraceConfig, Tracer};
+use crate::trace::{self, CapabilityReport, Gap, Signal, TraceConfig, Tracer};
 use crate::{clock, limits, metrics};
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,6 +35,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
@@ -170,6 +172,11 @@ impl Daemon {
         let mut tasks = JoinSet::new();
         let views = Arc::clone(&node);
         exposition.collect(move |page| views.views.collect(page));
+        let (told, reported) = (tracer.clone(), capabilities.clone());
+        exposition.collect(move |_| {
+            let report = told.as_ref().map(|tracer| tracer.capabilities());
+            kernel::signals(report.as_ref().unwrap_or(&reported));
+        });
         let mut gap = None;
         if let Some(tracer) = &tracer {
             let counted = Arc::clone(tracer);
@@ -186,11 +193,16 @@ impl Daemon {
         let pages = Arc::new(pages(&node, tracer.clone(), Arc::clone(&exposition)));
         let (probed, ended) = (Arc::clone(&node), Arc::clone(&node));
         let (seen, reported) = (tracer.clone(), capabilities.clone());
+        let (watching, begun) = (tracer.clone(), Arc::clone(&node));
         let admin = Admin {
             tracer: tracer.clone(),
             exposition: Arc::clone(&exposition),
             probes: Box::new(move || probed.probing.history.rows()),
             ends: Box::new(move || ended.views.accounts()),
+            starts: Box::new(move || {
+                let sight = sight(watching.as_deref());
+                begun.views.waterfalls(sight, |cgroup| begun.attribution.firsts(cgroup))
+            }),
             capabilities: Box::new(move || {
                 seen.as_ref().map_or_else(|| reported.clone(), |tracer| tracer.capabilities())
             }),
@@ -298,6 +310,14 @@ fn read(tracer: &Arc<Tracer>) -> Option<String> {
         tracing::error!(%error, "kernel events stay unseen: reading the BPF rings failed");
     }
     (gap.unwatched > 0).then(|| gap.to_string())
+}
+
+/// What of pods' beginnings can be seen here.
+fn sight(tracer: Option<&Tracer>) -> Sight {
+    let report = tracer.map(Tracer::capabilities);
+    let has = |signal| report.as_ref().is_some_and(|report| report.has(signal));
+    let boot = clock::wall().checked_sub(clock::boot()).unwrap_or(SystemTime::UNIX_EPOCH);
+    Sight { sockets: has(Signal::Listening), accepts: has(Signal::Accepts), boot }
 }
 
 /// The pods that an earlier podbox left. Those of `podbox node` are not for `podbox run` to end.

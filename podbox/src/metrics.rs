@@ -67,6 +67,7 @@ table! {
     PROCESS_FILES = Gauge "process_open_fds" [] "Descriptors that podbox has open.";
     PROCESS_FILES_MOST = Gauge "process_max_fds" [] "Descriptors that it may have.";
     POD_START_SECONDS = Histogram "podbox_pod_start_duration_seconds" [] "From a pod accepted to its first container's process running.";
+    STARTUP_STAGE_SECONDS = Histogram "podbox_startup_stage_seconds" ["stage"] "Time of one stage of a pod's or a container's beginning: image, cgroup, network, mounts, exec (from its first process to its program), listen, connect, accept, ready (from accepted, the whole way).";
     LOG_RETRIES = Counter "podbox_log_write_retries_total" [] "Failed attempts to write a container's log; what was to be written is kept and tried again.";
     EXITS = Counter "podbox_process_exits_total" ["namespace", "pod", "container", "code"] "Processes of a container that exited, with code zero or another one.";
     SIGNAL_EXITS = Counter "podbox_process_signal_exits_total" ["namespace", "pod", "container", "signal"] "Processes of a container that a signal ended.";
@@ -76,6 +77,7 @@ table! {
     ZOMBIES = Gauge "podbox_zombies" ["namespace", "pod", "container"] "Processes dead for over a second and not reaped.";
     ZOMBIE_CAUSES = Gauge "podbox_zombie_causes" ["namespace", "pod", "container", "cause"] "The same by who should have reaped them: their parent, the first process of their PID namespace (init), that one for a command that podbox ran, or unknown.";
     ZOMBIE_LIFETIME_SECONDS = Histogram "podbox_zombie_lifetime_seconds" ["namespace", "pod", "container"] "Time from a process' death to its being reaped.";
+    KERNEL_SIGNAL = Gauge "podbox_kernel_signal" ["signal", "state"] "1 for how much of one thing that the kernel may tell is told on this host: all of it (live), less (reduced), or none (absent); podbox doctor says why, and what is lost.";
     KERNEL_EVENTS = Counter "podbox_kernel_events_total" ["kind"] "Events the BPF programs saw in containers, received or not.";
     KERNEL_EVENTS_MISSED = Counter "podbox_kernel_events_missed_total" ["kind"] "Events whose numbers the reader found missing.";
     BPF_DROPS = Counter "podbox_bpf_drops_total" ["kind"] "Records the BPF programs could not deliver or keep.";

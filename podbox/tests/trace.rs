@@ -13,6 +13,7 @@ mod trace {
     mod oom;
     mod scenarios;
     mod senders;
+    mod starts;
     mod survival;
     mod timelines;
     mod watch;

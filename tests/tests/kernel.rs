@@ -1,6 +1,7 @@
 //! What podbox says the kernel did to containers, compared with what the generators caused.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
 use podbox_tests::events::Events;
 use podbox_tests::host::{Host, entries};
@@ -211,6 +212,36 @@ fn memory_victims_are_told_with_role_limit_and_trigger() {
     }
     let others = events.iter().filter(|event| event["kind"] == "oom");
     assert_eq!(others.count(), 4, "victims that nobody caused: {events:#?}");
+}
+
+#[test]
+fn where_the_kernel_describes_no_types_pods_run_and_it_is_said() {
+    let test = "where_the_kernel_describes_no_types_pods_run_and_it_is_said";
+    let Some(()) = needs::host(test) else { return };
+    let Some(()) = needs::file(test, "/sys/kernel/btf/vmlinux") else { return };
+    let Some(host) = Host::new(test) else { return };
+    // In this test's own mount namespace.
+    mount(Some("none"), "/sys/kernel/btf", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    let doctor = host.podbox().args(["doctor", "-o", "json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    for name in ["BTF", "BPF programs"] {
+        let finding = findings.iter().find(|finding| finding["name"] == name).unwrap();
+        assert_eq!(finding["state"], "degraded", "{finding}");
+    }
+    let waits = script("c", &format!("{WAIT} exit 0"), GATE);
+    let mut run =
+        host.run(&pod("a", &format!("restartPolicy: Never, {}, containers: [{waits}]", gate(&host))));
+    run.wait_said("default/a c: Running");
+    let text = metrics();
+    for signal in ["exits", "oom-victims", "executions"] {
+        let state = |state| metric(&text, "podbox_kernel_signal", &[("signal", signal), ("state", state)]);
+        assert_eq!((state("absent"), state("live")), (1.0, 0.0), "{signal}");
+    }
+    host.file("gate/go", "");
+    run.end().expect(0);
+    umount("/sys/kernel/btf").unwrap();
+    host.assert_clean();
 }
 
 #[test]

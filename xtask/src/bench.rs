@@ -28,9 +28,9 @@ exec podbox-bench "$@"
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Which one.
-    #[arg(value_parser = ["pod-start", "exec", "bpf-cost", "memory", "store", "api", "pods", "probes", "control"])]
+    #[arg(value_parser = ["pod-start", "exec", "kernel", "memory", "store", "api", "pods", "probes", "control"])]
     name: String,
-    /// Run in a virtual machine; the default, except for bpf-cost, api, pods, probes and control.
+    /// Run in a virtual machine; the default, except for kernel, api, pods, probes and control.
     #[arg(long, conflicts_with = "host")]
     vm: bool,
     /// Run on this host's kernel, in a network and mount namespace of its own.
@@ -42,8 +42,8 @@ pub struct Args {
     /// Samples of each thing that is timed.
     #[arg(long, default_value_t = 20)]
     samples: u32,
-    /// Only this part of probes or control.
-    #[arg(long, value_parser = ["exec", "listen", "rollout", "rate", "busy", "bind", "react", "idle"])]
+    /// Only this part of probes, control or kernel.
+    #[arg(long, value_parser = ["cost", "oom", "exec", "listen", "rollout", "rate", "busy", "bind", "react", "idle"])]
     part: Option<String>,
 }
 
@@ -58,7 +58,7 @@ pub fn main(args: &Args) -> Result<i32> {
     let mut words = vec!["sh", "-c", PREPARE, "sh", &image, &args.name, &samples];
     words.extend(args.part.as_deref());
     let bin = workspace::target().join("release");
-    if args.host || (!args.vm && ["bpf-cost", "api", "pods", "probes", "control"].contains(&&*args.name)) {
+    if args.host || (!args.vm && ["kernel", "api", "pods", "probes", "control"].contains(&&*args.name)) {
         ensure!(workspace::is_root(), "benchmarks make namespaces and cgroups: run as root");
         eprintln!("bench: on this host");
         let mut command = Command::new("unshare");

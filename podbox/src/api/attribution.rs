@@ -4,6 +4,7 @@
 use super::event::Oom;
 use super::identity::ContainerRef;
 use super::sender::Sender;
+use super::startup::Firsts;
 use serde::{Deserialize, Serialize};
 
 /// What an OOM victim was to the kill.
@@ -81,6 +82,9 @@ pub trait Attribution: Send + Sync {
     fn own(&self, role: OwnRole, pid: u32);
     /// Whether these are all: the cgroup was watched since its first process started, podbox running or not.
     fn watched(&self, cgroup_id: u64) -> bool;
+    /// What the container did for the first time, and when; `None` where it is not watched, or not any more. Read from the
+    /// map, also of what happened while no podbox ran.
+    fn firsts(&self, cgroup_id: u64) -> Option<Firsts>;
     /// How many of this container's processes have been dead for over a second, and lie unreaped. Read from the map, too.
     fn zombies(&self, cgroup_id: u64) -> usize;
 }
@@ -101,6 +105,9 @@ impl Attribution for Untraced {
     fn own(&self, _role: OwnRole, _pid: u32) {}
     fn watched(&self, _cgroup_id: u64) -> bool {
         false
+    }
+    fn firsts(&self, _cgroup_id: u64) -> Option<Firsts> {
+        None
     }
     fn zombies(&self, _cgroup_id: u64) -> usize {
         0

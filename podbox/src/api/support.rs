@@ -2,6 +2,7 @@
 //! a field is honoured or named, never silently dropped.
 
 use super::ephemeral;
+use super::init;
 use super::probe::{self, Periods, TcpProbe};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 use serde_json::Value;
@@ -36,6 +37,9 @@ pub fn unsupported(pod: &Pod, tokens: Tokens) -> Vec<Unsupported> {
     let mut found = Found { tokens, all: Vec::new() };
     if let Some(spec) = &pod.spec {
         found.pod(spec);
+    }
+    if let Some(why) = init::complaint(pod) {
+        found.add(true, format!("metadata.annotations[{}]", init::ANNOTATION), why);
     }
     for (key, text) in pod.metadata.annotations.iter().flatten() {
         let periods = [probe::PERIOD, probe::PERIOD_UNTIL_READY].contains(&key.as_str());

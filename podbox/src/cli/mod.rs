@@ -9,6 +9,7 @@ mod live;
 pub mod load;
 mod node;
 mod notify;
+mod pods;
 mod probes;
 mod run;
 mod serve;
@@ -16,6 +17,7 @@ mod sim;
 mod stop;
 mod summary;
 mod table;
+mod trace;
 mod why;
 
 use crate::api::probe::TcpProbe;
@@ -136,13 +138,16 @@ enum Command {
     Kubeconfig(kubeconfig::KubeconfigArgs),
     /// Serve the Kubernetes API and run the pods bound to this node
     Node(serve::ServeArgs),
-    /// Be the first process of a PID namespace that containers share; the keeper starts it
+    /// Be the first process of a PID namespace that containers share, or of a container's own; the keeper starts it
     #[command(hide = true)]
     Pause {
         /// Where its root is mounted
         target: PathBuf,
         /// Its root
         empty: PathBuf,
+        /// Hand signals on to the second process
+        #[arg(long)]
+        forward: bool,
     },
     /// Show what came of probes of late, how long they took, and which timeout would have done
     Probes(probes::ProbesArgs),
@@ -152,6 +157,8 @@ enum Command {
     Sim(sim::SimArgs),
     /// End every pod on this host, while no podbox runs, and take all but images, logs and the API's objects away
     Stop(stop::StopArgs),
+    /// Show how a pod came up, stage by stage, with the kernel's times
+    Trace(trace::TraceArgs),
     /// Say why the containers of a pod ended: who killed them, or what they exited with
     Why(why::WhyArgs),
 }
@@ -201,8 +208,8 @@ pub fn main() -> ExitCode {
             Err(error) => fail(&error.into()),
         };
     }
-    if let Command::Pause { target, empty } = &cli.command {
-        crate::sandbox::pause::main(target.as_os_str(), empty.as_os_str());
+    if let Command::Pause { target, empty, forward } = &cli.command {
+        crate::sandbox::pause::main(target.as_os_str(), empty.as_os_str(), *forward);
     }
     log_to_stderr();
     let config = cli.node.config();
@@ -216,6 +223,7 @@ pub fn main() -> ExitCode {
         Command::Sim(args) => sim::run(&args),
         Command::Stop(args) => stop::run(&args, config),
         Command::Events(args) => events::run(args, &config),
+        Command::Trace(args) => trace::run(&args, &config),
         Command::Why(args) => why::run(&args, &config),
         Command::Keeper { .. } | Command::Pause { .. } => unreachable!("handled before"),
     };

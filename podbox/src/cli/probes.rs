@@ -1,11 +1,10 @@
 //! `podbox probes`: what came of each probe of late, how long it took, and which timeout would have done.
 
+use super::pods::{self, short};
 use super::table;
 use crate::api::probed::{Enough, Probed, Row, Verdict};
 use crate::config::Config;
-use crate::server::client;
-use anyhow::{Context, bail};
-use std::io::{self, Write};
+use anyhow::bail;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,32 +33,17 @@ enum Format {
 
 /// Prints what the running podbox knows.
 pub fn run(args: ProbesArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let bytes =
-        super::runtime()?.block_on(async { client::get(&config.run_dir, "/probes").await?.all().await })?;
-    let mut rows: Vec<Row> = serde_json::from_slice(&bytes)
-        .context("the running podbox sent rows of another version; use the same binary for both")?;
+    let mut rows: Vec<Row> = pods::ask(config, "/probes")?;
     if let Some(pod) = &args.pod {
-        rows.retain(|row| is(row, pod));
+        rows.retain(|row| pods::is(pod, &row.namespace, &row.pod));
         if rows.is_empty() {
             bail!("no probe of a pod {pod} was run here; `podbox probes` shows those that were");
         }
     }
-    let text = match args.output {
-        Format::Json => serde_json::to_string_pretty(&rows)? + "\n",
+    pods::print(&match args.output {
+        Format::Json => pods::json(&rows)?,
         Format::Text => text(&rows),
-    };
-    match io::stdout().write_all(text.as_bytes()) {
-        // `podbox probes | head` is no failure.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
-}
-
-fn is(row: &Row, pod: &str) -> bool {
-    match pod.split_once('/') {
-        Some((namespace, name)) => row.namespace == namespace && row.pod == name,
-        None => row.pod == pod,
-    }
+    })
 }
 
 fn text(rows: &[Row]) -> String {
@@ -110,20 +94,6 @@ fn enough(enough: Option<Enough>) -> String {
     }
 }
 
-/// Three digits or so: 850µs, 1.2ms, 35ms, 1s.
-fn short(time: Duration) -> String {
-    let round = |value: f64, unit: &str| {
-        let digits = usize::from(value < 10.0 && value.fract() >= 0.05);
-        format!("{value:.digits$}{unit}")
-    };
-    let micros = time.as_micros() as f64;
-    match micros {
-        ..1e3 => round(micros, "µs"),
-        ..1e6 => round(micros / 1e3, "ms"),
-        _ => round(micros / 1e6, "s"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,17 +101,6 @@ mod tests {
 
     fn row(pod: &str, results: &[(Verdict, u64)]) -> Row {
         Row { pod: pod.into(), ..crate::api::probed::tests::row(ProbeType::Readiness, results) }
-    }
-
-    #[test]
-    fn times_are_short() {
-        let check = |micros, expected| assert_eq!(short(Duration::from_micros(micros)), expected);
-        check(850, "850µs");
-        check(1_200, "1.2ms");
-        check(35_400, "35ms");
-        check(1_000_000, "1s");
-        check(1_500_000, "1.5s");
-        check(0, "0µs");
     }
 
     #[test]
@@ -158,13 +117,6 @@ mod tests {
         assert_eq!(bars(&row("web", &results)), "▁▁▇█x?");
         let many: Vec<_> = (0..64).map(|_| (Success, 1)).collect();
         assert_eq!(bars(&row("web", &many)).chars().count(), SHOWN);
-    }
-
-    #[test]
-    fn a_pod_is_named_with_or_without_its_namespace() {
-        let row = row("web", &[]);
-        assert!(is(&row, "web") && is(&row, "shop/web"));
-        assert!(!is(&row, "we") && !is(&row, "default/web"));
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! `podbox why`: why the containers of a pod ended, from whoever saw it: the kernel, podbox, or nobody.
 
+use super::pods;
 use crate::api::cause::{Account, ContainerAccount, Ending};
 use crate::config::Config;
-use crate::server::client;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -29,33 +28,18 @@ enum Format {
 
 /// Prints what the running podbox knows.
 pub fn run(args: &WhyArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let bytes =
-        super::runtime()?.block_on(async { client::get(&config.run_dir, "/ends").await?.all().await })?;
-    let mut accounts: Vec<Account> = serde_json::from_slice(&bytes)
-        .context("the running podbox sent accounts of another version; use the same binary for both")?;
-    accounts.retain(|account| is(account, &args.pod));
+    let mut accounts: Vec<Account> = pods::ask(config, "/ends")?;
+    accounts.retain(|account| pods::is(&args.pod, &account.namespace, &account.pod));
     if accounts.is_empty() {
         let pod = &args.pod;
         bail!(
             "podbox knows nothing of a pod {pod}: nothing of it has been on this host since podbox started (kubectl describe pod has its status, if it is still there)"
         );
     }
-    let text = match args.output {
-        Format::Json => serde_json::to_string_pretty(&accounts)? + "\n",
+    pods::print(&match args.output {
+        Format::Json => pods::json(&accounts)?,
         Format::Text => accounts.iter().map(text).collect::<Vec<_>>().join("\n"),
-    };
-    match io::stdout().write_all(text.as_bytes()) {
-        // `podbox why | head` is no failure.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
-}
-
-fn is(account: &Account, pod: &str) -> bool {
-    match pod.split_once('/') {
-        Some((namespace, name)) => account.namespace == namespace && account.pod == name,
-        None => account.pod == pod,
-    }
+    })
 }
 
 fn text(account: &Account) -> String {
@@ -128,7 +112,6 @@ mod tests {
             verdict: None,
             containers: vec![container],
         };
-        assert!(is(&account, "web") && is(&account, "shop/web") && !is(&account, "default/web"));
         let expected = "pod shop/web (u-1): Running\n\
                         container app: waiting: CrashLoopBackOff\n\
                         \x20 1970-01-01T00:00:13.000Z  run 1 after 3.000 s, code 137\n\

@@ -2,7 +2,6 @@
 //!
 //! [`Node`] holds what the pods of a node share; each pod has a [`worker::Worker`] of its own.
 
-mod account;
 pub mod accounts;
 pub mod agent;
 pub mod bound;
@@ -18,6 +17,7 @@ mod http;
 pub mod lock;
 pub mod logs;
 mod merge;
+mod past;
 pub mod pressure;
 pub mod probe;
 pub mod provisioner;
@@ -41,6 +41,7 @@ use crate::api::attribution::Attribution;
 use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::Image;
+use crate::api::startup::Lap;
 use crate::config::Config;
 use crate::net::lease::Leases;
 use crate::pod::compose::{self, FAILED_MOUNT, NodeFacts};
@@ -98,8 +99,8 @@ impl<R: Runtime, I> Node<R, I> {
         self.notices.get().is_some()
     }
 
-    /// Makes a pod's sandbox; its address, unless it has the host's.
-    async fn create_sandbox(&self, pod: &PodRecord) -> Result<Option<Ipv4Addr>, StartFailure> {
+    /// Makes a pod's sandbox; its address, unless it has the host's, and what of it took how long.
+    async fn create_sandbox(&self, pod: &PodRecord) -> Result<(Option<Ipv4Addr>, Vec<Lap>), StartFailure> {
         let failed = |reason: &str, message| StartFailure { reason: reason.to_owned(), message };
         let address = match pod.host_network() {
             true => None,
@@ -129,7 +130,7 @@ impl<R: Runtime, I> Node<R, I> {
             made.map_err(|error| failed(FAILED_SANDBOX, chain(&error)))
         };
         match made.await {
-            Ok(()) => Ok(address),
+            Ok(laps) => Ok((address, laps)),
             Err(failure) => {
                 // What is left of a try keeps its address, and is taken away before the next one.
                 if let Err(error) = self.discard(&pod.pod).await {

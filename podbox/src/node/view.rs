@@ -3,9 +3,10 @@
 //! Workers write their own row; readers are woken by changes. Holds no truth of its own: a row is what a
 //! worker last derived from the runtime.
 
-use super::account::{self, Past};
+use super::past::{self, Past};
 use crate::api::cause::{Account, Ending};
 use crate::api::identity::PodRef;
+use crate::api::startup::{Firsts, Sight, Startup, Waterfall};
 use crate::metrics;
 use crate::metrics::text::{Page, labels};
 use crate::pod::resources::Pledge;
@@ -22,6 +23,8 @@ pub struct PodView {
     pub events: BTreeMap<String, LastEvent>,
     /// How runs of its containers ended, by their names.
     pub ends: BTreeMap<String, Vec<Ending>>,
+    /// How it came up.
+    pub startup: Startup,
     /// What it takes of the node beside what its status says of its containers.
     pub pledge: Pledge,
     /// Nothing of it is left on the node.
@@ -89,8 +92,19 @@ impl Views {
     /// How containers ended, of pods that have left this node and of those that are here.
     pub fn accounts(&self) -> Vec<Account> {
         let mut accounts = self.past.accounts();
-        accounts.extend(self.pods.borrow().iter().map(|(pod, view)| account::account(pod, view)));
+        accounts.extend(self.pods.borrow().iter().map(|(pod, view)| past::account(pod, view)));
         accounts
+    }
+
+    /// How pods came up, of those that have left this node and of those that are here; `firsts` asks what the kernel saw of
+    /// a run that goes on.
+    pub fn waterfalls(&self, sight: Sight, firsts: impl Fn(u64) -> Option<Firsts>) -> Vec<Waterfall> {
+        let past = self.past.startups();
+        let past = past.iter().map(|(pod, startup)| startup.waterfall(pod, sight, |_| None));
+        let mut waterfalls: Vec<Waterfall> = past.collect();
+        let pods = self.pods.borrow();
+        waterfalls.extend(pods.iter().map(|(pod, view)| view.startup.waterfall(pod, sight, &firsts)));
+        waterfalls
     }
 
     /// Which part of a pod's spec a container is.

@@ -15,6 +15,7 @@ mod kills;
 mod piles;
 mod probes;
 mod report;
+mod startup;
 mod step;
 mod volumes;
 
@@ -28,6 +29,7 @@ use crate::api::error::chain;
 use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
 use crate::api::images::Images;
+use crate::api::startup::Startup;
 use crate::api::trigger::Trigger;
 use crate::pod::change;
 use crate::pod::memory::{Memory, Moment};
@@ -129,7 +131,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let pod = Arc::clone(&versions.borrow_and_update());
         let now = clock::instant();
         let pace = Pace::up_to(node.config.restart_backoff_max);
-        let seen = Observed::new(now, pace);
+        let startup = Startup::accepted(clock::boot());
+        let seen = Observed { startup, ..Observed::new(now, pace) };
         let triggers = node.probing.triggers.subscribe(&pod.pod);
         let refresh = Refresh::new(&*pod.sources, memory.as_ref().is_some_and(|memory| memory.sandbox));
         let mut worker = Worker {
@@ -166,8 +169,9 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         // What it may take is counted by the wall's clock, since a reboot is no excuse.
         let ago = clock::wall().duration_since(self.pod.accepted).unwrap_or_default();
         self.seen.accepted = Some(now.instant.checked_sub(ago).unwrap_or(now.instant));
-        self.told = self.seen.clone();
         self.address = memory.address.filter(|_| memory.sandbox);
+        self.recall_beginning();
+        self.told = self.seen.clone();
         self.timed = true;
         for (name, container) in &memory.containers {
             if let Some(image) = &container.image {
@@ -309,14 +313,19 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         self.told = self.seen.clone();
     }
 
-    fn publish(&self, gone: bool) {
+    fn publish(&mut self, gone: bool) {
         let status = self.pod.status(&self.seen, self.node.facts.host_ip, self.address, clock::instant());
+        if self.note_ready(&status) {
+            self.save();
+        }
+        let startup = self.seen.startup.clone();
         let ended = self.seen.containers.iter().filter(|(_, seen)| !seen.ends.is_empty());
         let ends = ended.map(|(name, seen)| (name.clone(), seen.ends.clone())).collect();
         self.node.views.update(&self.pod.pod, |view: &mut PodView| {
             view.status = status;
             view.pledge = Pledge::of(&self.pod.manifest);
             view.ends = ends;
+            view.startup = startup;
             view.gone = gone;
         });
     }

@@ -47,7 +47,7 @@ mod tests {
 
     fn run(seen: &mut Observed, now: Instant) {
         seen.container_mut("web").starting(now);
-        let started = Started { pid: 1, cgroup_id: 1, at: clock::wall(), user: None };
+        let started = Started { pid: 1, cgroup_id: 1, at: clock::wall(), user: None, laps: Vec::new() };
         seen.container_mut("web").started(started, HookState::Done);
     }
 
@@ -157,7 +157,7 @@ mod tests {
         seen.container_mut("debugger").image = ImageState::Ready { id: "x".into() };
         let start = [PodStep::Start { container: "debugger".into() }];
         assert_eq!(plan(&pod, &seen, now).steps, start);
-        let started = Started { pid: 2, cgroup_id: 2, at: clock::wall(), user: None };
+        let started = Started { pid: 2, cgroup_id: 2, at: clock::wall(), user: None, laps: Vec::new() };
         seen.container_mut("debugger").starting(now);
         seen.container_mut("debugger").started(started, HookState::Done);
         let exited = Exited { status: ExitStatus::Code(3), at: clock::wall() };

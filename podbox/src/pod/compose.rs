@@ -10,6 +10,7 @@ use crate::api::ephemeral;
 use crate::api::hostports;
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::{Image, ImageConfig};
+use crate::api::init;
 use crate::api::oom::Rules;
 use crate::limits;
 use crate::sandbox::spec::{
@@ -292,6 +293,10 @@ pub fn container(
         .container(&run.name)
         .ok_or_else(|| failure("CreateContainerError", format!("the pod has no container {}", run.name)))?;
     let container = &*container;
+    let pid = match pid {
+        PidNamespace::Own if init::attends(pod, &run.name) => PidNamespace::Attended,
+        pid => pid,
+    };
     let own = environ::own(container, &context).map_err(config_error)?;
     let args = arguments(container, &image.config, &own).map_err(config_error)?;
     if args.is_empty() {

@@ -18,6 +18,7 @@ use super::shape::{ContainerShape, Shape};
 use crate::api::cause::{Cause, Ending};
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::Image;
+use crate::api::startup::Startup;
 use crate::sandbox::runtime::{ContainerStatus, ExitStatus, Exited, ProcessUser, Started};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -68,6 +69,9 @@ pub struct Memory {
     /// Why it failed, if it did so as a whole.
     #[serde(default)]
     pub verdict: Option<Verdict>,
+    /// How it came up; nothing of one whose sandbox is to be made anew.
+    #[serde(default)]
+    pub startup: Startup,
 }
 
 /// A container.
@@ -221,6 +225,7 @@ impl Memory {
             termination: seen.termination.map(|end| (now.since_boot(end.since), end.grace)),
             at_once: seen.termination.is_some_and(|end| end.at_once),
             verdict: seen.verdict.clone(),
+            startup: seen.startup.clone(),
         }
     }
 
@@ -245,7 +250,9 @@ impl Memory {
         };
         let containers = self.containers.iter().map(recall).collect();
         let verdict = self.verdict.clone();
-        let mut seen = Observed { sandbox, containers, termination, verdict, pace, ..Observed::default() };
+        let startup = self.startup.clone();
+        let mut seen =
+            Observed { sandbox, containers, termination, verdict, pace, startup, ..Observed::default() };
         if !self.sandbox && outcome(shape, &seen).is_none() {
             // What init containers made went with the sandbox.
             for init in &shape.init {
@@ -291,6 +298,9 @@ impl Memory {
     /// Its sandbox is gone, and how what ran in it ended is unknown.
     pub fn lose(&mut self, wall: SystemTime, boot: Duration) {
         self.sandbox = false;
+        if !self.startup.runs.is_empty() {
+            self.startup = Startup::default();
+        }
         for container in self.containers.values_mut() {
             if let State::Running(started) = &container.state {
                 let message = "The container could not be located when podbox started. It used to be Running";

@@ -285,7 +285,7 @@ mod tests {
 
     fn start(seen: &mut Observed) {
         seen.container_mut("web").starting(clock::instant());
-        let started = Started { pid: 1, cgroup_id: 1, at: clock::wall(), user: None };
+        let started = Started { pid: 1, cgroup_id: 1, at: clock::wall(), user: None, laps: Vec::new() };
         seen.container_mut("web").started(started, HookState::Due);
     }
 

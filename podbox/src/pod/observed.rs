@@ -25,6 +25,7 @@ mod container;
 pub use container::{ContainerSeen, ContainerState, Ended, Hook, HookState, Order, Run, StartFailure};
 
 use super::restart::{Backoff, Pace};
+use crate::api::startup::Startup;
 use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -154,6 +155,8 @@ pub struct Observed {
     pub verdict: Option<Verdict>,
     /// How long its containers wait between restarts.
     pub pace: Pace,
+    /// How it came up.
+    pub startup: Startup,
 }
 
 impl Observed {

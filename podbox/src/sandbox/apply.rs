@@ -15,6 +15,7 @@ use super::step::{Lane, Step, Undo};
 use super::tree;
 use crate::api::attribution::Attribution;
 use crate::api::error::chain;
+use crate::api::startup::Lap;
 use crate::net::masquerade::NftError;
 use crate::net::nat;
 use crate::{clock, metrics as table};
@@ -23,6 +24,7 @@ use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Why one step, or taking it back, failed.
 #[derive(Debug, thiserror::Error)]
@@ -103,12 +105,29 @@ impl std::fmt::Debug for Hands<'_> {
     }
 }
 
+/// What a plan came to.
+#[derive(Debug)]
+pub struct Applied {
+    /// The keeper's reply, if it launched.
+    pub reply: Option<Reply>,
+    /// How long each part of it took, of those that are stages of a pod's way.
+    pub laps: Vec<Lap>,
+}
+
+/// A step that was done.
+struct Done<'s> {
+    step: &'s Step,
+    /// By the time since boot.
+    began: Duration,
+    took: Duration,
+}
+
 /// What one lane came to: the keeper's reply, if it launched, and how many of its steps were done.
 type LaneResult = Result<Option<Reply>, (&'static str, String, StepError)>;
 
 impl Hands<'_> {
-    /// Does every step, or none. Blocking. Returns what the keeper said to a launch.
-    pub fn apply(&self, steps: &[Step]) -> Result<Option<Reply>, Box<ApplyError>> {
+    /// Does every step, or none. Blocking.
+    pub fn apply(&self, steps: &[Step]) -> Result<Applied, Box<ApplyError>> {
         let lane = |lane| -> Vec<_> { steps.iter().enumerate().filter(|(_, s)| s.lane() == lane).collect() };
         let (network, ground, last) = (lane(Lane::Network), lane(Lane::Ground), lane(Lane::Last));
         let mut done = [Vec::new(), Vec::new(), Vec::new()];
@@ -125,27 +144,28 @@ impl Hands<'_> {
         let both = first.and(second);
         let all = both.and_then(|reply| Ok(self.run(&last, done_last)?.or(reply)));
         match all {
-            Ok(reply) => Ok(reply),
+            Ok(reply) => Ok(Applied { reply, laps: laps(done.iter().flatten()) }),
             Err((step, subject, source)) => {
-                let undone = done.iter().flat_map(|lane| lane.iter().rev()).filter_map(|step| step.inverse());
+                let undone =
+                    done.iter().flat_map(|lane| lane.iter().rev()).filter_map(|done| done.step.inverse());
                 Err(Box::new(ApplyError { step, subject, source, left: self.undo(undone) }))
             }
         }
     }
 
-    fn run<'s>(&self, steps: &[(usize, &'s Step)], done: &mut Vec<&'s Step>) -> LaneResult {
+    fn run<'s>(&self, steps: &[(usize, &'s Step)], done: &mut Vec<Done<'s>>) -> LaneResult {
         let mut pinned = None;
         let mut reply = None;
         for (index, step) in steps {
-            let began = clock::instant();
+            let began = clock::boot();
             let result = match self.fail_at {
                 Some(at) if at == *index => Err(StepError::Injected),
                 _ => self.step(step, &mut pinned, &mut reply),
             };
-            let seconds = (clock::instant() - began).as_secs_f64();
-            ::metrics::histogram!(table::SANDBOX_STEP_SECONDS, "step" => step.name()).record(seconds);
+            let took = clock::boot().saturating_sub(began);
+            ::metrics::histogram!(table::SANDBOX_STEP_SECONDS, "step" => step.name()).record(took);
             result.map_err(|error| (step.name(), step.subject(), error))?;
-            done.push(step);
+            done.push(Done { step, began, took });
         }
         Ok(reply)
     }
@@ -246,6 +266,19 @@ impl Hands<'_> {
             let _ = runtime.block_on(tokio::time::timeout(limit, ending.wait_for(Option::is_some)));
         }
     }
+}
+
+/// One for each stage: its steps together, whatever else was done between them.
+fn laps<'s>(done: impl Iterator<Item = &'s Done<'s>>) -> Vec<Lap> {
+    let mut laps: Vec<Lap> = Vec::new();
+    for Done { step, began, took } in done {
+        let Some(stage) = step.stage() else { continue };
+        match laps.iter_mut().find(|lap| lap.stage == stage) {
+            Some(lap) => (lap.began, lap.took) = (lap.began.min(*began), lap.took + *took),
+            None => laps.push(Lap { stage, began: *began, took: *took }),
+        }
+    }
+    laps
 }
 
 fn make_directory(path: &Path, mode: u32) -> io::Result<()> {

@@ -35,6 +35,7 @@ use crate::api::account::PodAccount;
 use crate::api::attribution::{Attribution, OwnRole};
 use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef};
+use crate::api::startup::Lap;
 use crate::config::Config;
 use crate::limits;
 use shared::{Shared, prepare_cgroups};
@@ -256,7 +257,7 @@ impl Runtime for Engine {
         plan::unenforced(resources, &self.0.facts)
     }
 
-    async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<(), EngineError> {
+    async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<Vec<Lap>, EngineError> {
         let (shared, spec) = (self.0.clone(), spec.clone());
         operation::counted("run_podsandbox", blocking(move || shared.create(&spec))).await
     }

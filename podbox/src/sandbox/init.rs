@@ -89,7 +89,10 @@ pub fn pause(pause: &Pause, program: BorrowedFd<'_>, inherited: &Inherited<'_>) 
         (Ok(target), Ok(empty)) => (target, empty),
         (Err(failure), _) | (_, Err(failure)) => return failure,
     };
-    let args = [c"podbox".to_owned(), pause::COMMAND.to_owned(), target, empty];
+    let mut args = vec![c"podbox".to_owned(), pause::COMMAND.to_owned(), target, empty];
+    if pause.forwards {
+        args.push(pause::FORWARD.to_owned());
+    }
     // It comes first: closing what is above must spare the pipe.
     let kept = sys::cloexec_from(3).and_then(|()| sys::dup_onto(inherited.told, pause::REPORT));
     if let Err(errno) = kept {

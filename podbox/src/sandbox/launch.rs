@@ -120,7 +120,8 @@ pub struct Process {
     pub oom_score_adj: i32,
 }
 
-/// A process for the keeper to clone that does nothing but be PID 1 of the namespace which a pod's containers share.
+/// A process for the keeper to clone that does nothing but be PID 1 of a namespace: of one which a pod's containers share, or
+/// of a container's own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pause {
     /// The keeper's key for it.
@@ -133,6 +134,9 @@ pub struct Pause {
     pub target: PathBuf,
     /// An empty directory of the host: its root.
     pub empty: PathBuf,
+    /// Signals that it is sent from inside go to the next process that comes into the namespace.
+    #[serde(default)]
+    pub forwards: bool,
 }
 
 /// A command for a container that runs; user, capabilities and the rest are the container's own.

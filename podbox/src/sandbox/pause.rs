@@ -1,10 +1,15 @@
 //! The pause process of a pod with `shareProcessNamespace: true`: PID 1 of the namespace that the pod's containers
-//! share, where it reaps what loses its parent. It is this program, started by the keeper, and does nothing else.
+//! share, where it reaps what loses its parent. And the init of a container that asks for one: the same in the container's own
+//! namespace, where it also hands on what is sent to PID 1 (`kill 1` in a preStop hook) to the container's program. It is this
+//! program, started by the keeper, and does nothing else.
+//!
+//! The container's program stays a child of the keeper's, which joins the namespace for it: so its end, its log, what kills it
+//! and what stops it are the same with an init and without.
 //!
 //! Containers can see it, and signal it. So before any of them can be there it gives up all that a program of the host's
 //! has: its root is an empty directory, it is nobody without capabilities, it can neither gain any nor be looked into,
-//! and it may make no system call but those by which it waits. Signals from the namespace do not reach its PID 1, which
-//! handles none: only the keeper ends it.
+//! and it may make no system call but those by which it waits. Signals from the namespace do not end its PID 1, which
+//! handles none: only the keeper does. An init keeps one capability, to signal whom it may see, and may signal one process.
 
 use super::message::{Context, Failure};
 use super::seccomp;
@@ -13,7 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::wait::wait;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, wait, waitpid};
 use nix::unistd::{Gid, Uid, chdir, close, setgroups, setresgid, setresuid};
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -29,20 +34,28 @@ pub const REPORT: RawFd = 3;
 /// Nobody: as the image of upstream's pause container has it.
 const NOBODY: u32 = 65_535;
 
+/// The option of an init.
+pub const FORWARD: &CStr = c"--forward";
+/// The container's program: the first that comes into the namespace after its PID 1.
+const PROGRAM: i32 = seccomp::FORWARDED_TO as i32;
+/// CAP_KILL, by its bit.
+const KILL: u64 = 1 << 5;
+
 type Result<T> = std::result::Result<T, Failure>;
 
 /// Gives up what it must not have, and waits. Does not return.
-pub fn main(target: &OsStr, empty: &OsStr) -> ! {
+pub fn main(target: &OsStr, empty: &OsStr, forward: bool) -> ! {
     // SAFETY: the keeper put its pipe there, and this program has opened nothing yet.
     let report = unsafe { OwnedFd::from_raw_fd(REPORT) };
-    match give_up(target, empty, report) {
+    match give_up(target, empty, forward, report) {
+        Ok(()) if forward => attend(),
         Ok(()) => reap(),
         Err(()) => sys::exit_now(127),
     }
 }
 
-fn give_up(target: &OsStr, empty: &OsStr, report: OwnedFd) -> std::result::Result<(), ()> {
-    let Err(failure) = prepare(target, empty) else {
+fn give_up(target: &OsStr, empty: &OsStr, forward: bool, report: OwnedFd) -> std::result::Result<(), ()> {
+    let Err(failure) = prepare(target, empty, forward) else {
         // The last thing that it does but wait: the keeper lets containers in from here on. Not by dropping it: a debug
         // build would look at it first, which its filter does not allow.
         return close(report).map_err(drop);
@@ -53,10 +66,19 @@ fn give_up(target: &OsStr, empty: &OsStr, report: OwnedFd) -> std::result::Resul
     Err(())
 }
 
-fn prepare(target: &OsStr, empty: &OsStr) -> Result<()> {
+fn prepare(target: &OsStr, empty: &OsStr, forward: bool) -> Result<()> {
     not_dumpable()?;
     // Blocked, so that one that comes between two waits is not lost.
-    only_child().thread_block().at("block", "SIGCHLD")?;
+    let awaited = if forward { SigSet::all() } else { only_child() };
+    awaited.thread_block().at("block", "signals")?;
+    if forward {
+        // As others are told of it who are sent a signal.
+        // SAFETY: a name that ends.
+        Errno::result(unsafe { libc::prctl(libc::PR_SET_NAME, c"podbox-init".as_ptr()) })
+            .map(drop)
+            .at("set", "its name")?;
+        sys::prctl(libc::PR_SET_KEEPCAPS, 1).map(drop).at("keep", "CAP_KILL")?;
+    }
     empty_root(Path::new(target), empty)?;
     for capability in 0..64u64 {
         match sys::prctl(libc::PR_CAPBSET_DROP, capability) {
@@ -69,10 +91,11 @@ fn prepare(target: &OsStr, empty: &OsStr) -> Result<()> {
     setgroups(&[]).at("set groups of", "the pause process")?;
     let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
     setresgid(gid, gid, gid).at("become", format!("gid {gid}"))?;
-    // This clears the capabilities.
+    // This clears the capabilities, or those in effect.
     setresuid(uid, uid, uid).at("become", format!("uid {uid}"))?;
+    sys::capset(if forward { KILL } else { 0 }).at("set", "capabilities")?;
     not_dumpable()?;
-    sys::seccomp(&seccomp::waiting(), 0).at("install", "seccomp filter")
+    sys::seccomp(&seccomp::waiting(forward), 0).at("install", "seccomp filter")
 }
 
 /// Others cannot trace it then, nor follow the links that lead from its directory in `/proc` to what it has open.
@@ -110,6 +133,29 @@ fn reap() -> ! {
         if let Err(Errno::ECHILD) = wait() {
             // Nobody to wait for; whoever comes tells of its end.
             let _ = only_child().wait();
+        }
+    }
+}
+
+/// The same, and hands every other signal to the container's program, for ever.
+fn attend() -> ! {
+    let all = SigSet::all();
+    loop {
+        let mut signal = 0;
+        // SAFETY: both are there for as long as the call is.
+        match unsafe { libc::sigwait(all.as_ref(), &raw mut signal) } {
+            0 if signal == libc::SIGCHLD => {
+                // Many ends may be one signal.
+                while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
+                {
+                }
+            }
+            0 => {
+                // One that has ended needs none, and all of the namespace is about to end.
+                // SAFETY: takes no pointers.
+                let _ = unsafe { libc::kill(PROGRAM, signal) };
+            }
+            _ => {}
         }
     }
 }

@@ -106,6 +106,12 @@ pub fn shared_pids_id(pod: &PodRef) -> String {
     format!("{}/pids", pod.uid)
 }
 
+/// The keeper's key of the process that is PID 1 for a container.
+fn init_id(container: &ContainerRef) -> String {
+    // No container's: those end in the number of a run.
+    format!("{}.init", launch_id(container))
+}
+
 /// Steps that build a sandbox.
 pub fn sandbox(spec: &SandboxSpec, facts: &Facts) -> Result<Vec<Step>, PlanError> {
     check_pod(&spec.pod)?;
@@ -163,6 +169,19 @@ pub fn pause(spec: &SandboxSpec, facts: &Facts) -> Pause {
         join: joined(spec, facts),
         target: facts.root_target(),
         empty: facts.empty(),
+        forwards: false,
+    }
+}
+
+/// The process that is PID 1 for a container of this run.
+fn init(spec: &ContainerSpec, sandbox: &SandboxSpec, facts: &Facts) -> Pause {
+    Pause {
+        id: init_id(&spec.container),
+        cgroup: facts.init_cgroup(&spec.container, spec.qos),
+        join: joined(sandbox, facts),
+        target: facts.root_target(),
+        empty: facts.empty(),
+        forwards: true,
     }
 }
 
@@ -212,6 +231,11 @@ pub fn container(
         steps.push(Step::AllowDevices { cgroup: cgroup.clone() });
     }
     steps.push(Step::Register { cgroup, container: spec.container.clone() });
+    if spec.pid == PidNamespace::Attended {
+        let init = init(spec, sandbox, facts);
+        steps.push(Step::MakeCgroup { path: init.cgroup.clone(), settings: vec![], delegate: vec![] });
+        steps.push(Step::Pause(Box::new(init)));
+    }
     steps.push(Step::Launch(Box::new(launch)));
     Ok(steps)
 }
@@ -228,9 +252,16 @@ pub fn container_teardown(container: &ContainerRef, qos: QosClass, facts: &Facts
     ]
 }
 
+/// What takes away what was PID 1 for a container.
+pub fn init_teardown(container: &ContainerRef, qos: QosClass, facts: &Facts) -> Vec<Undo> {
+    let cgroup = facts.init_cgroup(container, qos);
+    vec![Undo::Forget { id: init_id(container), cgroup: cgroup.clone() }, Undo::RemoveCgroup(cgroup)]
+}
+
 fn pids(spec: &ContainerSpec, running: impl Fn(&str) -> Option<ContainerRef>) -> Result<Pids, PlanError> {
     Ok(match &spec.pid {
         PidNamespace::Own => Pids::New,
+        PidNamespace::Attended => Pids::Of(init_id(&spec.container)),
         PidNamespace::Host => Pids::Host,
         PidNamespace::OfPod => Pids::Of(shared_pids_id(&spec.container.pod)),
         PidNamespace::OfContainer(target) => {

@@ -4,6 +4,7 @@
 use super::spec::{ContainerSpec, FileVolume, Resources, SandboxSpec};
 use crate::api::account::PodAccount;
 use crate::api::identity::{ContainerRef, PodRef};
+use crate::api::startup::Lap;
 use crate::api::stats::Sample;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,6 +43,9 @@ pub struct Started {
     /// As whom; unknown of one that an older podbox started.
     #[serde(default)]
     pub user: Option<ProcessUser>,
+    /// What was done for it before, by whoever started it.
+    #[serde(skip)]
+    pub laps: Vec<Lap>,
 }
 
 /// As whom a container's first process is executed; what it becomes later is its own affair.
@@ -148,8 +152,11 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Limits among these that this host cannot enforce: to be told, since they are not refused.
     fn unenforced(&self, resources: &Resources) -> Vec<Unenforced>;
-    /// Builds a pod's sandbox.
-    fn create_sandbox(&self, spec: &SandboxSpec) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Builds a pod's sandbox; says what of that took how long.
+    fn create_sandbox(
+        &self,
+        spec: &SandboxSpec,
+    ) -> impl Future<Output = Result<Vec<Lap>, Self::Error>> + Send;
     /// Ends what runs in it and takes everything of it away. Removing what is not there succeeds.
     fn remove_sandbox(&self, pod: &PodRef) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// Gives volumes of a pod's sandbox other files, each volume's all at once. Those that have them stay as they are.

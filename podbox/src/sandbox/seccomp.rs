@@ -18,11 +18,14 @@ use super::caps::CapSet;
 use super::syscalls::{ALWAYS, LAST, WITH_CAPABILITY};
 use filter::{Action, Comparison, Condition, Rule, Rules};
 use libc::sock_filter;
+use std::collections::BTreeMap;
 
 /// `CLONE_NEW…` flags: a container without CAP_SYS_ADMIN makes no namespaces.
 const CLONE_NAMESPACES: u64 = 0x7e02_0000;
 /// Execution domains that do not weaken anything: PER_LINUX, PER_LINUX32, UNAME26, both, and "tell me".
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+/// Whom a process that waits may signal, if anybody: PID 2 of its namespace.
+pub const FORWARDED_TO: u64 = 2;
 /// Conditions look at the lower half of these arguments: the kernel ignores the other.
 const LOWER: u64 = 0xffff_ffff;
 
@@ -46,8 +49,8 @@ pub fn compile(caps: CapSet) -> Vec<sock_filter> {
     filter::compile(&rules)
 }
 
-/// The filter of a process that does nothing but wait for others to end.
-pub fn waiting() -> Vec<sock_filter> {
+/// The filter of a process that does nothing but wait for others to end; and hand on signals, if it `forwards`.
+pub fn waiting(forwards: bool) -> Vec<sock_filter> {
     const CALLS: [i64; 7] = [
         // Of the pipe by which it tells that it is ready.
         libc::SYS_close,
@@ -59,7 +62,10 @@ pub fn waiting() -> Vec<sock_filter> {
         libc::SYS_exit_group,
     ];
     let kill = libc::SECCOMP_RET_KILL_PROCESS;
-    let calls = CALLS.iter().map(|call| (*call as u32, always())).collect();
+    let mut calls: BTreeMap<u32, Vec<Rule>> = CALLS.iter().map(|call| (*call as u32, always())).collect();
+    if forwards {
+        calls.insert(libc::SYS_kill as u32, vec![only_if(Comparison::Equal, FORWARDED_TO)]);
+    }
     filter::compile(&Rules { default: kill, newer: (LAST, kill), calls })
 }
 

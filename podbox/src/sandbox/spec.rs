@@ -259,6 +259,8 @@ pub enum PidNamespace {
     /// One of its own: its program is PID 1 there, and everything in it ends with that.
     #[default]
     Own,
+    /// One of its own, in which podbox's own process is PID 1, and reaps.
+    Attended,
     /// The host's.
     Host,
     /// That of the pod's container of this name, which has to run.

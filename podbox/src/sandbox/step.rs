@@ -4,6 +4,7 @@
 use super::launch::{Launch, Pause};
 use super::spec::{Forward, FsGroup, Sysctl, VolumeFile};
 use crate::api::identity::ContainerRef;
+use crate::api::startup::Stage;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -113,7 +114,7 @@ pub enum Step {
         /// Which.
         forwards: Vec<Forward>,
     },
-    /// Lets the keeper start the process that holds the PID namespace which the pod's containers share.
+    /// Lets the keeper start the process that holds the PID namespace which the pod's containers share, or a container's own.
     Pause(Box<Pause>),
     /// Attaches the device policy to a cgroup. Undone by the cgroup's end.
     AllowDevices {
@@ -219,8 +220,20 @@ impl Step {
             | Step::SetSysctls { .. }
             | Step::AttachLink { .. }
             | Step::ForwardPorts { .. } => Lane::Network,
-            Step::Pause(_) => Lane::Last,
+            Step::Pause(_) | Step::Launch(_) => Lane::Last,
             _ => Lane::Ground,
+        }
+    }
+
+    /// The stage of a pod's way that it belongs to. What a container's first process does, the kernel tells.
+    pub fn stage(&self) -> Option<Stage> {
+        match self {
+            Step::Pause(_) | Step::Launch(_) => None,
+            Step::MakeCgroup { .. } | Step::AllowDevices { .. } | Step::Register { .. } => {
+                Some(Stage::Cgroup)
+            }
+            _ if self.lane() == Lane::Network => Some(Stage::Network),
+            _ => Some(Stage::Mounts),
         }
     }
 

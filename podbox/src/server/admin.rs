@@ -6,6 +6,7 @@
 //! | `/capabilities` | which kernel signals are live, by which backend, and why |
 //! | `/probes` | the last results of each probe |
 //! | `/ends` | how containers ended, and why |
+//! | `/starts` | how pods came up, stage by stage |
 //! | `/metrics` | the same text as on the metrics port |
 //!
 //! A gap is told in the stream as `{"missed": N}`, never hidden.
@@ -16,6 +17,7 @@ use super::http::{Body, Handler, full, text, with_type};
 use crate::api::cause::Account;
 use crate::api::event::KernelEvent;
 use crate::api::probed::Row;
+use crate::api::startup::Waterfall;
 use crate::trace::{CapabilityReport, Tracer};
 use crate::{limits, metrics};
 use bytes::Bytes;
@@ -45,6 +47,8 @@ pub struct Admin {
     pub probes: Box<dyn Fn() -> Vec<Row> + Send + Sync>,
     /// How containers ended.
     pub ends: Box<dyn Fn() -> Vec<Account> + Send + Sync>,
+    /// How pods came up.
+    pub starts: Box<dyn Fn() -> Vec<Waterfall> + Send + Sync>,
     /// The capability report.
     pub capabilities: Box<dyn Fn() -> CapabilityReport + Send + Sync>,
 }
@@ -77,6 +81,7 @@ impl Handler for Admin {
             }
             "/probes" => with_type(StatusCode::OK, "application/json", full(line(&(self.probes)()))),
             "/ends" => with_type(StatusCode::OK, "application/json", full(line(&(self.ends)()))),
+            "/starts" => with_type(StatusCode::OK, "application/json", full(line(&(self.starts)()))),
             "/metrics" => text(StatusCode::OK, self.exposition.render(|_| ()).0),
             path => text(StatusCode::NOT_FOUND, format!("{path} is not served here\n")),
         }

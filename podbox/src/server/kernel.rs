@@ -7,7 +7,7 @@
 use crate::api::attribution::OomRole;
 use crate::api::event::{OomLimit, signal_name};
 use crate::metrics;
-use crate::trace::{ContainerKey, Kind, LIFETIME_BOUNDS_NS, Loss, Snapshot, Totals};
+use crate::trace::{CapabilityReport, ContainerKey, Kind, LIFETIME_BOUNDS_NS, Loss, Snapshot, Totals};
 use ::metrics::{counter, gauge};
 use std::fmt::Write;
 
@@ -35,6 +35,16 @@ pub fn record(snapshot: &Snapshot, oom_watched: bool) -> String {
         gauge!(metrics::BPF_DETACHED, "program" => program.clone()).set(1.0);
     }
     containers(snapshot, oom_watched) + &lifetimes(snapshot) + &run_seconds(snapshot)
+}
+
+/// Sets what can be told on this host, and what cannot.
+pub fn signals(report: &CapabilityReport) {
+    for capability in &report.signals {
+        for state in ["live", "reduced", "absent"] {
+            let is = f64::from(u8::from(capability.state() == state));
+            gauge!(metrics::KERNEL_SIGNAL, "signal" => capability.signal.word(), "state" => state).set(is);
+        }
+    }
 }
 
 /// Counts by container, each with a label of its own: text, since the recorder keeps a series for ever.

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Programs that go when they cost too much.
-const DISPENSABLE: [&str; 5] =
-    ["signal_sent", "socket_state", "connection_accepted", "zombie_freed", "zombie_released"];
+const DISPENSABLE: [&str; 6] =
+    ["signal_sent", "process_exec", "socket_state", "connection_accepted", "zombie_freed", "zombie_released"];
 
 /// What has been used up to the last look.
 #[derive(Debug, Default)]

@@ -41,6 +41,8 @@ pub enum Signal {
     OomDecision,
     /// Reaping of the dead.
     Reaping,
+    /// When containers' programs are executed.
+    Executions,
     /// Sockets that listen.
     Listening,
     /// What becomes of a probe's connection.
@@ -55,18 +57,36 @@ pub enum Signal {
 
 impl Signal {
     /// All of them, in the report's order.
-    pub const ALL: [Signal; 10] = [
+    pub const ALL: [Signal; 11] = [
         Signal::Exits,
         Signal::Senders,
         Signal::OomVictims,
         Signal::OomDecision,
         Signal::Reaping,
+        Signal::Executions,
         Signal::Listening,
         Signal::Connections,
         Signal::Accepts,
         Signal::ProgramCost,
         Signal::Survival,
     ];
+
+    /// As metrics have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Signal::Exits => "exits",
+            Signal::Senders => "senders",
+            Signal::OomVictims => "oom-victims",
+            Signal::OomDecision => "oom-decision",
+            Signal::Reaping => "reaping",
+            Signal::Executions => "executions",
+            Signal::Listening => "listening",
+            Signal::Connections => "connections",
+            Signal::Accepts => "accepts",
+            Signal::ProgramCost => "program-cost",
+            Signal::Survival => "survival",
+        }
+    }
 
     /// What podbox cannot say without it.
     fn lost(self) -> &'static str {
@@ -78,11 +98,14 @@ impl Signal {
             Signal::OomVictims => "containers killed for memory look like killed by SIGKILL",
             Signal::OomDecision => "an OOM victim's role, and whose limit was hit, stay unknown",
             Signal::Reaping => "zombies and their lifetimes stay unseen",
+            Signal::Executions => "when a container's program began is the keeper's word only",
             Signal::Listening => {
-                "containers become ready with their probe's next period, not as soon as they listen"
+                "containers become ready with their probe's next period, not as soon as they listen; when they first did stays unknown"
             }
             Signal::Connections => "which part of its time a probe spent where stays unknown",
-            Signal::Accepts => "the time that probes wait to be accepted is told as the application's",
+            Signal::Accepts => {
+                "the time that probes wait to be accepted is told as the application's; when a container first took a connection stays unknown"
+            }
             Signal::ProgramCost => "the cost of the BPF programs stays unmeasured",
             Signal::Survival => {
                 "what happens while podbox is down stays unseen, but for containers' own ends"
@@ -99,6 +122,7 @@ impl fmt::Display for Signal {
             Signal::OomVictims => "OOM victims",
             Signal::OomDecision => "OOM limit and role",
             Signal::Reaping => "zombies reaped",
+            Signal::Executions => "programs executed",
             Signal::Listening => "sockets that listen",
             Signal::Connections => "probes' connections",
             Signal::Accepts => "accept queues",
@@ -119,6 +143,15 @@ impl Capability {
         Capability { signal, backend: Some(backend), reason, lost }
     }
 
+    /// How much of it there is, in a word.
+    pub fn state(&self) -> &'static str {
+        match (self.backend.is_some(), self.lost.is_empty()) {
+            (true, true) => "live",
+            (true, false) => "reduced",
+            (false, _) => "absent",
+        }
+    }
+
     /// There is none.
     pub fn absent(signal: Signal, reason: String) -> Capability {
         Capability { signal, backend: None, reason, lost: signal.lost() }
@@ -137,6 +170,7 @@ impl CapabilityReport {
     pub fn detached(&mut self, program: &str, reason: &str) {
         let signal = match program {
             "signal_sent" => Signal::Senders,
+            "process_exec" => Signal::Executions,
             "socket_state" => Signal::Listening,
             "connection_accepted" => Signal::Accepts,
             "zombie_freed" | "zombie_released" => Signal::Reaping,
@@ -195,6 +229,9 @@ mod tests {
         assert!(less.has(Signal::Senders));
         less.detached("signal_sent", "too dear");
         assert_eq!(less.signals, [Capability::absent(Signal::Senders, "detached: too dear".into())]);
+        let reduced = Capability::reduced(Signal::Reaping, "x", "y".into(), "z");
+        assert_eq!((reduced.state(), less.signals[0].state()), ("reduced", "absent"));
+        assert_eq!(Capability::live(Signal::Exits, "x").state(), "live");
         let line = report.get(Signal::OomVictims).unwrap().to_string();
         assert_eq!(
             line,

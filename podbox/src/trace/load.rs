@@ -124,6 +124,7 @@ pub(super) fn load(config: &TraceConfig) -> Result<Loaded, TraceError> {
         ladder.oom_victims(&btf),
         ladder.oom_decision(),
         ladder.reaping(),
+        ladder.executions(),
         ladder.listening(),
         connections,
         ladder.accepts(),
@@ -277,6 +278,15 @@ impl Ladder {
                 "who reaped a zombie stays unknown, and lifetimes include an RCU grace period",
             ),
             Err(error) => Capability::absent(signal, refused("tp_btf sched_process_free", &error)),
+        }
+    }
+
+    fn executions(&mut self) -> Capability {
+        match self.tp_btf("process_exec", "sched_process_exec") {
+            Ok(()) => Capability::live(Signal::Executions, "tp_btf sched_process_exec"),
+            Err(error) => {
+                Capability::absent(Signal::Executions, refused("tp_btf sched_process_exec", &error))
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use super::log::{self, Flush};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
 use podbox_common::{
-    Connection, ContainerStats, Dead, EndKey, EndRecord, OomEvent, OwnProcess, ProcessKey, Timeline,
+    Connection, ContainerStats, Dead, EndKey, EndRecord, Firsts, OomEvent, OwnProcess, ProcessKey, Timeline,
     VictimKey, Wire,
 };
 
@@ -25,6 +25,7 @@ pub(super) struct Maps {
     pub dead: Hash<Plain<ProcessKey>, Dead>,
     pub victims: Hash<Plain<VictimKey>, OomEvent>,
     pub ends: Hash<Plain<EndKey>, EndRecord>,
+    pub firsts: Hash<u64, Firsts>,
     /// The daemon and the keeper.
     pub own: Array<MapData, Plain<OwnProcess>>,
     pub sequence: Array<MapData, u64>,
@@ -52,6 +53,7 @@ impl Maps {
             dead: take(ebpf, "DEAD")?,
             victims: take(ebpf, "VICTIMS")?,
             ends: take(ebpf, "ENDS")?,
+            firsts: take(ebpf, "FIRSTS")?,
             own: take(ebpf, "OWN_PROCESSES")?,
             sequence: take(ebpf, "SEQUENCE")?,
             losses: take(ebpf, "LOSSES")?,

@@ -2,7 +2,7 @@
 //!
 //! Pure: `decode`, `attribute`, `snapshot`, `capability`, `budget`, `forecast`. Hands: `btf` and `load` put the programs into the
 //! kernel, `map` and `tracer` ask its maps, `timeline` has probes' connections
-//! watched, `log` relays its debug lines, `ring` and `zombie` turn what comes into events, `standing` compares the counts with the kernel's own files;
+//! watched, `log` relays its debug lines, `ring` and `zombie` turn what comes into events, `start` tells how containers begin, `standing` compares the counts with the kernel's own files;
 //! `pin` keeps programs and maps while no podbox runs, `journal` whose they are, and `survival` goes on with both.
 //!
 //! Invariants: events are hints, counts come from the maps; which cgroup is whose is in the map before the
@@ -24,6 +24,7 @@ mod pin;
 mod ring;
 mod snapshot;
 mod standing;
+mod start;
 mod survival;
 mod timeline;
 mod tracer;

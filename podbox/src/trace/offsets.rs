@@ -51,7 +51,8 @@ pub const MEMBERS: &[(&str, &str)] = &[
 ];
 
 /// Members that a kernel may be built without: their offset is then 0, which the programs take for their absence.
-pub const OPTIONAL: &[(&str, &str)] = &[("sock_common", "skc_v6_daddr"), ("sock_common", "skc_v6_rcv_saddr")];
+pub const OPTIONAL: &[(&str, &str)] =
+    &[("sock_common", "skc_v6_daddr"), ("sock_common", "skc_v6_rcv_saddr"), ("sock", "sk_cgrp_data")];
 
 /// The name of the global for a member.
 fn global(structure: &str, member: &str) -> String {

@@ -38,10 +38,11 @@ const DIRECTORY: &str = "bpf";
 const OWN: [&str; 3] = ["TIMELINES", "UNACCEPTED", "AYA_LOGS"];
 
 /// The sources of all that is in the other maps.
-const SHARED: [&[u8]; 5] = [
+const SHARED: [&[u8]; 6] = [
     include_bytes!("../../../podbox-common/src/event.rs"),
     include_bytes!("../../../podbox-common/src/lib.rs"),
     include_bytes!("../../../podbox-common/src/signal.rs"),
+    include_bytes!("../../../podbox-common/src/start.rs"),
     include_bytes!("../../../podbox-common/src/stats.rs"),
     include_bytes!("../../../podbox-common/src/wire.rs"),
 ];

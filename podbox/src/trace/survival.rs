@@ -105,6 +105,7 @@ impl State {
 
     /// Takes a cgroup's counts and victims out of the maps; what it had counted.
     pub fn clear(&mut self, cgroup: u64) -> Option<ContainerStats> {
+        let _ = self.maps.firsts.remove(&cgroup);
         let stats = self.maps.containers.get(&cgroup, 0).ok()?.0;
         for slot in 0..stats.next_victim.min(VICTIMS_KEPT) {
             let _ = self.maps.victims.remove(&Plain(VictimKey { container: cgroup, slot }));

@@ -11,11 +11,13 @@ use super::map::{Maps, Plain, Rings, Sockets};
 use super::pin::{Found, Pins};
 use super::snapshot::{ContainerKey, Ledger, ProgramCost, Snapshot, Totals};
 use super::standing::Skew;
+use super::start::Beginnings;
 use super::timeline::Follower;
 use crate::api::attribution::{Attribution, OomVictim, OwnRole, Witnessed};
 use crate::api::error::chain;
 use crate::api::event::KernelEvent;
 use crate::api::identity::ContainerRef;
+use crate::api::startup::Firsts;
 use crate::api::zombie::ZombieCause;
 use crate::{clock, limits};
 use aya::Ebpf;
@@ -73,6 +75,8 @@ pub(super) struct State {
     pub pids_until: HashMap<u64, f64>,
     /// Why those that were told as zombies lie there.
     pub zombie_causes: HashMap<ProcessKey, ZombieCause>,
+    /// Containers whose beginning is being told.
+    pub beginnings: Beginnings,
     /// For the next podbox, if there is to be one that goes on with this.
     pub journal: Option<Journal>,
     /// What is registered from now on has just been made; before, it was there already.
@@ -110,6 +114,7 @@ impl Tracer {
             skew: Skew::default(),
             pids_until: HashMap::new(),
             zombie_causes: HashMap::new(),
+            beginnings: Beginnings::default(),
             journal,
             settled: false,
         };
@@ -147,7 +152,8 @@ impl Tracer {
 
     /// All counts as of now, read from the kernel's maps.
     pub fn snapshot(&self) -> Snapshot {
-        let state = lock(&self.state);
+        let mut state = lock(&self.state);
+        state.observe_beginnings();
         let mut zombies = state.zombies_per_container(clock::boot());
         let runs = state.register.iter().map(|(cgroup, container)| {
             let stats = state.maps.containers.get(&cgroup, 0).map_or(ContainerStats::ZERO, |stats| stats.0);
@@ -261,6 +267,7 @@ impl Attribution for Tracer {
             state.journal.iter_mut().for_each(|journal| journal.is(cgroup_id, container, false));
         }
         state.register.insert(cgroup_id, container.clone());
+        state.begin(cgroup_id);
         match state.maps.containers.insert(cgroup_id, Plain(ContainerStats::ZERO), NOEXIST) {
             // It has processes already, of which nothing was recorded.
             Ok(()) if !state.settled => state.miss(cgroup_id),
@@ -300,6 +307,10 @@ impl Attribution for Tracer {
             Some(attribute::victim(&event.0, &state.register, &facts))
         };
         (end.saturating_sub(VICTIMS_KEPT)..end).filter_map(victim).collect()
+    }
+
+    fn firsts(&self, cgroup_id: u64) -> Option<Firsts> {
+        lock(&self.state).firsts(cgroup_id)
     }
 
     fn end(&self, cgroup_id: u64, pid: u32) -> Option<Witnessed> {
@@ -345,12 +356,16 @@ fn start_ticks(pid: u32) -> std::io::Result<u64> {
 }
 
 /// BPF_NOEXIST: a container that is registered again keeps its counts.
-const NOEXIST: u64 = 1;
+pub(super) const NOEXIST: u64 = 1;
 
 impl State {
     /// Removes what was kept for late events long enough.
     pub fn expire(&mut self, now: Duration) {
-        for (cgroup, container) in self.register.expire(now, limits::TOMBSTONE) {
+        let expired = self.register.expire(now, limits::TOMBSTONE);
+        if !expired.is_empty() {
+            self.observe_beginnings();
+        }
+        for (cgroup, container) in expired {
             // In the journal first: who comes after this finds it counted once, here or there.
             let counted = self.maps.containers.get(&cgroup, 0).ok();
             let key = ContainerKey::from(&container);

@@ -30,7 +30,7 @@ fn whichever_step_of_a_sandbox_fails_nothing_is_left() {
                     assert!(text.contains("failed on purpose"), "{text}");
                     failed += 1;
                 }
-                Ok(()) => {
+                Ok(_) => {
                     engine.remove_sandbox(&pod.pod).await.unwrap();
                     assert_eq!(host.left(), Vec::<String>::new());
                     engine.close().await.unwrap();

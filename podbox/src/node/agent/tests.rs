@@ -8,6 +8,7 @@ use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
 use crate::api::images::{PullFailure, PullPolicy, Pulled};
 use crate::api::keyring::Keyring;
+use crate::api::startup::{Firsts, Lap};
 use crate::api::zombie::{Zombie, ZombieCause};
 use crate::clock;
 use crate::config::Config;
@@ -40,9 +41,9 @@ impl Runtime for Brittle {
     fn unenforced(&self, _: &Resources) -> Vec<Unenforced> {
         Vec::new()
     }
-    async fn create_sandbox(&self, _: &SandboxSpec) -> Result<(), Self::Error> {
+    async fn create_sandbox(&self, _: &SandboxSpec) -> Result<Vec<Lap>, Self::Error> {
         assert!(self.sandboxes.fetch_add(1, Ordering::Relaxed) > 0, "broken on purpose");
-        Ok(())
+        Ok(Vec::new())
     }
     async fn remove_sandbox(&self, _: &PodRef) -> Result<(), Self::Error> {
         Ok(())
@@ -51,7 +52,7 @@ impl Runtime for Brittle {
         Ok(())
     }
     async fn start(&self, _: &ContainerSpec) -> Result<Started, Self::Error> {
-        Ok(Started { pid: 1, cgroup_id: 1, at: clock::wall(), user: None })
+        Ok(Started { pid: 1, cgroup_id: 1, at: clock::wall(), user: None, laps: Vec::new() })
     }
     fn obstacle(_: &Self::Error) -> Obstacle {
         Obstacle::Creation
@@ -195,6 +196,9 @@ impl Attribution for Killed {
             victim(8, OomRole::Exiting, 20),
             victim(9, OomRole::Chosen, 21),
         ]
+    }
+    fn firsts(&self, _: u64) -> Option<Firsts> {
+        None
     }
     fn end(&self, _: u64, _: u32) -> Option<Witnessed> {
         None

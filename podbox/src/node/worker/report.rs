@@ -1,11 +1,12 @@
 //! What came of steps, and what is known of the pod then.
 
-use super::Worker;
+use super::{Worker, startup};
 use crate::api::error::chain;
 use crate::api::identity::ContainerRef;
 use crate::api::image::Image;
 use crate::api::images::{Images, PullFailure};
 use crate::api::probe::ProbeType;
+use crate::api::startup::{Lap, Stage};
 use crate::clock;
 use crate::pod::observed::{Hook, HookState, ImageState, SandboxState, StartFailure, Termination};
 use crate::pod::probe::{Outcome, Probes};
@@ -23,7 +24,7 @@ type End = (Exited, String);
 #[derive(Debug)]
 pub(super) enum Report {
     Image { container: String, asked: String, result: Result<Image, PullFailure> },
-    Sandbox { result: Result<Option<Ipv4Addr>, StartFailure> },
+    Sandbox { result: Result<(Option<Ipv4Addr>, Vec<Lap>), StartFailure> },
     Refreshed { problem: Option<String> },
     Start { container: String, result: Result<Started, StartFailure> },
     Called { run: ContainerRef, hook: Hook, result: Result<(), String> },
@@ -38,7 +39,9 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     pub(super) fn note(&mut self, report: Report, now: Instant) {
         match report {
             Report::Image { container, asked, result } => self.note_image(&container, &asked, result, now),
-            Report::Sandbox { result: Ok(address) } => {
+            Report::Sandbox { result: Ok((address, laps)) } => {
+                startup::tell_laps(&laps);
+                self.seen.startup.has_sandbox(&laps);
                 self.address = address;
                 self.seen.sandbox = SandboxState::Ready;
                 self.refresh.filled(&*self.pod.sources, clock::wall(), now);
@@ -95,6 +98,9 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         match result {
             Ok(image) => {
                 seen.had(image.status_id().to_owned());
+                if let Some(took) = self.seen.startup.has_image(container, clock::boot()) {
+                    startup::tell(Stage::Image, took);
+                }
                 self.images.insert(container.to_owned(), Arc::new(image));
             }
             Err(PullFailure { reason, message }) => {
@@ -112,11 +118,14 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             ::metrics::counter!(metrics::STARTED_PODS).increment(1);
         }
         ::metrics::counter!(metrics::STARTED_CONTAINERS).increment(1);
+        startup::tell_laps(&started.laps);
         let shape = self.pod.shape.container(container);
         let hooked = shape.is_some_and(|shape| shape.post_start);
         let ago = clock::wall().duration_since(started.at).unwrap_or_default();
         let begun = now.checked_sub(ago).unwrap_or(now);
         let probes = shape.map(|shape| Probes::new(&shape.probes, begun)).unwrap_or_default();
+        let since_boot = clock::boot().saturating_sub(ago);
+        self.seen.startup.runs(container, started.cgroup_id, since_boot, &started.laps);
         let seen = self.seen.container_mut(container);
         seen.started(started, if hooked { HookState::Due } else { HookState::Done });
         seen.probed(probes);
@@ -148,6 +157,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let run = self.run_of(container);
         self.tell_victims(container);
         let cause = self.cause(&run, &exited);
+        self.keep_beginning(container);
         let seen = self.seen.container_mut(container);
         // One that ended while nobody watched has waited since then.
         let ago = clock::wall().duration_since(exited.at).unwrap_or_default();

@@ -49,6 +49,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
 
     fn ensure_image(&mut self, container: String, now: Instant) {
         let asked = self.pod.image(&container).0.to_owned();
+        self.seen.startup.asks(&container, clock::boot());
         self.seen.container_mut(&container).pulling(&asked, now);
         let held = self.held.0.clone();
         let is_main = self.pod.shape.main.iter().any(|main| main.name == container);

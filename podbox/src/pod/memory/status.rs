@@ -2,6 +2,7 @@
 
 use super::{Container, End, Memory, State};
 use crate::api::identity::PodRef;
+use crate::api::startup::Startup;
 use crate::pod::observed::StartFailure;
 use crate::sandbox::runtime::{ExitStatus, Exited, ProcessUser, Started};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, LinuxContainerUser, PodStatus};
@@ -31,6 +32,7 @@ impl Memory {
             termination: None,
             at_once: false,
             verdict,
+            startup: Startup::default(),
         };
         memory.lose(wall, boot);
         Some(memory)
@@ -49,7 +51,7 @@ fn container(status: &ContainerStatus, boot: Duration) -> Container {
     let (state, last) = match (now.running, now.terminated) {
         (Some(running), _) => {
             let at = running.started_at.as_ref().map_or(SystemTime::UNIX_EPOCH, at);
-            (State::Running(Started { pid: 0, cgroup_id: 0, at, user: None }), before)
+            (State::Running(Started { pid: 0, cgroup_id: 0, at, user: None, laps: Vec::new() }), before)
         }
         (None, Some(terminated)) => (State::Ended(Box::new(end(&terminated, attempt, boot))), before),
         (None, None) => match before {

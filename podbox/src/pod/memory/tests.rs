@@ -62,7 +62,13 @@ fn held(attempt: u32) -> ContainerStatus {
 }
 
 fn started() -> Started {
-    Started { pid: 7, cgroup_id: 9, at: SystemTime::UNIX_EPOCH + Duration::from_secs(1000), user: None }
+    Started {
+        pid: 7,
+        cgroup_id: 9,
+        at: SystemTime::UNIX_EPOCH + Duration::from_secs(1000),
+        user: None,
+        laps: Vec::new(),
+    }
 }
 
 fn told(shape: &Shape, seen: &Observed, accepted: SystemTime, now: Moment) -> PodStatus {

@@ -79,7 +79,10 @@ impl Node {
                 assert!(!seen.is_active(), "{container} is started twice");
                 seen.starting(now);
                 let hook = if hook { HookState::Due } else { HookState::Done };
-                seen.started(Started { pid: 1, cgroup_id: 1, at: clock::wall(), user: None }, hook);
+                seen.started(
+                    Started { pid: 1, cgroup_id: 1, at: clock::wall(), user: None, laps: Vec::new() },
+                    hook,
+                );
                 let specs = self.pod.container(&container).map(|shape| shape.probes.clone());
                 seen.probed(Probes::new(&specs.unwrap_or_default(), now));
                 format!("start:{container}")

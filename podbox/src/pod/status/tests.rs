@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 fn started() -> Started {
-    Started { pid: 7, cgroup_id: 9, at: clock::wall(), user: None }
+    Started { pid: 7, cgroup_id: 9, at: clock::wall(), user: None, laps: Vec::new() }
 }
 
 fn hog(policy: RestartPolicy) -> (Shape, Observed, Facts, Instant) {

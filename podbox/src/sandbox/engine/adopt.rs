@@ -70,7 +70,8 @@ impl Engine {
         end_commands(&group);
         let cgroup_id = cgroup::id(&group)?;
         shared.attribution.register(cgroup_id, &label.container);
-        let started = Started { pid: held.pid, cgroup_id, at: held.started, user: held.user };
+        let (pid, at, user) = (held.pid, held.started, held.user);
+        let started = Started { pid, cgroup_id, at, user, laps: Vec::new() };
         self.track(label, started, ending, fds)
     }
 }

@@ -5,7 +5,8 @@ use super::{EngineError, Options, Tracked, lock};
 use crate::api::attribution::Attribution;
 use crate::api::error::chain;
 use crate::api::identity::{ContainerRef, PodRef, QosClass};
-use crate::sandbox::apply::{Hands, StepError};
+use crate::api::startup::Lap;
+use crate::sandbox::apply::{Applied, Hands, StepError};
 use crate::sandbox::backlog::Asker;
 use crate::sandbox::cgroup::{self, CgroupError};
 use crate::sandbox::client::{Client, ClientError, Ending};
@@ -58,7 +59,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn create(&self, spec: &SandboxSpec) -> Result<(), EngineError> {
+    pub(super) fn create(&self, spec: &SandboxSpec) -> Result<Vec<Lap>, EngineError> {
         let pod = &spec.pod;
         let planned = plan::sandbox(spec, &self.facts);
         let steps = planned.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
@@ -71,13 +72,18 @@ impl Shared {
             let applied = self.hands().apply(&steps);
             applied.map_err(|source| EngineError::Create { pod: pod.clone(), source })
         });
-        built.map(|_| self.protect_with(spec)).inspect_err(|error| {
-            // What could not be taken back is still in the record: the next sweep tries again.
-            let clean = !matches!(error, EngineError::Create { source, .. } if !source.left.is_empty());
-            if clean && record::remove(pod, &self.facts).is_ok() {
-                lock(&self.sandboxes).remove(pod);
-            }
-        })
+        built
+            .map(|Applied { laps, .. }| {
+                self.protect_with(spec);
+                laps
+            })
+            .inspect_err(|error| {
+                // What could not be taken back is still in the record: the next sweep tries again.
+                let clean = !matches!(error, EngineError::Create { source, .. } if !source.left.is_empty());
+                if clean && record::remove(pod, &self.facts).is_ok() {
+                    lock(&self.sandboxes).remove(pod);
+                }
+            })
     }
 
     pub(super) fn refill(&self, pod: &PodRef, volumes: &[FileVolume]) -> Result<(), EngineError> {
@@ -156,7 +162,11 @@ impl Shared {
 
     /// Takes all of a container away, and forgets it only then; gives back what could not be done.
     fn teardown(&self, container: &ContainerRef, qos: QosClass) -> Vec<StepError> {
-        let left = self.hands().undo(plan::container_teardown(container, qos, &self.facts));
+        let hands = self.hands();
+        let mut left = hands.undo(plan::container_teardown(container, qos, &self.facts));
+        if self.facts.init_cgroup(container, qos).exists() {
+            left.extend(hands.undo(plan::init_teardown(container, qos, &self.facts)));
+        }
         lock(&self.containers).remove(container);
         left
     }
@@ -188,8 +198,8 @@ impl Shared {
         let id = plan::launch_id(container);
         let ending = self.keeper.watch(&id);
         let applied = self.hands().apply(&steps);
-        let (answer, fds) = match applied {
-            Ok(reply) => reply.ok_or(ClientError::Confused)?,
+        let ((answer, fds), laps) = match applied {
+            Ok(Applied { reply, laps }) => (reply.ok_or(ClientError::Confused)?, laps),
             Err(source) => {
                 self.keeper.unwatch(&id);
                 return Err(EngineError::Start { name: container.name.clone(), source });
@@ -197,7 +207,7 @@ impl Shared {
         };
         let Answer::Started { pid, at, user } = answer else { return Err(ClientError::Confused.into()) };
         let cgroup_id = cgroup::id(&self.facts.container_cgroup(container, spec.qos))?;
-        Ok((Started { pid, cgroup_id, at, user }, ending, fds))
+        Ok((Started { pid, cgroup_id, at, user, laps }, ending, fds))
     }
 
     /// What grows, grows from the pod to the container; what shrinks, the other way round: so that at no time the pod has

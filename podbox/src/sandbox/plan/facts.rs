@@ -53,6 +53,12 @@ impl Facts {
         self.pod_cgroup(&container.pod, qos).join(container.key())
     }
 
+    /// The cgroup of what is PID 1 for a container, beside the container's: it takes nothing of what that may have. No
+    /// container is named so.
+    pub fn init_cgroup(&self, container: &ContainerRef, qos: QosClass) -> PathBuf {
+        self.pod_cgroup(&container.pod, qos).join(format!("{}.init", container.key()))
+    }
+
     /// The file that takes a container's last words.
     pub fn termination_message(&self, container: &ContainerRef) -> PathBuf {
         super::container_state(container, self).join("termination-message")

@@ -162,6 +162,19 @@ fn a_container_is_these_steps_and_its_teardown_their_inverses() {
 }
 
 #[test]
+fn an_init_is_there_before_its_container_and_goes_with_it() {
+    let facts = facts(&[]);
+    let spec = ContainerSpec { pid: PidNamespace::Attended, ..app(vec![]) };
+    let steps = container(&spec, &pod(), &facts, String::new(), |_| None).unwrap();
+    let last =
+        ["make-cgroup /cg/podbox.slice/burstable/podu1/app-2.init", "pause u1/app-2.init", "launch u1/app-2"];
+    assert_eq!(words(&steps)[6..], last);
+    let teardown = init_teardown(&spec.container, spec.qos, &facts);
+    let inverses: Vec<Undo> = steps[6..8].iter().rev().filter_map(Step::inverse).collect();
+    assert_eq!(teardown, inverses);
+}
+
+#[test]
 fn limits_are_written_where_the_host_can_and_named_where_it_cannot() {
     let written = |controllers: &[&str]| -> Vec<String> {
         let settings = enforced(&limits(), &facts(controllers));
@@ -265,6 +278,7 @@ fn a_container_joins_the_pid_namespace_of_the_run_that_there_is() {
     };
     assert_eq!(pids(PidNamespace::Own), Ok(Pids::New));
     assert_eq!(pids(PidNamespace::OfContainer("web".into())), Ok(Pids::Of("u1/web-3".into())));
+    assert_eq!(pids(PidNamespace::Attended), Ok(Pids::Of("u1/app-2.init".into())));
     assert_eq!(pids(PidNamespace::OfPod), Ok(Pids::Of("u1/pids".into())));
     let error = pids(PidNamespace::OfContainer("gone".into())).unwrap_err().to_string();
     assert_eq!(error, "unable to find target container \"gone\": it does not run");

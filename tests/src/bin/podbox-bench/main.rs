@@ -3,14 +3,14 @@
 //!
 //! Everything that is compared is sampled in turn in the same run (A B C A B C …), since machines drift; medians
 //! and p99 are told, and ratios of medians. The whole daemon is in this process, with the real store, keeper, BPF
-//! programs and network; only `memory`, `api`, `pods`, `probes` and most of `control` start podbox itself, as its own
+//! programs and network; only `memory`, `api`, `pods`, `probes`, most of `control` and a part of `kernel` start podbox itself, as its own
 //! process is what they measure.
 
 mod api;
 mod control;
-mod cost;
 mod engine;
 mod floor;
+mod kernel;
 mod memory;
 mod node;
 mod peers;
@@ -26,7 +26,7 @@ fn main() -> Result<ExitCode> {
     let mut words = std::env::args().skip(1);
     let name = words
         .next()
-        .context("which benchmark? pod-start, exec, bpf-cost, memory, store, api, pods, probes or control")?;
+        .context("which benchmark? pod-start, exec, kernel, memory, store, api, pods, probes or control")?;
     if name == "keeper" || name.starts_with('-') {
         // The engine starts its keeper from the program it runs in.
         return Ok(podbox::cli::main());
@@ -37,7 +37,7 @@ fn main() -> Result<ExitCode> {
         match name.as_str() {
             "pod-start" => engine::start(samples).await,
             "exec" => engine::exec(samples).await,
-            "bpf-cost" => cost::run().await,
+            "kernel" => kernel::run(samples, words.next().as_deref()).await,
             "memory" => memory::run().await,
             "store" => store::run().await,
             "api" => api::run().await,

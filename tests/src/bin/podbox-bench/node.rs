@@ -6,6 +6,7 @@ use nix::unistd::Pid;
 use podbox::api::probed::Row;
 use podbox::clock;
 use podbox_tests::api::Access;
+use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -26,10 +27,21 @@ impl Ground {
     pub fn new() -> Result<Ground> {
         let program = std::env::current_exe()?;
         let beside = program.parent().context("a program lies in a directory")?;
-        let dir = tempfile::Builder::new().prefix("bench-node-").tempdir_in(beside)?;
+        let ground = Ground::below(beside)?;
+        ensure!(ground.file_system()? != "tmpfs", "{} is in memory; run this on a host", beside.display());
+        Ok(ground)
+    }
+
+    /// Makes both, the directory below this one.
+    pub fn below(place: &Path) -> Result<Ground> {
+        let dir = tempfile::Builder::new().prefix("bench-node-").tempdir_in(place)?;
         let root = podbox::cli::config().cgroup_root;
         let ground = Ground { dir, cgroup: root.join(format!("podbox-bench-{}", std::process::id())) };
-        ensure!(ground.file_system()? != "tmpfs", "{} is in memory; run this on a host", beside.display());
+        let offered = fs::read_to_string(root.join("cgroup.controllers")).context("cgroup v2")?;
+        for controller in offered.split_whitespace() {
+            // One that cannot be handed on is one that the node does without.
+            fs::write(root.join("cgroup.subtree_control"), format!("+{controller}")).ok();
+        }
         fs::create_dir(&ground.cgroup).context("a cgroup")?;
         Ok(ground)
     }
@@ -66,6 +78,13 @@ impl Ground {
     pub fn probes(&self, name: &str) -> Result<Vec<Row>> {
         let told = self.podbox(name)?.args(["probes", "-o", "json"]).output().context("starting podbox")?;
         ensure!(told.status.success(), "podbox probes: {}", String::from_utf8_lossy(&told.stderr));
+        Ok(serde_json::from_slice(&told.stdout)?)
+    }
+
+    /// Why the containers of a pod ended, as the podbox that runs on this ground tells.
+    pub fn why(&self, name: &str, pod: &str) -> Result<Value> {
+        let told = self.podbox(name)?.args(["why", pod, "-o", "json"]).output().context("starting podbox")?;
+        ensure!(told.status.success(), "podbox why: {}", String::from_utf8_lossy(&told.stderr));
         Ok(serde_json::from_slice(&told.stdout)?)
     }
 

@@ -1,8 +1,9 @@
-//! What `podbox why` answers from: how the containers of each pod ended, of those that are here and of those that were of late.
+//! What `podbox why` and `podbox trace` answer from of pods that were here of late, and how the containers of a pod ended.
 
 use super::view::{PodView, containers};
 use crate::api::cause::{Account, ContainerAccount};
 use crate::api::identity::PodRef;
+use crate::api::startup::Startup;
 use crate::limits;
 use k8s_openapi::api::core::v1::ContainerStatus;
 use std::collections::VecDeque;
@@ -10,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Pods that have left this node, the latest last.
 #[derive(Debug, Default)]
-pub struct Past(Mutex<VecDeque<Account>>);
+pub struct Past(Mutex<VecDeque<(Account, PodRef, Startup)>>);
 
 impl Past {
     /// Remembers a pod that leaves, if there is anything to tell of it.
@@ -23,15 +24,20 @@ impl Past {
         if past.len() >= limits::PAST_PODS {
             past.pop_front();
         }
-        past.push_back(Account { phase: None, ..account });
+        past.push_back((Account { phase: None, ..account }, pod.clone(), view.startup.clone()));
     }
 
-    /// All of them.
+    /// How the containers of all of them ended.
     pub fn accounts(&self) -> Vec<Account> {
-        self.lock().iter().cloned().collect()
+        self.lock().iter().map(|(account, ..)| account.clone()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Account>> {
+    /// How all of them came up.
+    pub fn startups(&self) -> Vec<(PodRef, Startup)> {
+        self.lock().iter().map(|(_, pod, startup)| (pod.clone(), startup.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Account, PodRef, Startup)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

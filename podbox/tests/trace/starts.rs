@@ -1,0 +1,37 @@
+//! How containers begin, as the kernel notes it.
+
+use super::cgroup::{LEVEL, Tree};
+use super::watch::{load, run};
+use podbox::api::attribution::Attribution;
+use podbox::clock;
+use podbox::trace::TraceConfig;
+
+#[test]
+fn the_first_program_of_a_container_is_noted_and_no_later_one() {
+    run("the_first_program_of_a_container_is_noted_and_no_later_one", async {
+        let tree = Tree::new()?;
+        let (container, earlier) = (tree.container("app"), tree.container("earlier"));
+        let tracer = load(TraceConfig::new(LEVEL))?;
+        // Who is there before all is settled may have begun before.
+        tracer.register(earlier.id, &earlier.name);
+        tracer.settle();
+        tracer.register(container.id, &container.name);
+        assert_eq!(tracer.firsts(container.id), Some(Default::default()));
+        let before = clock::boot();
+        container.shell("exit 0").wait().unwrap();
+        let firsts = tracer.firsts(container.id).unwrap();
+        let (cloned, executed) = (firsts.cloned.unwrap(), firsts.executed.unwrap());
+        assert!(before <= cloned && cloned <= executed && executed <= clock::boot(), "{firsts:?}");
+        assert_eq!((firsts.listened, firsts.connected, firsts.accepted), (None, None, None));
+        container.shell("exit 0").wait().unwrap();
+        assert_eq!(tracer.firsts(container.id), Some(firsts), "a later program is not the first");
+
+        earlier.shell("exit 0").wait().unwrap();
+        let missed = tracer.firsts(earlier.id).unwrap();
+        assert!(missed.missed && missed.executed.is_none(), "{missed:?}");
+        // A cgroup that is removed under it takes nothing along.
+        std::fs::remove_dir(&container.dir).unwrap();
+        assert_eq!(tracer.firsts(container.id), Some(firsts));
+        Ok(())
+    });
+}

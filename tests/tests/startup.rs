@@ -1,0 +1,148 @@
+//! How pods begin: stage by stage with the kernel's times, and with podbox's own process for the first of a container's where
+//! that is asked for.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use podbox_tests::comeback::{Node, PODS, container, spec};
+use podbox_tests::run::limit;
+use podbox_tests::wait::{wait_for, wait_until};
+use podbox_tests::{metrics, needs};
+use serde_json::{Value, json};
+
+/// What `podbox trace POD ARGS` prints.
+fn trace(node: &Node, pod: &str, args: &[&str]) -> Option<String> {
+    let output = node.host.podbox().args(["trace", pod]).args(args).output().expect("podbox starts");
+    output.status.success().then(|| String::from_utf8(output.stdout).expect("it prints text"))
+}
+
+fn stages(node: &Node, pod: &str) -> Option<Vec<Value>> {
+    let pods: Value = serde_json::from_str(&trace(node, pod, &["-o", "json"])?).expect("it prints JSON");
+    Some(pods[0]["stages"].as_array().expect("a list").clone())
+}
+
+/// The stage of a container, or of the pod.
+#[track_caller]
+fn stage<'a>(stages: &'a [Value], name: &str, container: Option<&str>) -> &'a Value {
+    let own = |stage: &&Value| stage["stage"] == name && stage["container"].as_str() == container;
+    stages.iter().find(own).unwrap_or_else(|| panic!("no stage {name} of {container:?} in {stages:#?}"))
+}
+
+/// When it was over, in microseconds.
+#[track_caller]
+fn end(stage: &Value) -> u64 {
+    let micros = |key: &str| stage[key].as_u64().unwrap_or_else(|| panic!("no {key} in {stage}"));
+    micros("offset_us") + micros("took_us")
+}
+
+/// The value of a series; none yet is nothing yet.
+fn metric(name: &str, labels: &[(&str, &str)]) -> f64 {
+    metrics::value(&metrics::metrics(), name, labels).unwrap_or(0.0)
+}
+
+#[test]
+fn a_pods_way_is_told_with_the_kernels_times_and_a_restart_makes_none_up() {
+    let test = "a_pods_way_is_told_with_the_kernels_times_and_a_restart_makes_none_up";
+    let Some(()) = needs::file(test, "/sys/kernel/btf/vmlinux") else { return };
+    let Some(mut node) = Node::start(test) else { return };
+    let mut web = spec("Never", "");
+    web["containers"][0]["command"] = json!(["/bin/testjobs", "http", "8080", "--after", "300"]);
+    web["containers"][0]["args"] = json!([]);
+    web["containers"][0]["readinessProbe"] = json!({"httpGet": {"port": 8080}, "periodSeconds": 1});
+    node.create("web", web);
+    node.wait("web", "is ready", |pod| container(pod)["ready"] == true);
+
+    let before = stages(&node, "web").expect("it is known");
+    for name in ["accepted", "cgroup", "network", "mounts", "ready"] {
+        assert_eq!(stage(&before, name, None)["seen_by"], "podbox", "{before:#?}");
+    }
+    let own = |name| stage(&before, name, Some("c"));
+    assert_eq!(own("image")["seen_by"], "podbox");
+    for name in ["exec", "listen", "connect"] {
+        assert_eq!(own(name)["seen_by"], "kernel", "{before:#?}");
+    }
+    assert_eq!(own("listen")["remark"], "port 8080");
+    assert!(end(own("listen")) >= end(own("exec")) + 300_000, "it waits before it listens: {before:#?}");
+    match needs::in_machine() {
+        true => assert_eq!(own("accept")["seen_by"], "kernel", "{before:#?}"),
+        false => assert_eq!(own("accept")["remark"], "this kernel does not tell"),
+    }
+    let ends = ["image", "exec", "listen", "connect"].map(|name| end(own(name)));
+    assert!(ends.is_sorted() && ends[3] <= end(stage(&before, "ready", None)), "{before:#?}");
+    let text = trace(&node, "default/web", &[]).expect("it is known");
+    assert!(text.contains(", ready after ") && text.contains('█'), "{text}");
+    for name in ["image", "network", "exec", "listen", "ready"] {
+        assert_eq!(metric("podbox_startup_stage_seconds_count", &[("stage", name)]), 1.0, "{name}");
+    }
+
+    node.restart(Signal::SIGKILL);
+    let after = wait_for("it is known again", limit(), || stages(&node, "web"));
+    assert_eq!(after, before);
+    node.stop();
+}
+
+/// Makes a pod whose container leaves eight orphans and is then told of signals; its uid.
+fn orphans(node: &Node, name: &str, annotations: Value) -> String {
+    let leave = "/bin/busybox sh -c '/bin/busybox sleep 0.2 & exit 0'";
+    let leave = format!("for i in 1 2 3 4 5 6 7 8; do {leave}; done");
+    let script = format!("trap '' USR1; {leave}; : >/v/go; exec /bin/testjobs signals --code 7");
+    let mut spec = spec("Never", &script);
+    let tell = "[ ! -e /v/go ] || kill -USR1 1";
+    spec["containers"][0]["livenessProbe"] =
+        json!({"exec": {"command": ["/bin/busybox", "sh", "-c", tell]}, "periodSeconds": 1});
+    make(node, name, annotations, spec)
+}
+
+fn make(node: &Node, name: &str, annotations: Value, spec: Value) -> String {
+    let metadata = json!({"name": name, "annotations": annotations});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
+    let made = node.ask("POST", PODS, Some(&pod));
+    made["metadata"]["uid"].as_str().expect("it has a uid").to_owned()
+}
+
+/// The container's first process, and its id as the container sees it.
+fn first(node: &Node, uid: &str) -> (Pid, String) {
+    let pid = node.pid(uid).expect("it runs");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).expect("every kernel tells it");
+    (Pid::from_raw(pid), ids.split_whitespace().next_back().expect("it has one").to_owned())
+}
+
+#[test]
+fn an_init_reaps_hands_signals_on_and_is_in_nobodys_way() {
+    let test = "an_init_reaps_hands_signals_on_and_is_in_nobodys_way";
+    let Some(()) = needs::file(test, "/sys/kernel/btf/vmlinux") else { return };
+    let Some(mut node) = Node::start(test) else { return };
+    let with = orphans(&node, "with", json!({"podbox.io/init": "c"}));
+    let without = orphans(&node, "without", json!({}));
+    let hog = needs::has_controller("memory").then(|| {
+        let mut hog = spec("Never", "exec /bin/testjobs eat 200");
+        hog["containers"][0]["resources"] = json!({"limits": {"memory": "32Mi"}});
+        make(&node, "hog", json!({"podbox.io/init": "c", "podbox.io/oom-kill-of-child": "ignore"}), hog)
+    });
+    let piles = |pod: &Value| {
+        let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|it| it["type"] == "podbox.io/ZombiesPileUp" && it["status"] == "True")
+    };
+    node.wait("without", "has zombies", piles);
+    // Eight shells, which their parent takes, and what these have left.
+    let reaped = || metric("podbox_zombie_lifetime_seconds_count", &[("pod", "with")]);
+    wait_until("all that ended was reaped", limit(), || reaped() >= 16.0);
+    let zombies = |pod| metric("podbox_zombies", &[("pod", pod)]);
+    assert_eq!((zombies("with"), zombies("without")), (0.0, 8.0));
+    assert!(!piles(&node.pod("with")));
+
+    let ((program, id), (_, alone)) = (first(&node, &with), first(&node, &without));
+    assert_eq!((id.as_str(), alone.as_str()), ("2", "1"));
+    wait_until("what PID 1 is sent comes to the program", limit(), || {
+        node.lines(&with, "with").iter().any(|line| line == "got SIGUSR1")
+    });
+    kill(program, Signal::SIGTERM).expect("it runs");
+    let pod = node.wait("with", "has failed", |pod| pod["status"]["phase"] == "Failed");
+    assert_eq!(container(&pod)["state"]["terminated"]["exitCode"], 7);
+    if hog.is_some() {
+        let pod = node.wait("hog", "has failed", |pod| pod["status"]["phase"] == "Failed");
+        let ended = &container(&pod)["state"]["terminated"];
+        assert_eq!((&ended["reason"], &ended["exitCode"]), (&json!("OOMKilled"), &json!(137)), "{ended}");
+    }
+    node.stop();
+}
