@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** what a manifest asks for is never overruled, only added to or refused.
 
+pub mod certificate;
 pub mod limits;
 pub mod quota;
 

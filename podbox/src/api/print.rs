@@ -6,8 +6,10 @@
 mod access;
 mod cell;
 mod cluster;
+mod device;
 mod network;
 mod pod;
+mod request;
 mod storage;
 mod usage;
 mod workload;
@@ -81,6 +83,17 @@ pub fn printer(kind: &Kind) -> &'static Printer {
         "Ingress" => &network::INGRESS,
         "IngressClass" => &network::INGRESS_CLASS,
         "NetworkPolicy" => &network::NETWORK_POLICY,
+        "IPAddress" => &network::ADDRESS,
+        "ServiceCIDR" => &network::SERVICE_RANGE,
+        "DeviceClass" | "ResourceClaimTemplate" => &device::PLAIN,
+        "ResourceClaim" => &device::CLAIM,
+        "ResourceSlice" => &device::SLICE,
+        "CertificateSigningRequest" => &request::SIGNING_REQUEST,
+        "FlowSchema" => &request::FLOW_SCHEMA,
+        "PriorityLevelConfiguration" => &request::PRIORITY_LEVEL,
+        "ValidatingAdmissionPolicy" => &request::VALIDATING_POLICY,
+        "MutatingAdmissionPolicy" => &request::MUTATING_POLICY,
+        "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding" => &request::POLICY_BINDING,
         "PersistentVolume" => &storage::VOLUME,
         "PersistentVolumeClaim" => &storage::CLAIM,
         "StorageClass" => &storage::CLASS,

@@ -117,7 +117,7 @@ pub fn message(raw: &[u8], schema: &Schema, root: &Type) -> Result<Value> {
     let Type::Struct(id) = root else { return Err(ProtoError::Kind) };
     let mut decoder = Decoder { schema, values: 0 };
     let mut fields = Map::new();
-    decoder.fields(schema.definition(*id), raw, 0, 0, &mut fields)?;
+    decoder.fields(schema.definition(*id), raw, [0, 0], 0, &mut fields)?;
     Ok(Value::Object(fields))
 }
 
@@ -127,13 +127,13 @@ struct Decoder<'s> {
 }
 
 impl Decoder<'_> {
-    /// Reads a message's fields into what was read of it before, as a message that comes in parts may be. `within` is the number
-    /// of the embedded structure, whose fields are the definition's own.
+    /// Reads a message's fields into what was read of it before, as a message that comes in parts may be. `within` leads to
+    /// the embedded structure, whose fields are the definition's own.
     fn fields(
         &mut self,
         definition: &Definition,
         bytes: &[u8],
-        within: u32,
+        within: [u32; 2],
         depth: usize,
         into: &mut Map<String, Value>,
     ) -> Result<()> {
@@ -144,8 +144,8 @@ impl Decoder<'_> {
         while let Some((number, payload)) = reader.next()? {
             if let Some(field) = definition.field_at(Wire { within, number }) {
                 self.field(field, &payload, depth, into)?;
-            } else if within == 0 && definition.embeds(number) {
-                self.fields(definition, payload.bytes(definition.short())?, number, depth + 1, into)?;
+            } else if let Some(inner) = definition.embedded(within, number) {
+                self.fields(definition, payload.bytes(definition.short())?, inner, depth + 1, into)?;
             }
         }
         Ok(())
@@ -180,7 +180,7 @@ impl Decoder<'_> {
                 let definition = self.schema.definition(*id);
                 let before = into.entry(name).or_insert_with(|| Value::Object(Map::new()));
                 if let Value::Object(fields) = before {
-                    self.fields(definition, payload.bytes(name)?, 0, depth + 1, fields)?;
+                    self.fields(definition, payload.bytes(name)?, [0, 0], depth + 1, fields)?;
                 }
             }
             kind => {
@@ -260,7 +260,7 @@ impl Decoder<'_> {
             Type::Struct(id) => {
                 let mut fields = Map::new();
                 let definition = self.schema.definition(*id);
-                self.fields(definition, payload.bytes(name)?, 0, depth + 1, &mut fields)?;
+                self.fields(definition, payload.bytes(name)?, [0, 0], depth + 1, &mut fields)?;
                 Ok(Value::Object(fields))
             }
             // No kind has a list or a map directly in another.

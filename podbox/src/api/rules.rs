@@ -10,7 +10,9 @@
 //!
 //! **Invariant:** defaulting is idempotent, and an object that was accepted is accepted again unchanged.
 
+pub mod addresses;
 pub mod autoscale;
+pub mod certificate;
 pub mod check;
 pub mod claim;
 pub mod class;
@@ -20,8 +22,11 @@ pub mod cronjob;
 pub mod csi;
 pub mod daemonset;
 pub mod deployment;
+pub mod device;
 pub mod endpoints;
 pub mod event;
+pub mod flow;
+pub mod guard;
 pub mod job;
 pub mod labels;
 pub mod meta;
@@ -96,7 +101,12 @@ pub trait Rules: Serialize + DeserializeOwned {
 /// Dates the conditions in a status that have no date by the zero of Go's times, as whom they come from reads them:
 /// upstream takes them, and the type here does not.
 fn date_conditions(object: &mut Value) {
-    let conditions = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+    date(object.pointer_mut("/status/conditions"));
+}
+
+/// The same of a list of conditions, wherever it is.
+fn date(conditions: Option<&mut Value>) {
+    let conditions = conditions.and_then(Value::as_array_mut);
     for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
         let at = condition.entry("lastTransitionTime").or_insert(Value::Null);
         if at.is_null() {

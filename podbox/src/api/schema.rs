@@ -6,7 +6,7 @@
 //! must be there), and a line that begins with `"` describes what is above it. `[]T` is a list, `{}T` a map. The marks:
 //! `list=set`, `list=map:KEYS` and `map=atomic|granular` say how server-side apply merges, `patch=…` how a strategic merge
 //! patch does, `default=` what a silent key means, and `always` that upstream's empty object has the structure. In protobuf
-//! `wire=N` is a field's number (`wire=2.3`: of what Go embeds as field 2), `zero` says that JSON has its zero, and
+//! `wire=N` is a field's number (`wire=2.3`: of what Go embeds as field 2, `wire=2.4.3` of what it embeds in that), `zero` says that JSON has its zero, and
 //! `items` that its list is within a message of its own.
 //!
 //! The build compresses shapes and descriptions apart: [`builtin`] loads the shapes once, when first asked, and only
@@ -89,8 +89,8 @@ pub struct Patch {
 /// Where a field is in a structure's protobuf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wire {
-    /// The number of what Go embeds and JSON does not see; 0 if the field is in the message itself.
-    pub within: u32,
+    /// The number of what Go embeds and JSON does not see, and of what it embeds in that; 0 where there is nothing between.
+    pub within: [u32; 2],
     /// Its number; 0 if it has none.
     pub number: u32,
 }
@@ -295,10 +295,17 @@ impl Definition {
         self.fields.get(usize::from(*self.wires.get(index)?)).filter(|_| wire.number > 0)
     }
 
-    /// Whether that number is a structure's that Go embeds.
-    pub fn embeds(&self, number: u32) -> bool {
+    /// The way on into the structure that Go embeds at that number, if it does.
+    pub fn embedded(&self, within: [u32; 2], number: u32) -> Option<[u32; 2]> {
+        let inner = match within {
+            [0, _] => [number, 0],
+            [outer, 0] => [outer, number],
+            _ => return None,
+        };
         let within = |index: &u16| self.fields[usize::from(*index)].wire.within;
-        self.wires.binary_search_by_key(&number, within).is_ok() && number > 0
+        let first = self.wires.partition_point(|index| within(index) < inner);
+        let there = within(self.wires.get(first).filter(|_| number > 0)?);
+        (there == inner || (inner[1] == 0 && there[0] == inner[0])).then_some(inner)
     }
 
     /// The last part of its name: its type in upstream's Go, `Container`.
@@ -351,8 +358,13 @@ impl Patch {
 }
 
 fn wire_of(text: &str) -> Option<Wire> {
-    let (within, number) = text.split_once('.').unwrap_or(("0", text));
-    Some(Wire { within: within.parse().ok()?, number: number.parse().ok()? })
+    let numbers = text.split('.').map(|number| number.parse().ok()).collect::<Option<Vec<u32>>>()?;
+    Some(match *numbers {
+        [number] => Wire { within: [0, 0], number },
+        [outer, number] => Wire { within: [outer, 0], number },
+        [outer, inner, number] => Wire { within: [outer, inner], number },
+        _ => return None,
+    })
 }
 
 fn at(index: usize) -> impl Fn(String) -> SchemaError {

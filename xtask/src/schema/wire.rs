@@ -25,14 +25,22 @@ pub fn read(program: &Path, wanted: &BTreeMap<String, Definition>) -> Result<Str
 
 fn write(bytes: &[u8], wanted: &BTreeMap<String, Definition>) -> Result<String> {
     let program = Program::read(bytes)?;
-    let mut facts = Facts::new();
+    let (mut facts, mut earlier) = (Facts::new(), Facts::new());
     for (path, of) in program.structs()? {
         // k8s.io/api/core/v1.Pod, and a copy that a package has for itself is not meant.
         let Some(path) = path.strip_prefix("k8s.io/") else { continue };
         let name = format!("io.k8s.{}", path.replace('/', "."));
-        if wanted.get(&name).is_some_and(|definition| definition.scalar.is_none()) {
+        let is_wanted = |name: &str| wanted.get(name).is_some_and(|definition| definition.scalar.is_none());
+        let stable = name.replace(".v1beta1.", ".v1.");
+        if is_wanted(&name) {
             collect(&program, of, "", facts.entry(name).or_default())?;
+        } else if is_wanted(&stable) {
+            collect(&program, of, "", earlier.entry(stable).or_default())?;
         }
+    }
+    // What the program knows only as a beta has kept its numbers since.
+    for (name, fields) in earlier {
+        facts.entry(name).or_insert(fields);
     }
     let mut text =
         "# Made by `cargo xtask schema --kubectl PROGRAM` from the types in kubectl 1.35.\n".to_owned();

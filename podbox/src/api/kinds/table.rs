@@ -3,19 +3,23 @@
 use super::{ALL, Kind, Name, Scope, Subresource, Twin, Verb};
 use crate::api::rules::{Of, Rules, autoscale, event};
 use k8s_openapi::api::{
+    admissionregistration::v1 as admission,
     apps::v1 as apps,
     authentication::v1 as authentication,
     authorization::v1 as authorization,
     autoscaling::{v1 as autoscaling_v1, v2 as autoscaling},
     batch::v1 as batch,
+    certificates::v1 as certificates,
     coordination::v1 as coordination,
     core::v1 as core,
     discovery::v1 as discovery,
     events::v1 as events,
+    flowcontrol::v1 as flow,
     networking::v1 as networking,
     node::v1 as node,
     policy::v1 as policy,
     rbac::v1 as rbac,
+    resource::v1 as resource,
     scheduling::v1 as scheduling,
     storage::v1 as storage,
 };
@@ -99,6 +103,12 @@ impl Kind {
     /// In `kubectl get all`.
     fn in_all(mut self) -> Kind {
         self.categories = vec!["all".into()];
+        self
+    }
+
+    /// Among those by which the API itself is extended.
+    fn extends(mut self) -> Kind {
+        self.categories = vec!["api-extensions".into()];
         self
     }
 
@@ -191,7 +201,7 @@ pub fn scale() -> Kind {
 
 /// podbox's own kinds.
 pub fn builtin() -> Vec<Kind> {
-    [cores(), workloads(), access(), others()].concat()
+    [cores(), workloads(), access(), others(), asked_for()].concat()
 }
 
 const EVENT_FIELDS: &[&str] = &[
@@ -361,10 +371,17 @@ fn others() -> Vec<Kind> {
         row::<networking::IngressClass>()
             .counts()
             .inert("nothing acts on it: there is no ingress controller"),
+        row::<networking::IPAddress>()
+            .short(&["ip"])
+            .inert("nothing acts on it: which Service has which address is read from the Services"),
         row::<networking::NetworkPolicy>()
             .short(&["netpol"])
             .counts()
             .inert("nothing enforces it: pods reach each other as before"),
+        row::<networking::ServiceCIDR>()
+            .counts()
+            .inert("Services get addresses only from the range of the one called kubernetes")
+            .status(),
         row::<node::RuntimeClass>().versioned(),
         row::<scheduling::PriorityClass>().short(&["pc"]).counts(),
         row::<storage::CSIDriver>().inert(NOT_PROVIDED).versioned().shown_deleted(),
@@ -373,5 +390,34 @@ fn others() -> Vec<Kind> {
         row::<storage::StorageClass>().short(&["sc"]).shown_deleted(),
         row::<storage::VolumeAttachment>().inert(NOT_PROVIDED).versioned().shown_deleted().status(),
         row::<storage::VolumeAttributesClass>().inert(NOT_PROVIDED).short(&["vac"]),
+    ]
+}
+
+const NOT_ENFORCED: &str = "NOTHING ENFORCES IT: no request is judged or changed by it";
+const NOT_QUEUED: &str = "nothing queues requests by it: one bound is for all that are in flight";
+const NOT_ALLOCATED: &str = "nothing allocates devices yet";
+
+/// What others of a cluster's parts would act on.
+fn asked_for() -> Vec<Kind> {
+    vec![
+        row::<admission::MutatingAdmissionPolicy>().extends().counts().inert(NOT_ENFORCED),
+        row::<admission::MutatingAdmissionPolicyBinding>().extends().counts().inert(NOT_ENFORCED),
+        row::<admission::ValidatingAdmissionPolicy>().extends().counts().inert(NOT_ENFORCED).status(),
+        row::<admission::ValidatingAdmissionPolicyBinding>().extends().counts().inert(NOT_ENFORCED),
+        row::<certificates::CertificateSigningRequest>()
+            .short(&["csr"])
+            .fields(&["spec.signerName"])
+            .inert("nobody signs it, also when it is approved")
+            .sub("approval", "CertificateSigningRequest", READ_WRITE)
+            .status(),
+        row::<flow::FlowSchema>().counts().inert(NOT_QUEUED).status(),
+        row::<flow::PriorityLevelConfiguration>().counts().inert(NOT_QUEUED).status(),
+        row::<resource::DeviceClass>().counts().inert(NOT_ALLOCATED),
+        row::<resource::ResourceClaim>().inert(NOT_ALLOCATED).shown_deleted().status(),
+        row::<resource::ResourceClaimTemplate>().inert(NOT_ALLOCATED),
+        row::<resource::ResourceSlice>()
+            .counts()
+            .fields(&["spec.driver", "spec.nodeName"])
+            .inert(NOT_ALLOCATED),
     ]
 }

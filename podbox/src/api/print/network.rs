@@ -147,3 +147,24 @@ pub(super) static NETWORK_POLICY: Printer = Printer {
         vec![object::name(object).into(), selector, cell::age(object, now)]
     },
 };
+
+pub(super) static ADDRESS: Printer = Printer {
+    columns: &[NAME, ("ParentRef", "string", "", false), AGE],
+    cells: |object, now| {
+        let parent = &object["spec"]["parentRef"];
+        let word = |field: &str| parent[field].as_str().filter(|word| !word.is_empty());
+        let group = word("group").map(|group| format!(".{group}")).unwrap_or_default();
+        let of = format!("{}{group}", word("resource").unwrap_or_default()).to_lowercase();
+        let path = [Some(of.as_str()), word("namespace"), word("name")];
+        let path: Vec<_> = path.into_iter().flatten().collect();
+        vec![object::name(object).into(), path.join("/").into(), cell::age(object, now)]
+    },
+};
+
+pub(super) static SERVICE_RANGE: Printer = Printer {
+    columns: &[NAME, ("CIDRs", "string", "", false), AGE],
+    cells: |object, now| {
+        let ranges = cell::list(object, "/spec/cidrs").filter_map(Value::as_str).map(str::to_owned);
+        vec![object::name(object).into(), cell::joined(ranges, ""), cell::age(object, now)]
+    },
+};

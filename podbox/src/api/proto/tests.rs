@@ -57,10 +57,22 @@ fn through<M: Message + Default>(bytes: &[u8]) -> Vec<u8> {
 type Through = fn(&[u8]) -> Vec<u8>;
 
 fn other_implementation(group: &str, version: &str, kind: &str) -> Option<Through> {
+    use k8s_pb::api::admissionregistration::v1beta1 as beta;
     use k8s_pb::api::{
-        apps, authentication, authorization, autoscaling, batch, coordination, core, discovery, events,
-        networking, node, policy, rbac, scheduling, storage,
+        admissionregistration, apps, authentication, authorization, autoscaling, batch, certificates,
+        coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac, resource,
+        scheduling, storage,
     };
+    // The other one has these only as what they were before.
+    match (group, kind) {
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => {
+            return Some(through::<beta::MutatingAdmissionPolicy>);
+        }
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => {
+            return Some(through::<beta::MutatingAdmissionPolicyBinding>);
+        }
+        _ => {}
+    }
     macro_rules! kinds {
         ($($group:literal $version:ident $module:ident: $($kind:ident)*;)*) => {
             match (group, version, kind) {
@@ -73,6 +85,8 @@ fn other_implementation(group: &str, version: &str, kind: &str) -> Option<Throug
     kinds! {
         "" v1 core: Binding ConfigMap Endpoints Event LimitRange Namespace Node PersistentVolume PersistentVolumeClaim
             Pod PodTemplate ReplicationController ResourceQuota Secret Service ServiceAccount;
+        "admissionregistration.k8s.io" v1 admissionregistration: ValidatingAdmissionPolicy
+            ValidatingAdmissionPolicyBinding;
         "apps" v1 apps: ControllerRevision DaemonSet Deployment ReplicaSet StatefulSet;
         "authentication.k8s.io" v1 authentication: SelfSubjectReview TokenRequest TokenReview;
         "authorization.k8s.io" v1 authorization: LocalSubjectAccessReview SelfSubjectAccessReview SelfSubjectRulesReview
@@ -80,13 +94,16 @@ fn other_implementation(group: &str, version: &str, kind: &str) -> Option<Throug
         "autoscaling" v1 autoscaling: HorizontalPodAutoscaler Scale;
         "autoscaling" v2 autoscaling: HorizontalPodAutoscaler;
         "batch" v1 batch: CronJob Job;
+        "certificates.k8s.io" v1 certificates: CertificateSigningRequest;
         "coordination.k8s.io" v1 coordination: Lease;
         "discovery.k8s.io" v1 discovery: EndpointSlice;
         "events.k8s.io" v1 events: Event;
-        "networking.k8s.io" v1 networking: Ingress IngressClass NetworkPolicy;
+        "flowcontrol.apiserver.k8s.io" v1 flowcontrol: FlowSchema PriorityLevelConfiguration;
+        "networking.k8s.io" v1 networking: IPAddress Ingress IngressClass NetworkPolicy ServiceCIDR;
         "node.k8s.io" v1 node: RuntimeClass;
         "policy" v1 policy: Eviction PodDisruptionBudget;
         "rbac.authorization.k8s.io" v1 rbac: ClusterRole ClusterRoleBinding Role RoleBinding;
+        "resource.k8s.io" v1 resource: DeviceClass ResourceClaim ResourceClaimTemplate ResourceSlice;
         "scheduling.k8s.io" v1 scheduling: PriorityClass;
         "storage.k8s.io" v1 storage: CSIDriver CSINode CSIStorageCapacity StorageClass VolumeAttachment
             VolumeAttributesClass;

@@ -22,7 +22,8 @@ pub fn judge(kind: &Kind) -> fn(&str) -> Wrong {
     match (&*kind.group, &*kind.plural) {
         ("", "namespaces" | "services") => names::label,
         // Colons and the like are common in their names.
-        ("rbac.authorization.k8s.io", _) => names::path_segment,
+        ("rbac.authorization.k8s.io" | "certificates.k8s.io", _) => names::path_segment,
+        ("networking.k8s.io", "ipaddresses") => names::canonical_ip,
         _ => names::subdomain,
     }
 }

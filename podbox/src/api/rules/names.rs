@@ -230,6 +230,16 @@ pub fn ip(text: &str) -> Wrong {
     }
 }
 
+/// An IP address, as it is written in one way only.
+pub fn canonical_ip(text: &str) -> Wrong {
+    match address(text) {
+        Some(address) if address.to_string() != text => {
+            vec![format!("must be in canonical form (\"{address}\")")]
+        }
+        _ => ip(text),
+    }
+}
+
 /// Reads an IP address.
 pub fn address(text: &str) -> Option<IpAddr> {
     text.parse().ok()

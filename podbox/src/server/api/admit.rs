@@ -1,6 +1,6 @@
 //! Admission: what a write is judged by that needs other objects.
 
-use super::{Api, Call, unsupported};
+use super::{Api, Call, first, unsupported};
 use crate::api::admission;
 use crate::api::field::Errors;
 use crate::api::kinds::Kind;
@@ -8,6 +8,7 @@ use crate::api::lifecycle;
 use crate::api::object;
 use crate::api::rules::meta;
 use crate::api::status::ApiError;
+use crate::clock;
 use crate::store::Key;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -54,6 +55,9 @@ impl Api {
             ("", "PersistentVolume") => change::<PersistentVolume>(object, |volume| {
                 admission::protect(&mut volume.metadata, admission::VOLUME_PROTECTION);
             }),
+            ("certificates.k8s.io", "CertificateSigningRequest") => {
+                admission::certificate::asked_by(object, &call.user);
+            }
             _ => warnings = unsupported::told(kind, object),
         }
         self.within_ranges(call, object)?;
@@ -91,6 +95,9 @@ impl Api {
         let tolerated = |pod: &Value| pod["spec"]["tolerations"].clone();
         if part.is_empty() && call.kind.kind == "Pod" && tolerated(new) != tolerated(old) {
             change::<Pod>(new, admission::tolerations);
+        }
+        if call.kind.kind == "CertificateSigningRequest" && !part.is_empty() {
+            admission::certificate::date(new, old, &object::time(clock::wall()));
         }
     }
 
@@ -152,6 +159,10 @@ impl Api {
         let kind = &call.kind;
         if kind.group.is_empty() && kind.kind == "Namespace" && KEPT.contains(&name) {
             return Err(ApiError::forbidden("", "namespaces", name, "this namespace may not be deleted"));
+        }
+        if kind.kind == "ServiceCIDR" && name == first::SERVICE_RANGE {
+            let why = "Services have their addresses from this range";
+            return Err(ApiError::forbidden(&kind.group, &kind.plural, name, why));
         }
         Ok(())
     }

@@ -20,7 +20,9 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Where Services' addresses are from: 10.96.0.0/12, without its first and last.
+/// Where Services' addresses are from.
+pub const RANGE: &str = "10.96.0.0/12";
+/// The same without its first and last.
 const ADDRESSES: RangeInclusive<u32> = 0x0a60_0001..=0x0a6f_fffe;
 /// Addresses at its beginning that are given only to whoever asks for one of them.
 const ASKED_ADDRESSES: u32 = 256;

@@ -1,15 +1,16 @@
-//! What is in the store before anyone asks: namespaces, priority classes, a storage class, and the default roles and bindings, mended if
-//! they lack something.
+//! What is in the store before anyone asks: namespaces, priority classes, a storage class, the range of Services' addresses, and the
+//! default roles and bindings, mended if they lack something.
 //!
 //! All that is missing is written at once, so that it costs a commit or two; a start that finds everything writes nothing.
 
-use super::Api;
 use super::local::Local;
+use super::{Api, allocate};
 use crate::api::admission;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects};
 use crate::api::status::ApiError;
 use crate::auth::rbac::default::{self, Mend};
+use crate::clock;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -17,6 +18,8 @@ use tokio::task::JoinSet;
 /// Namespaces that are there from the beginning.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const ROLES: &str = "rbac.authorization.k8s.io/v1";
+/// What the range is called from which Services have their addresses.
+pub const SERVICE_RANGE: &str = "kubernetes";
 
 impl Api {
     /// Puts in what every cluster has.
@@ -40,7 +43,7 @@ impl Api {
         while let Some(done) = writes.join_next().await {
             done.map_err(|error| ApiError::internal(error.to_string()))??;
         }
-        Ok(())
+        in_use(&local).await
     }
 }
 
@@ -50,7 +53,7 @@ fn plain() -> Vec<Value> {
         .iter()
         .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
     let classes = admission::SYSTEM_CLASSES.iter().map(|(name, value)| priority_class(name, *value));
-    namespaces.chain(classes).chain([storage_class()]).collect()
+    namespaces.chain(classes).chain([storage_class(), service_range()]).collect()
 }
 
 /// The class of claims that name none: directories of the node that their first pod is given.
@@ -63,6 +66,32 @@ fn storage_class() -> Value {
         "reclaimPolicy": "Delete",
         "volumeBindingMode": "WaitForFirstConsumer",
     })
+}
+
+/// The range of Services' addresses, for who looks for it there.
+fn service_range() -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": SERVICE_RANGE},
+        "spec": {"cidrs": [allocate::RANGE]},
+    })
+}
+
+/// Says of that range that addresses are given from it.
+async fn in_use(local: &Local) -> Result<(), ApiError> {
+    let place = place(&service_range());
+    if local.get(&place)?["status"]["conditions"][0].is_object() {
+        return Ok(());
+    }
+    let ready = json!({
+        "type": "Ready",
+        "status": "True",
+        "reason": "",
+        "message": "Kubernetes Service CIDR is ready",
+        "lastTransitionTime": object::time(clock::wall()),
+    });
+    local.update_status(&place, |range| range["status"]["conditions"] = json!([ready])).await.map(drop)
 }
 
 /// A priority class that is always there.
@@ -102,6 +131,7 @@ fn place(object: &Value) -> ObjectRef {
         Some("ClusterRoleBinding") => (ROLES, "ClusterRoleBinding"),
         Some("PriorityClass") => ("scheduling.k8s.io/v1", "PriorityClass"),
         Some("StorageClass") => ("storage.k8s.io/v1", "StorageClass"),
+        Some("ServiceCIDR") => ("networking.k8s.io/v1", "ServiceCIDR"),
         _ => ("v1", "Namespace"),
     };
     ObjectRef { api_version, kind, namespace: String::new(), name: object::name(object).to_owned() }

@@ -370,12 +370,12 @@ impl Api {
             return Err(not_allowed());
         }
         match (&*part.name, verb) {
-            ("status" | "ephemeralcontainers" | "resize", "get") => self.get(&call),
-            ("status" | "ephemeralcontainers" | "resize" | "finalize", "update") => {
+            ("status" | "approval" | "ephemeralcontainers" | "resize", "get") => self.get(&call),
+            ("status" | "approval" | "ephemeralcontainers" | "resize" | "finalize", "update") => {
                 let options = WriteOptions::read(&call.query, "UpdateOptions", &call.head.agent, false)?;
                 self.replace(&call, body, &options, &part.name).await
             }
-            ("status" | "ephemeralcontainers" | "resize", "patch") => {
+            ("status" | "approval" | "ephemeralcontainers" | "resize", "patch") => {
                 self.patch(&call, body, &part.name).await
             }
             ("scale", "get") => self.scale(&call),

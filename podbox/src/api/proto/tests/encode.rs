@@ -2,6 +2,7 @@
 
 use crate::api::schema::{Field, Schema, Type};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// A message of fields that are bytes.
 pub fn joined(fields: &[(u32, &[u8])]) -> Vec<u8> {
@@ -34,21 +35,22 @@ pub fn encode(schema: &Schema, root: &Type, object: &Value) -> Vec<u8> {
     let Type::Struct(id) = root else { panic!("no structure") };
     let definition = schema.definition(*id);
     let mut message = Vec::new();
-    let mut embedded: Vec<(u32, Vec<u8>)> = Vec::new();
+    let mut embedded: BTreeMap<[u32; 2], Vec<u8>> = BTreeMap::new();
     for (name, value) in object.as_object().unwrap() {
         let field = definition.field(name).unwrap();
         let into = match field.wire.within {
-            0 => &mut message,
-            within => {
-                if !embedded.iter().any(|(number, _)| *number == within) {
-                    embedded.push((within, Vec::new()));
-                }
-                &mut embedded.iter_mut().find(|(number, _)| *number == within).unwrap().1
-            }
+            [0, _] => &mut message,
+            within => embedded.entry(within).or_default(),
         };
         put_field(schema, field, value, into);
     }
-    embedded.iter().for_each(|(number, bytes)| put_bytes(&mut message, *number, bytes));
+    // What is embedded in something embedded goes into that first.
+    while let Some(([outer, inner], bytes)) = embedded.pop_last() {
+        match inner {
+            0 => put_bytes(&mut message, outer, &bytes),
+            inner => put_bytes(embedded.entry([outer, 0]).or_default(), inner, &bytes),
+        }
+    }
     message
 }
 

@@ -172,3 +172,58 @@ async fn a_pods_tolerations_can_be_replaced_but_for_those_that_it_was_given() {
     assert_eq!(replaced["spec"]["tolerations"], json!([own, given[0], given[1]]));
     assert_eq!(replaced["metadata"]["generation"], 2);
 }
+
+#[tokio::test]
+async fn a_request_for_a_certificate_says_who_asks_and_since_when_it_is_approved() {
+    let mut client = Client::new().await;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let spec = json!({
+        "request": super::lives::signing_request(), "signerName": "e.io/s", "usages": ["client auth"],
+        "username": "system:admin", "groups": ["system:masters", "more"],
+    });
+    let made =
+        client.done("POST", requests, json!({"metadata": {"generateName": "csr-"}, "spec": spec})).await;
+    assert_eq!(made["spec"]["username"], "admin");
+    assert_eq!(made["spec"]["groups"], json!(["system:masters", "system:authenticated"]));
+    assert!(client.warnings().iter().any(|told| told.contains("nobody signs it")), "{:?}", client.warnings());
+    let at = format!("{requests}/{}", made["metadata"]["name"].as_str().unwrap());
+    let approve = json!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "r"}]}});
+    let shown = client.done("PATCH", &at, approve.clone()).await;
+    assert!(shown["status"]["conditions"].is_null(), "only its part approves: {shown}");
+    let shown = client.done("PATCH", &format!("{at}/approval"), approve).await;
+    let approved = &shown["status"]["conditions"][0];
+    assert!(approved["lastTransitionTime"].is_string() && approved["lastUpdateTime"].is_string(), "{shown}");
+    let issue = json!({"metadata": {"annotations": {"a": "b"}}, "status": {"certificate": "YQ=="}});
+    let issued = client.done("PATCH", &format!("{at}/status"), issue).await;
+    assert_eq!(
+        (&issued["status"]["certificate"], &issued["metadata"]["annotations"]["a"]),
+        (&json!("YQ=="), &json!("b"))
+    );
+    assert_eq!(&issued["status"]["conditions"][0], approved);
+    assert_eq!(client.done("GET", &format!("{at}/approval"), Value::Null).await, issued);
+    for (signer, found) in [("e.io/s", 1), ("e.io/t", 0)] {
+        let list = client
+            .done("GET", &format!("{requests}?fieldSelector=spec.signerName={signer}"), Value::Null)
+            .await;
+        assert_eq!(list["items"].as_array().unwrap().len(), found, "{signer}");
+    }
+}
+
+#[tokio::test]
+async fn the_range_of_services_is_told_and_a_policy_that_does_nothing_says_so() {
+    let mut client = Client::new().await;
+    let at = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes";
+    let range = client.done("GET", at, Value::Null).await;
+    assert_eq!(range["spec"]["cidrs"], json!([crate::server::api::allocate::RANGE]));
+    let ready = &range["status"]["conditions"][0];
+    assert_eq!((&ready["type"], &ready["status"]), (&json!("Ready"), &json!("True")));
+    assert_eq!(client.ask("DELETE", at, Value::Null).await.0, 403);
+    let bindings = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
+    let binding = named("b", json!({"spec": {"policyName": "p", "validationActions": ["Deny"]}}));
+    client.done("POST", bindings, binding).await;
+    assert!(
+        client.warnings().iter().any(|told| told.contains("NOTHING ENFORCES IT")),
+        "{:?}",
+        client.warnings()
+    );
+}
