@@ -3,6 +3,7 @@
 //! ```text
 //!   store: pods ──▶ bound to this node, and new ──▶ agent runs it
 //!                   being deleted ────────────────▶ agent ends it within its grace period
+//!                   said to be over by others ────▶ agent fails it
 //!                   gone from the store ──────────▶ agent ends it at once
 //!   memories ─────▶ ran under an earlier daemon ──▶ agent goes on with it, whatever is to become of it
 //!   views ────────▶ status into the API ──▶ nothing left of a deleted pod: removed from the API
@@ -226,7 +227,10 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             self.accept(&at, &own, pod).await;
         } else {
             self.agent.change(&uid, &pod);
-            self.teller.look(&own, &pod);
+            match self.over_elsewhere(&own, &pod) {
+                Some(verdict) => self.agent.fail(&uid, verdict, None),
+                None => self.teller.look(&own, &pod),
+            }
         }
         match (deleting, self.agent.has(&uid)) {
             (true, true) => self.agent.terminate_pod(&uid, grace),
@@ -238,6 +242,14 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             (true, false) => {}
             (false, _) => {}
         }
+    }
+
+    /// What somebody else says of a pod's end that this node has not told of: then it ends, as with a kubelet.
+    fn over_elsewhere(&self, own: &PodRef, pod: &Value) -> Option<Verdict> {
+        let ours = self.teller.latest(own)?.phase.as_deref();
+        let word = |field: &str| pod["status"][field].as_str().unwrap_or_default().to_owned();
+        let said = over(pod) && !matches!(ours, Some("Succeeded" | "Failed"));
+        said.then(|| Verdict { reason: word("reason"), message: word("message") })
     }
 
     async fn accept(&mut self, at: &ObjectRef, own: &PodRef, pod: Value) {

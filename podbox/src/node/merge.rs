@@ -1,7 +1,8 @@
 //! The node's word in a pod's status beside that of others. Pure.
 //!
 //! The node says what its containers are at; conditions of other types are whoever's who wrote them, and stay. Readiness
-//! gates are judged here, where both are known: in the write itself, so that no word of anybody is missed.
+//! gates are judged here, where both are known: in the write itself, so that no word of anybody is missed. A pod that is over
+//! stays so, whoever said it: its containers end then, and nobody takes it for one that runs meanwhile.
 
 use crate::api::object;
 use crate::pod::status;
@@ -18,8 +19,10 @@ pub fn merge_status(pod: &mut Value, status: &Value, now: SystemTime) {
     for field in ["reason", "message"] {
         merged.remove(field);
     }
+    let over = merged.get("phase").filter(|phase| **phase == "Succeeded" || **phase == "Failed").cloned();
     for (field, value) in status.as_object().into_iter().flatten() {
         let value = match field.as_str() {
+            "phase" => over.clone().unwrap_or_else(|| value.clone()),
             "conditions" => conditions(merged.get("conditions"), value, &pod["spec"]["readinessGates"], now),
             _ => value.clone(),
         };
@@ -81,5 +84,19 @@ mod tests {
         let once = pod.clone();
         merge_status(&mut pod, &own, now);
         assert_eq!(pod, once, "nothing new is no change");
+    }
+
+    #[test]
+    fn who_is_over_does_not_run_again() {
+        let now = clock::wall();
+        for (before, said, after) in [
+            ("Running", "Failed", "Failed"),
+            ("Failed", "Running", "Failed"),
+            ("Succeeded", "Failed", "Succeeded"),
+        ] {
+            let mut pod = json!({"status": {"phase": before}});
+            merge_status(&mut pod, &json!({"phase": said}), now);
+            assert_eq!(pod["status"]["phase"], after, "{before}, then {said}");
+        }
     }
 }

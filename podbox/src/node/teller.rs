@@ -266,7 +266,7 @@ mod tests {
         let own = api.0.lock().unwrap().0.clone();
         teller.look(&pod, &own);
         assert!(!teller.is_busy(&pod), "that was its own word");
-        let theirs = json!({"metadata": {"uid": "u"}, "status": {"phase": "Failed"}});
+        let theirs = json!({"metadata": {"uid": "u"}, "status": {"phase": "Pending"}});
         api.0.lock().unwrap().0 = theirs.clone();
         teller.look(&pod, &theirs);
         assert!(!teller.next().await.unwrap().changed);

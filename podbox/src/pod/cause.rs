@@ -115,6 +115,7 @@ pub fn asked(seen: &Observed, container: &ContainerSeen, has_api: bool) -> Optio
         return Some(Asked { why: order.why.clone(), grace: end.grace, at_once: end.at_once });
     }
     let why = match (&seen.verdict, has_api) {
+        (Some(verdict), _) if verdict.reason.is_empty() => "its status was set to be over".to_owned(),
         (Some(verdict), _) => format!("{}: {}", verdict.reason, verdict.message),
         (None, true) => "the pod was deleted".to_owned(),
         (None, false) => "podbox run was asked to end".to_owned(),

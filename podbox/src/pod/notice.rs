@@ -112,7 +112,9 @@ pub fn notices<'a>(
     if let (SandboxState::Stuck { message, .. }, true) = (&after.sandbox, before.sandbox != after.sandbox) {
         all.push(warning("FailedKillPod", format!("error killing pod: {message}")));
     }
-    if let (Some(verdict), None) = (&after.verdict, &before.verdict) {
+    if let (Some(verdict), None) = (&after.verdict, &before.verdict)
+        && !verdict.reason.is_empty()
+    {
         // Upstream does not call that a warning.
         let warning = verdict.reason != "DeadlineExceeded";
         let (reason, message) = (verdict.reason.clone(), verdict.message.clone());

@@ -134,7 +134,7 @@ impl Termination {
 /// Why a pod failed whose containers may have done nothing wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Upstream's reason: DeadlineExceeded, Evicted.
+    /// Upstream's reason: DeadlineExceeded, Evicted. Empty if whoever said that it failed gave none.
     pub reason: String,
     /// In words.
     pub message: String,

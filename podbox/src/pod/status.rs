@@ -60,8 +60,8 @@ pub fn status(pod: &Shape, seen: &Observed, facts: &Facts, now: Instant) -> core
         init_container_statuses: (!init.is_empty()).then_some(init),
         container_statuses: Some(main),
         ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
-        reason: verdict.map(|verdict| verdict.reason.clone()),
-        message: verdict.map(|verdict| verdict.message.clone()),
+        reason: verdict.map(|verdict| verdict.reason.clone()).filter(|reason| !reason.is_empty()),
+        message: verdict.map(|verdict| verdict.message.clone()).filter(|message| !message.is_empty()),
         ..Default::default()
     }
 }
