@@ -92,6 +92,8 @@ pub const ZOMBIES_PAUSE: Duration = Duration::from_secs(1);
 pub const ZOMBIES_AGAIN: Duration = Duration::from_secs(5);
 /// Entries of the map of the dead that one look reads.
 pub const ZOMBIES_READ: usize = 16384;
+/// How late the kernel may tell that a process was reaped: a busy one frees what nobody needs any more by and by.
+pub const REAPING_TOLD: Duration = Duration::from_secs(30);
 /// How long a probe may take until somebody looks why: most are over by then, and cost no look.
 pub const PROBE_IS_SLOW: Duration = Duration::from_millis(10);
 /// How often what was counted is compared with the kernel's own files.

@@ -9,6 +9,7 @@ mod trace {
     mod capability;
     mod cgroup;
     mod exits;
+    mod floods;
     mod listens;
     mod oom;
     mod scenarios;

@@ -73,6 +73,8 @@ pub(super) struct State {
     pub skew: Skew,
     /// Seconds until a cgroup has no process ids left, where they grow.
     pub pids_until: HashMap<u64, f64>,
+    /// Entries of the dead that were reaped, and since when that is known.
+    pub gone: HashMap<ProcessKey, Duration>,
     /// Why those that were told as zombies lie there.
     pub zombie_causes: HashMap<ProcessKey, ZombieCause>,
     /// Containers whose beginning is being told.
@@ -113,6 +115,7 @@ impl Tracer {
             gaps,
             skew: Skew::default(),
             pids_until: HashMap::new(),
+            gone: HashMap::new(),
             zombie_causes: HashMap::new(),
             beginnings: Beginnings::default(),
             journal,
@@ -386,7 +389,8 @@ impl State {
         // a map to take each one once.
         let entries = self.maps.dead.iter().take(limits::ZOMBIES_READ).flatten();
         let old = entries.filter(|(_, dead)| now_ns.saturating_sub(dead.0.died_ns) > ZOMBIE_AFTER_NS);
-        old.map(|(key, dead)| (key.0, dead.0)).collect()
+        let lying = old.filter(|(key, _)| !self.gone.contains_key(&key.0));
+        lying.map(|(key, dead)| (key.0, dead.0)).collect()
     }
 
     fn zombies_per_container(&self, now: Duration) -> BTreeMap<u64, BTreeMap<ZombieCause, u64>> {

@@ -1,14 +1,15 @@
 //! The dead that nobody reaps: told once each, when they have lain there for over a second, with who should have.
 //!
-//! The map of the dead is a hint here too: a process that /proc does not know as a zombie any more was
-//! reaped unseen (a thread group whose leader ended first is released without a call of its own), and its
-//! entry is removed.
+//! The map of the dead is a hint here too: a process that /proc does not know as a zombie any more was reaped. Where the kernel
+//! tells of that late, by what it frees, its entry waits for that; it is removed once nobody has told for long (a thread group
+//! whose leader ended first is released without a call of its own).
 
 use super::attribute::{self, Facts};
 use super::map::Plain;
 use super::tracer::State;
 use crate::api::event::{Detail, KernelEvent};
 use crate::api::zombie::{Zombie, ZombieCause};
+use crate::limits;
 use podbox_common::{Dead, Head, ProcessKey};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -27,10 +28,11 @@ impl Zombies {
         zombies.retain(|key, _| {
             let still = is_zombie(key.tgid);
             if !still {
-                let _ = state.maps.dead.remove(&Plain(*key));
+                state.gone.insert(*key, now);
             }
             still
         });
+        state.forget_gone(now);
         self.told.retain(|key| zombies.contains_key(key));
         state.zombie_causes.retain(|key, _| zombies.contains_key(key));
         let mut events = Vec::new();
@@ -69,6 +71,20 @@ impl Zombies {
         let (parent_pid, parent_command) = parent.unzip();
         let zombie = Zombie { lifetime_ms, cause, parent_pid, parent_command };
         attribute::subject(&head, Detail::Zombie(zombie), &state.register, facts)
+    }
+}
+
+impl State {
+    /// Takes those out of the map that were reaped long ago, and whose reaping nobody has told.
+    fn forget_gone(&mut self, now: Duration) {
+        let State { gone, maps, .. } = self;
+        gone.retain(|key, since| {
+            let late = now.saturating_sub(*since) >= limits::REAPING_TOLD;
+            if late {
+                let _ = maps.dead.remove(&Plain(*key));
+            }
+            !late && maps.dead.get(&Plain(*key), 0).is_ok()
+        });
     }
 }
 
