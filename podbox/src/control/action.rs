@@ -59,6 +59,8 @@ pub enum Edit {
     Unblock,
     /// This finalizer has done its work.
     Release(&'static str),
+    /// The same of a pod of which its owner wants to know nothing more, unless it has succeeded meanwhile.
+    LetGo(&'static str),
 }
 
 impl Edit {
@@ -84,7 +86,8 @@ impl Edit {
                     owner.remove("blockOwnerDeletion");
                 }
             }),
-            Edit::Release(finalizer) => {
+            Edit::LetGo(_) if object["status"]["phase"] == "Succeeded" => {}
+            Edit::Release(finalizer) | Edit::LetGo(finalizer) => {
                 let left: Vec<_> =
                     object::finalizers(object).into_iter().filter(|name| name != finalizer).collect();
                 let left = if left.is_empty() { Value::Null } else { json!(left) };

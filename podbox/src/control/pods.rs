@@ -104,9 +104,13 @@ impl Member {
         self.phase != Phase::Ended && self.deleting
     }
 
-    /// From when on it counts as available, if it stays as it is.
+    /// From when on it counts as available, if it stays as it is. Where it need not be ready for long, it does so at once: also if the
+    /// clock was set back since it is.
     pub fn available_from(&self, min_ready_seconds: i32) -> Option<Timestamp> {
         let since = self.ready?;
+        if min_ready_seconds == 0 {
+            return Some(Timestamp::MIN);
+        }
         since.checked_add(SignedDuration::from_secs(min_ready_seconds.into())).ok()
     }
 
@@ -371,7 +375,7 @@ mod tests {
         let pod = pods.get(&Key::new("default", "a")).unwrap();
         assert_eq!((pod.phase, pod.deletion_cost, pod.restarts), (Phase::Running, -5, (3, 0)));
         let from = "2026-01-01T00:00:10Z".parse().ok();
-        assert_eq!(pod.available_from(10), from);
+        assert_eq!((pod.available_from(10), pod.available_from(0)), (from, Some(Timestamp::MIN)));
         note(
             &mut pods,
             "a",

@@ -46,7 +46,7 @@ pub fn silent(write: &Write) -> Option<String> {
                 Edit::Adopt(_) | Edit::AdoptHeld(..) => Some(format!("adopts {at}")),
                 Edit::Disown(_) => Some(format!("lets go of {at}")),
                 Edit::Merge(patch) => taints(patch).map(|taints| format!("taints {at}: {taints}")),
-                Edit::Unblock | Edit::Release(_) => None,
+                Edit::Unblock | Edit::Release(_) | Edit::LetGo(_) => None,
             }
         }
     }

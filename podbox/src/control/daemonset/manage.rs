@@ -98,10 +98,12 @@ fn said(pod: &Member, node: &str) -> Saying {
     }
 }
 
-/// Of several where there may be more: the oldest of the newest revision stays, and beside it the oldest of an older one as
-/// long as that is ready and the other not available yet.
+/// Of several where there may be more: the oldest of the newest revision stays, and beside it the oldest of older ones that is ready,
+/// as long as the other is not available yet. Upstream goes by age alone: if an update follows another before that has a ready
+/// pod, and both pods are equally old, the node may lose the one that serves.
 fn excess<'a>(look: &Look<'_>, pods: &[&'a Member]) -> Vec<&'a Member> {
-    let (new, old): (Vec<&Member>, Vec<&Member>) = pods.iter().partition(|pod| look.is_new(pod));
+    let (new, mut old): (Vec<&Member>, Vec<&Member>) = pods.iter().partition(|pod| look.is_new(pod));
+    old.sort_by_key(|pod| pod.ready.is_none());
     let replaced = match (new.first(), old.first()) {
         (Some(new), Some(old)) => old.ready.is_none() || look.is_available(new),
         _ => false,

@@ -1,7 +1,7 @@
 //! Which pods a Job that goes on makes and takes, and which one that has come to its end takes. Pure.
 
 use super::look::{Indexed, Look, index};
-use super::{INDEX, INDEX_FAILURES, INDEX_IGNORED, TRACKING, Verdict, is_tracked, release};
+use super::{INDEX, INDEX_FAILURES, INDEX_IGNORED, TRACKING, Verdict, is_tracked, let_go, release};
 use crate::control::action::{Action, Attempt};
 use crate::control::pods::Member;
 use crate::control::{rank, workload};
@@ -168,7 +168,7 @@ fn has_useless(look: &Look<'_>) -> bool {
     !look.active.iter().all(useful)
 }
 
-/// So many of those at work go uncounted: at least those that are of no use, then as of any that are too many.
+/// So many of those at work go uncounted, unless they succeed before they do: at least those that are of no use, then as of any that are too many.
 fn remove(look: &Look<'_>, surplus: usize, now: Timestamp) -> Vec<Action> {
     let mut per_node = BTreeMap::<&str, usize>::new();
     look.active
@@ -192,13 +192,13 @@ fn remove(look: &Look<'_>, surplus: usize, now: Timestamp) -> Vec<Action> {
     let count = surplus.max(first.len()).min(limits::REPLICAS_AT_ONCE);
     let going = first.into_iter().chain(rest).take(count);
     going
-        .flat_map(|pod| [Some(release(pod)).filter(|_| is_tracked(pod)), Some(workload::delete(pod))])
+        .flat_map(|pod| [is_tracked(pod).then(|| let_go(pod)), Some(workload::delete(pod))])
         .flatten()
         .collect()
 }
 
 /// Those still at work go, since the Job has come to its end. If that is a good one, they have not failed.
 pub fn end(look: &Look<'_>, verdict: &Verdict) -> Vec<Action> {
-    let let_go = |pod: &Member| (verdict.success && is_tracked(pod)).then(|| release(pod));
-    look.active.iter().flat_map(|pod| [let_go(pod), Some(workload::delete(pod))]).flatten().collect()
+    let free = |pod: &Member| (verdict.success && is_tracked(pod)).then(|| release(pod));
+    look.active.iter().flat_map(|pod| [free(pod), Some(workload::delete(pod))]).flatten().collect()
 }

@@ -191,6 +191,12 @@ fn release(pod: &Member) -> Action {
     stray(pod.target(), Seen { uid: pod.uid.to_string(), revision: None })
 }
 
+/// It is to go, and is not to be counted: unless it has succeeded by the time that this is written.
+fn let_go(pod: &Member) -> Action {
+    let seen = Seen { uid: pod.uid.to_string(), revision: None };
+    Action::from(Write::Edit { at: pod.target(), part: "", seen, edit: Edit::LetGo(TRACKING) })
+}
+
 /// A pod whose Job is not there any more is not held.
 pub fn stray(at: Target, seen: Seen) -> Action {
     Action::from(Write::Edit { at, part: "", seen, edit: Edit::Release(TRACKING) })

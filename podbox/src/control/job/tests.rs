@@ -40,8 +40,8 @@ impl World {
         }
     }
 
-    /// One reconciliation, carried out; when to look again, if nothing was to be done.
-    fn step(&mut self) -> Result<(), Option<Timestamp>> {
+    /// What is to be done.
+    fn look(&self) -> Actions {
         let mut pods = Pods::default();
         for (name, pod) in &self.pods {
             pods.note(&Key::new("n", name), &serde_json::to_vec(pod).unwrap())
@@ -58,7 +58,12 @@ impl World {
         let controlled = pods.controlled_by("job").collect();
         let free = pods.free("n", |_| true).collect();
         let observed = Observed { controlled, free, pod: &raw, departed: self.departed };
-        let actions = reconcile(&job, &observed, Attempt::default(), self.now);
+        reconcile(&job, &observed, Attempt::default(), self.now)
+    }
+
+    /// One reconciliation, carried out; when to look again, if nothing was to be done.
+    fn step(&mut self) -> Result<(), Option<Timestamp>> {
+        let actions = self.look();
         if actions.actions.is_empty() {
             return Err(actions.wake_at);
         }
@@ -431,17 +436,4 @@ proptest! {
             prop_assert!(!world.pods.values().any(holds));
         }
     }
-}
-
-#[test]
-fn who_was_told_to_go_by_others_is_replaced_after_a_pause() {
-    let mut world = World::new(json!({"completions": 1}));
-    world.settle();
-    let name = world.running()[0].clone();
-    world.pods.remove(&name);
-    world.departed = (1, Some(world.now));
-    world.settle();
-    assert_eq!(world.step(), Err(world.now.checked_add(SignedDuration::from_secs(10)).ok()));
-    world.later(10);
-    assert_eq!(world.running().len(), 1);
 }

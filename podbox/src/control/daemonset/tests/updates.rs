@@ -62,6 +62,23 @@ fn successors_come_first_where_there_may_be_more() {
 }
 
 #[test]
+fn of_two_that_are_older_the_one_that_serves_stays() {
+    let mut world = World::new(1, rolling(json!(1), json!(0)));
+    world.run();
+    let (serving, now) = (world.on("n0"), world.now);
+    world.edit(json!({"template": template("two")}));
+    world.check(&["n0 one", "n0 two"]);
+    // Neither its age nor a clock that was set back is against it.
+    world.change(&serving, |pod| {
+        object::set(pod, "creationTimestamp", (now + SignedDuration::from_secs(1)).to_string())
+    });
+    world.now = world.now.checked_sub(SignedDuration::from_hours(1)).unwrap();
+    world.edit(json!({"template": template("three")}));
+    world.check(&["n0 one", "n0 three"]);
+    assert_eq!(world.on("n0"), serving);
+}
+
+#[test]
 fn nobody_is_replaced_but_by_hand_where_that_is_asked_for() {
     let mut world = World::new(2, json!({"updateStrategy": {"type": "OnDelete"}}));
     world.run();

@@ -54,3 +54,40 @@ fn whom_it_takes_over_it_counts() {
     world.check("succeeded", json!(1));
     assert_eq!(world.conditions().last().map(String::as_str), Some("Complete CompletionsReached"));
 }
+
+#[test]
+fn who_was_told_to_go_by_others_is_replaced_after_a_pause() {
+    let mut world = World::new(json!({"completions": 1}));
+    world.settle();
+    let name = world.running()[0].clone();
+    world.pods.remove(&name);
+    world.departed = (1, Some(world.now));
+    world.settle();
+    assert_eq!(world.step(), Err(world.now.checked_add(SignedDuration::from_secs(10)).ok()));
+    world.later(10);
+    assert_eq!(world.running().len(), 1);
+}
+
+#[test]
+fn who_succeeds_while_it_is_let_go_counts() {
+    let mut world = World::new(json!({"completions": 1}));
+    world.settle();
+    let name = world.running()[0].clone();
+    world.job["spec"]["suspend"] = true.into();
+    let decided = world.look().actions;
+    assert!(decided.iter().any(|action| matches!(action.write, Write::Delete { .. })));
+    world.end(&name, 0);
+    decided.into_iter().for_each(|action| world.apply(action));
+    world.settle();
+    world.check("succeeded", json!(1));
+    // Who fails so does not: it was to go.
+    let mut world = World::new(json!({"completions": 1}));
+    world.settle();
+    let name = world.running()[0].clone();
+    world.job["spec"]["suspend"] = true.into();
+    let decided = world.look().actions;
+    world.end(&name, 1);
+    decided.into_iter().for_each(|action| world.apply(action));
+    world.settle();
+    world.check("failed", Value::Null);
+}

@@ -50,6 +50,13 @@ fn as_many_are_replaced_at_once_as_may_be_missing() {
     world.phase("web-0", "Pending");
     world.edit(json!({"template": template("two")}));
     world.check(&["1 one", "2 one"]);
+    // Those that are ready are, whatever the clock says that was set back since.
+    let strategy = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0, "maxUnavailable": 1}});
+    let mut world = World::parallel(json!({"replicas": 3, "updateStrategy": strategy}));
+    world.run();
+    world.now = world.now.checked_sub(jiff::SignedDuration::from_hours(1)).unwrap();
+    world.edit(json!({"template": template("two")}));
+    world.check(&["0 one", "1 one"]);
 }
 
 #[test]
