@@ -87,6 +87,12 @@ pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object["metadata"]["labels"].get(key)?.as_str()
 }
 
+/// Whether its status says that this condition holds.
+pub fn holds(object: &Value, condition: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|one| one["type"] == condition && one["status"] == "True")
+}
+
 /// A time as the API writes it: UTC, in whole seconds.
 pub fn time(at: SystemTime) -> String {
     let at = Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -112,7 +118,20 @@ pub fn duration(span: Duration) -> String {
     }
 }
 
-/// Reads such a time.
+/// Reads a span as people write it, one number and one unit: `200ms`, `1.5s`, `2m`, `1h`.
+pub fn read_duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
+}
+
+/// Reads a time as the API writes it.
 pub fn read_time(text: &str) -> Option<SystemTime> {
     text.parse::<Timestamp>().ok().map(SystemTime::from)
 }
@@ -147,5 +166,22 @@ mod tests {
         check(10, "0.01s");
         check(60_000, "1m0s");
         check(7_230_001, "2h0m30.001s");
+    }
+
+    #[test]
+    fn spans_are_read_as_people_write_them() {
+        let millis = |text| read_duration(text).map(|span| span.as_millis());
+        let expected = [200, 1_500, 120_000, 3_600_000].map(Some);
+        assert_eq!(["200ms", "1.5s", "2m", "1h"].map(millis), expected);
+        assert_eq!(["", "1", "s", "-1s", "nans", "1d", "1h30m"].map(millis), [None; 7]);
+    }
+
+    #[test]
+    fn a_condition_holds_if_it_says_so() {
+        let conditions =
+            json!([{"type": "Ready", "status": "False"}, {"type": "Initialized", "status": "True"}]);
+        let pod = json!({"status": {"conditions": conditions}});
+        assert_eq!(["Initialized", "Ready", "PodScheduled"].map(|of| holds(&pod, of)), [true, false, false]);
+        assert!(!holds(&json!({}), "Ready"));
     }
 }

@@ -11,6 +11,7 @@
 //! What is probed beyond the probe's own period until it succeeds can only bring success forward: failures count when
 //! the period says so. So thresholds keep their meaning.
 
+use super::object;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -139,20 +140,10 @@ fn word(text: &str) -> Result<Word, String> {
 
 /// A duration like `200ms`, `1.5s` or `2m`.
 fn period_of(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration like 200ms, 1.5s or 2m");
-    let unit = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(unit);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let period = Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
-    match (SHORTEST..=LONGEST).contains(&period) {
-        true => Ok(period),
-        false => Err(format!("{text:?} is not between 10ms and a day")),
+    match object::read_duration(text) {
+        None => Err(format!("{text:?} is no duration like 200ms, 1.5s or 2m")),
+        Some(period) if (SHORTEST..=LONGEST).contains(&period) => Ok(period),
+        Some(_) => Err(format!("{text:?} is not between 10ms and a day")),
     }
 }
 
@@ -177,7 +168,7 @@ mod tests {
             ("1", "\"1\" is no duration"),
             ("-1s", "\"-1s\" is no duration"),
             ("nans", "\"nans\" is no duration"),
-            ("1h", "\"1h\" is no duration"),
+            ("25h", "\"25h\" is not between"),
             ("1ms", "\"1ms\" is not between"),
             ("25s, 9999m", "\"9999m\" is not between"),
             ("web/ready=1s", "\"ready\" is none of"),

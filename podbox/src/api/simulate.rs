@@ -9,6 +9,7 @@
 //!
 //! What cannot be read is as good as not said, and is told to who wrote it.
 
+use super::object;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -138,19 +139,11 @@ pub fn complaint(text: &str, of_node: bool) -> Option<String> {
 
 /// A span like `200ms`, `1.5s`, `2m` or `1h`.
 fn span(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time like 200ms, 1.5s, 2m or 1h");
-    let unit = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(unit);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let span = Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
-    if span > LONGEST { Err(format!("{text:?} is more than a week")) } else { Ok(span) }
+    match object::read_duration(text) {
+        None => Err(format!("{text:?} is no time like 200ms, 1.5s, 2m or 1h")),
+        Some(span) if span > LONGEST => Err(format!("{text:?} is more than a week")),
+        Some(span) => Ok(span),
+    }
 }
 
 #[cfg(test)]

@@ -105,9 +105,7 @@ pub fn stage(pod: &Value) -> Option<Stage> {
 
 /// Whether a pod whose containers are ready says so, or that one of its readiness gates is closed. Others may have written over it.
 pub fn is_current(pod: &Value) -> bool {
-    let conditions = || pod["status"]["conditions"].as_array().into_iter().flatten();
-    let ready = conditions().any(|one| one["type"] == "Ready" && one["status"] == "True");
-    ready == gates_are_open(pod)
+    object::holds(pod, "Ready") == gates_are_open(pod)
 }
 
 /// A node of this name and address, without a lease. It never lacks anything; how much it has is as pods are, not as any machine is.
@@ -217,10 +215,8 @@ fn conditions(pod: &Value, stage: Stage, now: &str) -> Vec<Value> {
 
 /// Whether the conditions that a pod's readiness waits for hold.
 fn gates_are_open(pod: &Value) -> bool {
-    let conditions = || pod["status"]["conditions"].as_array().into_iter().flatten();
-    let holds = |of: &str| conditions().any(|one| one["type"] == of && one["status"] == "True");
     let gates = pod["spec"]["readinessGates"].as_array().into_iter().flatten();
-    gates.filter_map(|gate| gate["conditionType"].as_str()).all(holds)
+    gates.filter_map(|gate| gate["conditionType"].as_str()).all(|of| object::holds(pod, of))
 }
 
 /// The statuses of containers that have all come equally far.

@@ -137,7 +137,7 @@ impl Api {
                     ));
                 }
             };
-            if !ready(pod) && may_go_anyway(&budget) {
+            if !object::holds(pod, "Ready") && may_go_anyway(&budget) {
                 return Ok(Cost::Nothing);
             }
             take(&mut budget, object::name(pod))?;
@@ -198,11 +198,6 @@ fn made_to_go(pod: &mut Value, now: &str) {
         "lastTransitionTime": since.unwrap_or_else(|| now.into()),
     }));
     pod["status"]["conditions"] = all.into();
-}
-
-fn ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
 }
 
 /// Whether a budget lets a pod go that serves nobody: always, or while it has what it wants.
