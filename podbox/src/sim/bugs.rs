@@ -8,7 +8,7 @@ use crate::api::object;
 use crate::api::objects::{Seen, Target};
 use crate::control::action::{Action, Actions, Edit, Write};
 use crate::control::key::Work;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,12 @@ pub enum Bug {
     LeavesGarbage,
     /// Claims go with their pods.
     TakesClaims,
+    /// Who is adopted gets this owner instead of all others.
+    AdoptsTwice,
+    /// Writes do not say for which object of a name they are, nor as what it was seen.
+    IgnoresPreconditions,
+    /// Writes say only for which object they are.
+    ForgetsRevisions,
 }
 
 impl Bug {
@@ -115,6 +121,15 @@ impl Bug {
             Bug::LeavesGarbage if matches!(work, Work::Garbage(_)) => {
                 all.retain(|action| !matches!(action.write, Write::Delete { .. }));
             }
+            Bug::AdoptsTwice => all.iter_mut().for_each(|action| {
+                if let Write::Edit { edit, .. } = &mut action.write
+                    && let Edit::Adopt(owner) | Edit::AdoptHeld(owner, _) = edit
+                {
+                    *edit = Edit::Merge(json!({"metadata": {"ownerReferences": [owner]}}));
+                }
+            }),
+            Bug::IgnoresPreconditions => all.iter_mut().filter_map(seen).for_each(|seen| *seen = Seen::default()),
+            Bug::ForgetsRevisions => all.iter_mut().filter_map(seen).for_each(|seen| seen.revision = None),
             Bug::TakesClaims if matches!(work, Work::StatefulSet(_)) => {
                 let claims = all.iter().filter_map(|action| match &action.write {
                     Write::Delete { at, .. } if at.kind == "Pod" => Some(Target {
@@ -130,6 +145,13 @@ impl Bug {
             _ => {}
         }
         actions
+    }
+}
+
+fn seen(action: &mut Action) -> Option<&mut Seen> {
+    match &mut action.write {
+        Write::Create(_) => None,
+        Write::Edit { seen, .. } | Write::Delete { seen, .. } | Write::Remove { seen, .. } => Some(seen),
     }
 }
 

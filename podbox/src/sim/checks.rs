@@ -13,6 +13,9 @@ const PROCESSORS: i64 = 32_000;
 const SETS: [&str; 4] =
     ["apps/replicasets", "apps/statefulsets", "apps/daemonsets", "/replicationcontrollers"];
 
+/// The taint by which the administrator closes a node.
+pub const CLOSED: &str = "closed";
+
 /// Everything that holds at any time. Says what does not.
 pub fn always(world: &World) -> Result<(), String> {
     if world.plane.broken() > 0 {
@@ -24,7 +27,25 @@ pub fn always(world: &World) -> Result<(), String> {
     for collection in ["/pods", "apps/replicasets", "batch/jobs"] {
         world.api.list(collection).try_for_each(one_controller)?;
     }
+    world.api.list("/nodes").try_for_each(|node| stays_closed(world, node))?;
     fullness(world)
+}
+
+/// Whether the administrator has closed a node to pods, by what its object says.
+pub fn is_closed(node: &Value) -> bool {
+    let taints = node["spec"]["taints"].as_array().into_iter().flatten();
+    taints.into_iter().any(|taint| taint["key"] == CLOSED)
+}
+
+/// Those who taint nodes, too, leave alone what the administrator did.
+fn stays_closed(world: &World, node: &Value) -> Result<(), String> {
+    let name = object::name(node);
+    match world.machines.0.get(name).and_then(|machine| machine.closed) {
+        Some(closed) if closed != is_closed(node) => {
+            Err(format!("somebody has taken back what the administrator did: {name} {}", node["spec"]))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn one_controller(object: &Value) -> Result<(), String> {
@@ -36,6 +57,11 @@ fn one_controller(object: &Value) -> Result<(), String> {
             object["metadata"]["ownerReferences"]
         )),
     }
+}
+
+/// The uid of an object's controller.
+pub fn controller(object: &Value) -> Option<&str> {
+    owners(object).find(|owner| owner["controller"] == true)?["uid"].as_str()
 }
 
 fn owners(object: &Value) -> impl Iterator<Item = &Value> {
@@ -72,9 +98,7 @@ pub fn has_ended(pod: &Value) -> bool {
 
 /// Whether a pod is at work, ready, and to stay.
 pub fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    let ready = conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
-    ready && !object::deleting(pod) && !has_ended(pod)
+    object::holds(pod, "Ready") && !object::deleting(pod) && !has_ended(pod)
 }
 
 /// Everything that holds once nothing goes wrong and nothing is left to do.
@@ -104,9 +128,7 @@ fn selected(world: &World, set: &Value) -> Result<(), String> {
     let labels = labels.as_object().into_iter().flatten();
     let labels: Vec<(&str, Option<&str>)> =
         labels.map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let mine = |pod: &&Value| {
-        owners(pod).any(|owner| owner["controller"] == true && owner["uid"] == set["metadata"]["uid"])
-    };
+    let mine = |pod: &&Value| controller(pod) == Some(object::uid(set));
     for pod in world.api.list("/pods").filter(mine).filter(|pod| !has_ended(pod)) {
         if !labels.iter().all(|(name, value)| object::label(pod, name) == *value) {
             return Err(format!("{} has {}, and does not select it", object::name(set), object::name(pod)));

@@ -1,5 +1,6 @@
 //! What goes wrong in a simulated cluster: one fault at a time, each as it happens to real ones.
 
+use super::checks::{self, CLOSED};
 use super::machines::ends;
 use super::random::Random;
 use super::sights::Sight;
@@ -75,11 +76,23 @@ const ALL: [Fault; 23] = [
 /// Nodes that there may be.
 const MOST_NODES: usize = 5;
 
+impl Fault {
+    /// Whether it does something to pods, nodes or clocks, so that a workload is not any more what its controllers made of it.
+    fn disturbs(self) -> bool {
+        use Fault::{Conflict, Forget, Nap, Refuse, Restart, Slow};
+        !matches!(self, Slow | Conflict | Refuse | Restart | Nap | Forget)
+    }
+}
+
 /// What goes wrong in one run: about half of it. What would drown the rest is missing in every other run, so that others are seen
-/// for long without it.
+/// for long without it. In each fourth run nobody touches pods and nodes: what bounds hold of a workload that is left in peace is
+/// held against all that happens to its controllers.
 pub fn some(random: &mut Random) -> Vec<Fault> {
     let (mut all, mut kept) = (ALL.to_vec(), Vec::new());
     all.dedup();
+    if random.one_in(4) {
+        all.retain(|fault| !fault.disturbs());
+    }
     for fault in all {
         if random.one_in(2) {
             kept.extend(ALL.into_iter().filter(|other| *other == fault));
@@ -142,13 +155,13 @@ impl World {
             self.machines.0.iter().map(|(name, machine)| (name.clone(), machine.number)).collect();
         for (name, number) in names {
             if let Some(machine) = self.machines.0.get_mut(&name) {
-                machine.silent = false;
+                (machine.silent, machine.closed) = (false, Some(false));
                 machine.processes.values_mut().for_each(|process| process.slow_until = Duration::ZERO);
             }
             self.renew(&name, number);
             self.edit(("the administrator", "opens a node"), &target("v1", "Node", "", &name), "", |node| {
                 let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
-                let others: Vec<_> = taints.into_iter().filter(|taint| taint["key"] != "closed").collect();
+                let others: Vec<_> = taints.into_iter().filter(|taint| taint["key"] != CLOSED).collect();
                 node["spec"]["taints"] = json!(others);
             });
         }
@@ -221,9 +234,20 @@ impl World {
                     self.disturbances += 1;
                     self.tally.saw(if silent { Sight::Silence } else { Sight::Return });
                     self.tell(&format!("{name} {}", if silent { "falls silent" } else { "is heard again" }));
+                    if silent && self.random.one_in(3) {
+                        // For so long that it is given up.
+                        self.pass(crate::limits::NODE_SILENT * 2);
+                    }
                 }
             }
-            Fault::Leave => self.leave(&name),
+            Fault::Leave => {
+                let number = machine.number;
+                self.leave(&name);
+                if self.random.one_in(3) {
+                    // It was replaced: another has its name.
+                    self.join(number);
+                }
+            }
             _ => self.taint(&name),
         }
     }
@@ -235,18 +259,17 @@ impl World {
         let edit = |node: &mut serde_json::Value| {
             let mut taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
             let before = taints.len();
-            taints.retain(|taint| taint["key"] != "closed");
+            taints.retain(|taint| taint["key"] != CLOSED);
             if taints.len() == before {
-                taints.push(json!({"key": "closed", "effect": effect}));
+                taints.push(json!({"key": CLOSED, "effect": effect}));
             }
             node["spec"]["taints"] = taints.into();
         };
-        self.edit(
-            ("the administrator", "closes a node, or opens it"),
-            &target("v1", "Node", "", name),
-            "",
-            edit,
-        );
+        let at = target("v1", "Node", "", name);
+        self.edit(("the administrator", "closes a node, or opens it"), &at, "", edit);
+        if let (Some(node), Some(machine)) = (self.api.find(&at), self.machines.0.get_mut(name)) {
+            machine.closed = Some(checks::is_closed(node));
+        }
     }
 }
 

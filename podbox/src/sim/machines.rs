@@ -23,6 +23,8 @@ use std::time::Duration;
 pub struct Machine {
     /// Whether it does not answer.
     pub silent: bool,
+    /// Whether the administrator has closed it to pods, or has opened it again.
+    pub closed: Option<bool>,
     /// What runs there, by the pod's uid.
     pub processes: BTreeMap<String, Process>,
     /// Its number, of which addresses are made.

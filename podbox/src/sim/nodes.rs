@@ -52,11 +52,9 @@ impl World {
             // It is not there: nobody else makes it.
             let _ = self.api.create(lease, self.wall, &mut self.random);
         }
-        let fresh = fresh_node(name, number, self.wall);
-        let (conditions, ready) = (&fresh["status"]["conditions"], |node: &Value| is_ready(node));
         let node = target("v1", "Node", "", name);
-        if self.api.find(&node).is_some_and(|node| !ready(node)) {
-            let conditions = conditions.clone();
+        if self.api.find(&node).is_some_and(|node| !object::holds(node, "Ready")) {
+            let conditions = fresh_node(name, number, self.wall)["status"]["conditions"].take();
             self.told((name, "says that it is ready"), &node, |node| {
                 node["status"]["conditions"] = conditions
             });
@@ -89,9 +87,4 @@ impl World {
 
 fn fresh_node(name: &str, number: usize, now: Timestamp) -> Value {
     pretend::node(name, &format!("100.64.{number}.1"), &object::time(now.into()))
-}
-
-fn is_ready(node: &Value) -> bool {
-    let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
 }

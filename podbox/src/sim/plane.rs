@@ -11,6 +11,7 @@
 //! in all that the store shows before anything is decided: the loops' own order, on which the controllers rely.
 
 use super::api::Api;
+use super::writes::{Held, place};
 use crate::control::action::{Action, Actions, Subject, Write};
 use crate::control::controllers::{Controllers, Now, Outcome};
 use crate::control::follow::{Follower, changes, show_all};
@@ -65,6 +66,15 @@ impl Task {
     }
 }
 
+/// A write that is to be done.
+#[derive(Debug)]
+pub struct Due {
+    /// It.
+    pub action: Action,
+    /// What it is to, as that was when it was decided.
+    pub meant: Option<Held>,
+}
+
 /// A reconciliation whose writes are being done.
 #[derive(Debug)]
 pub struct Running {
@@ -74,9 +84,9 @@ pub struct Running {
     pub about: Option<Subject>,
     paused: bool,
     /// Done first, in any order.
-    others: Vec<Action>,
+    others: Vec<Due>,
     /// Done then; the first that fails is the last.
-    creations: Vec<Action>,
+    creations: Vec<Due>,
     outcome: Outcome,
     /// Whether some of its writes are done.
     begun: bool,
@@ -84,7 +94,7 @@ pub struct Running {
 
 impl Running {
     /// One of the writes that may be next, by chance.
-    pub fn take(&mut self, which: usize) -> Option<Action> {
+    pub fn take(&mut self, which: usize) -> Option<Due> {
         let from = if self.others.is_empty() { &mut self.creations } else { &mut self.others };
         (!from.is_empty()).then(|| from.swap_remove(which % from.len()))
     }
@@ -184,9 +194,13 @@ impl Plane {
     }
 
     /// Has it begun.
-    pub fn start(&mut self, task: Task, actions: Actions) {
-        let create = |action: &Action| matches!(action.write, Write::Create(_));
-        let (creations, others) = actions.actions.into_iter().partition(create);
+    pub fn start(&mut self, api: &Api, task: Task, actions: Actions) {
+        let due = |action: Action| {
+            let there = place(&action.write).and_then(|at| api.find(at));
+            Due { meant: there.map(Held::new), action }
+        };
+        let create = |due: &Due| matches!(due.action.write, Write::Create(_));
+        let (creations, others) = actions.actions.into_iter().map(due).partition(create);
         let (paused, about, outcome) = (actions.paused, actions.about, Outcome::default());
         let begun = false;
         self.under_way.push(Running { task, about, paused, others, creations, outcome, begun });

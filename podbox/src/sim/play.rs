@@ -206,9 +206,9 @@ impl Play {
 
     /// What was decided, held against the world in which it was.
     fn judge(&mut self) -> Result<(), String> {
-        for (work, actions) in std::mem::take(&mut self.world.decisions) {
+        for decision in std::mem::take(&mut self.world.decisions) {
             for workload in &mut self.workloads {
-                let judged = workload.decided(&self.world, (&work, &actions), &mut self.seen);
+                let judged = workload.decided(&self.world, &decision, &mut self.seen);
                 judged.map_err(|why| format!("{}: {why}", workload.scenario().name()))?;
             }
         }

@@ -1,5 +1,5 @@
-//! Seeds of all scenarios, each played twice: nothing that must hold is broken, both runs are the same, and what the checks are about
-//! was seen.
+//! Seeds of all scenarios: nothing that must hold is broken, a seed plays the same run each time, and what the checks are about was
+//! seen often enough.
 
 use super::bugs::Bug;
 use super::play::play_spoiled;
@@ -10,67 +10,74 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// Steps of each in which things go wrong.
+/// Seeds that are played. Which ones is fixed, so that a change that passes goes on to pass; `cargo xtask soak` plays others.
+const SEEDS: u64 = 2_000;
+/// Each so many of them is played twice. That costs as much again, and finds the same each time: what makes two plays differ (a
+/// clock, the order of a hash map, an address) is in the code that all of them run, and not in one seed of thousands.
+const TWICE: u64 = 4;
+/// Steps of each in which things go wrong. Each takes about 70 ms of a processor, where nothing is optimised.
 const STEPS: usize = 150;
+/// What is seen less often than this in all of them is hardly held to anything: either the world has become too kind, or the check
+/// looks away.
+const LEAST: u64 = 10;
 /// Failures that are shown.
 const SHOWN: usize = 5;
 
-/// Plays these seeds twice each, on all processors; gives back what was seen. Which seeds is fixed, so that a change that passes goes on
-/// to pass; `cargo xtask soak` plays others.
-#[track_caller]
-fn hold(seeds: std::ops::Range<u64>) -> Tally {
+/// What came of all seeds.
+#[derive(Default)]
+struct Found {
+    tally: Tally,
+    /// By seed: what, and how to see it again.
+    failures: BTreeMap<u64, String>,
+}
+
+impl Found {
+    fn play(&mut self, kinds: &Arc<Kinds>, seed: u64, options: &Options) {
+        let played = play(kinds, seed, options);
+        self.tally.add(&played.tally);
+        let differs = || seed.is_multiple_of(TWICE) && play(kinds, seed, options).hash != played.hash;
+        let failure = match played.failure {
+            None if differs() => Some("it is another run each time".to_owned()),
+            failure => failure,
+        };
+        if let Some(failure) = failure {
+            let told = format!("{failure}\n{}\n{}", played.lines.join("\n"), replay(seed, options));
+            self.failures.insert(seed, told);
+        }
+    }
+}
+
+#[test]
+fn everything_holds_whatever_goes_wrong_each_time_alike_and_all_is_seen() {
     let kinds = Arc::new(Kinds::new());
     let options = Options { steps: STEPS, scenarios: Scenario::ALL.to_vec(), whole: false };
-    let (next, tally) = (AtomicU64::new(seeds.start), Mutex::new(Tally::default()));
-    let failures = Mutex::new(BTreeMap::new());
+    let (next, found) = (AtomicU64::new(0), Mutex::new(Found::default()));
     let work = || {
-        let mut mine = Tally::default();
+        let mut mine = Found::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
+            if seed >= SEEDS {
                 break;
             }
-            let played = play(&kinds, seed, &options);
-            let again = play(&kinds, seed, &options).hash;
-            mine.add(&played.tally);
-            let failure = match played.failure {
-                None if again != played.hash => Some("it is another run each time".to_owned()),
-                failure => failure,
-            };
-            if let Some(failure) = failure {
-                let told = format!("{failure}\n{}\n{}", played.lines.join("\n"), replay(seed, &options));
-                failures.lock().unwrap().insert(seed, told);
-            }
+            mine.play(&kinds, seed, &options);
         }
-        tally.lock().unwrap().add(&mine);
+        let mut all = found.lock().unwrap();
+        all.tally.add(&mine.tally);
+        all.failures.append(&mut mine.failures);
     };
     let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         all.into_iter().for_each(|thread| thread.join().unwrap());
     });
-    let failures = failures.into_inner().unwrap();
+    let Found { tally, failures } = found.into_inner().unwrap();
     failures.values().take(SHOWN).for_each(|told| println!("{told}\n"));
+    Sight::ALL.iter().for_each(|sight| println!("{:>8}  {}", tally.of(*sight), sight.words()));
     let failed: Vec<&u64> = failures.keys().collect();
     assert!(failed.is_empty(), "these seeds failed: {failed:?}");
-    tally.into_inner().unwrap()
-}
-
-#[test]
-fn everything_holds_whatever_goes_wrong_and_each_time_alike() {
-    hold(0..100);
-}
-
-#[test]
-#[ignore = "takes minutes: run it by name"]
-fn all_that_a_check_is_about_is_seen() {
-    let tally = hold(0..2_000);
-    for sight in Sight::ALL {
-        println!("{:>8}  {}", tally.of(*sight), sight.words());
-    }
-    let unseen: Vec<&str> =
-        Sight::ALL.iter().filter(|sight| tally.of(**sight) == 0).map(|sight| sight.words()).collect();
-    assert!(unseen.is_empty(), "checks of what never happens prove nothing: {unseen:?}");
+    let rare = Sight::ALL.iter().filter(|sight| tally.of(**sight) < LEAST);
+    let rare: Vec<&str> = rare.map(|sight| sight.words()).collect();
+    assert!(rare.is_empty(), "checks of what hardly happens prove nothing: {rare:?}");
 }
 
 /// The seed of a scenario that finds this bug, and how.
@@ -102,6 +109,9 @@ fn bugs_are_found() {
         (Bug::BeginsOneMore, Scenario::Job),
         (Bug::StartsTwice, Scenario::CronJob),
         (Bug::LeavesGarbage, Scenario::Deployment),
+        (Bug::AdoptsTwice, Scenario::ReplicaSet),
+        (Bug::IgnoresPreconditions, Scenario::ReplicaSet),
+        (Bug::ForgetsRevisions, Scenario::Deployment),
     ];
     let kinds = Arc::new(Kinds::new());
     let mut missed = Vec::new();

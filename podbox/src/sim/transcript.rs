@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// Lines that are kept.
 const KEPT: usize = 40;
-/// A longer line is cut for people. The hash has all of it.
+/// A longer line is cut for people, unless they want all. The hash has all of it.
 const SHOWN: usize = 220;
 
 /// A transcript.
@@ -13,12 +13,12 @@ pub struct Transcript {
     hash: u64,
     lines: usize,
     last: VecDeque<String>,
-    /// Whether all lines are kept.
+    /// Whether all lines are kept, and all of each.
     whole: bool,
 }
 
 impl Transcript {
-    /// An empty one; `whole` if all its lines are to be kept.
+    /// An empty one; `whole` if all of its lines is to be kept.
     pub fn new(whole: bool) -> Transcript {
         // FNV-1a: it guards against chance, not against people.
         Transcript { hash: 0xcbf2_9ce4_8422_2325, lines: 0, last: VecDeque::new(), whole }
@@ -33,7 +33,8 @@ impl Transcript {
         if self.last.len() == KEPT && !self.whole {
             self.last.pop_front();
         }
-        let cut = line.char_indices().nth(SHOWN).map(|(at, _)| format!("{}…", &line[..at]));
+        let end = line.char_indices().nth(SHOWN).filter(|_| !self.whole);
+        let cut = end.map(|(at, _)| format!("{}…", &line[..at]));
         self.last.push_back(cut.unwrap_or_else(|| line.to_owned()));
     }
 
@@ -73,5 +74,7 @@ mod tests {
         let mut other = Transcript::new(false);
         other.tell(&"é".repeat(500));
         assert_eq!(other.last().next().map(|line| line.chars().count()), Some(SHOWN + 1));
+        whole.tell(&"é".repeat(500));
+        assert_eq!(whole.last().last().map(|line| line.chars().count()), Some(500));
     }
 }

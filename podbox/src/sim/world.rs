@@ -4,7 +4,7 @@
 
 use super::api::Api;
 use super::machines::{Deed, Machines, Process};
-use super::plane::{Plane, Task};
+use super::plane::Plane;
 use super::random::Random;
 use super::sights::{Sight, Tally};
 use super::story::{self, Line};
@@ -16,7 +16,8 @@ use crate::api::object;
 use crate::api::objects::{Seen, Target};
 use crate::control::action::{Actions, Saying, Subject};
 use crate::control::controllers::Now;
-use crate::control::key::{Key, Work};
+use crate::control::job;
+use crate::control::key::Key;
 use crate::pod::pretend::{self, Stage, Telling};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -41,10 +42,12 @@ pub struct Weather {
     pub nap: usize,
 }
 
-/// How a pod ended, by its processes.
+/// How a pod of a Job ended, by its processes.
 #[derive(Clone, Debug)]
 pub struct End {
-    /// Who controlled it.
+    /// The pod.
+    pub uid: String,
+    /// The Job.
     pub owner: String,
     /// Whether it succeeded.
     pub success: bool,
@@ -66,7 +69,7 @@ pub struct World {
     pub transcript: Transcript,
     /// What goes wrong.
     pub weather: Weather,
-    /// All ends of pods that ended by themselves.
+    /// All ends of pods of Jobs that ended by themselves.
     pub ends: Vec<End>,
     /// How often something was done to pods or nodes that no workload's controller had asked for.
     pub disturbances: usize,
@@ -78,7 +81,7 @@ pub struct World {
     /// What people would be told, if somebody wants to know.
     pub story: Option<Vec<Line>>,
     /// What controllers have decided since somebody asked.
-    pub decisions: Vec<(Work, Actions)>,
+    pub decisions: Vec<Actions>,
     /// How many steps were taken.
     pub steps: usize,
     /// Changes of objects, but for signs of life.
@@ -204,10 +207,8 @@ impl World {
             let actions = self.spoiled(&task, actions);
             self.tell(&words::decision(task.component(), &actions));
             actions.said.iter().for_each(|said| self.say(actions.about.as_ref(), said, ""));
-            if let Task::Control(work) = &task {
-                self.decisions.push((work.clone(), actions.clone()));
-            }
-            self.plane.start(task, actions);
+            self.decisions.push(actions.clone());
+            self.plane.start(&self.api, task, actions);
         }
         for _ in 0..most {
             let Some(decision) = self.plane.decide(now.since) else { break };
@@ -216,7 +217,7 @@ impl World {
     }
 
     #[cfg(test)]
-    fn spoiled(&mut self, task: &Task, actions: Actions) -> Actions {
+    fn spoiled(&mut self, task: &super::plane::Task, actions: Actions) -> Actions {
         match self.bug {
             Some(bug) => bug.spoil(&self.api, task, actions, &mut self.random),
             None => actions,
@@ -254,10 +255,10 @@ impl World {
 
     /// One of the writes of a decision that is under way is done.
     fn write_of(&mut self, which: usize, next: usize) -> Result<(), String> {
-        if let Some(action) = self.plane.under_way[which].take(next) {
+        if let Some(due) = self.plane.under_way[which].take(next) {
             let running = &self.plane.under_way[which];
             let (component, about) = (running.task.component(), running.about.clone());
-            let outcome = self.act(component, about.as_ref(), action)?;
+            let outcome = self.act(component, about.as_ref(), due)?;
             self.plane.under_way[which].came(outcome);
         }
         self.plane.settle(which);
@@ -325,12 +326,15 @@ impl World {
         });
         if let (Stage::Ended(code), Some(pod)) = (stage, self.api.find(at))
             && !object::deleting(pod)
+            // A Job that lets a pod go first wants to know nothing of its end.
+            && job::holds(pod)
         {
             let owners = pod["metadata"]["ownerReferences"].as_array().into_iter().flatten();
             let owner =
                 owners.filter_map(|owner| owner["uid"].as_str()).next().unwrap_or_default().to_owned();
             let index = object::label(pod, "batch.kubernetes.io/job-completion-index").map(str::to_owned);
-            self.ends.push(End { owner, success: code == 0, index });
+            let uid = uid.to_owned();
+            self.ends.push(End { uid, owner, success: code == 0, index });
         }
         let now = object::time(self.wall.into());
         let address = format!("100.64.{number}.{}", 2 + self.changes % 250);

@@ -1,11 +1,10 @@
 //! A CronJob: of each minute there is one Job at most, ever; and what its concurrency policy and its history limits say holds.
 
 use super::ending::Ending;
-use super::{Scenario, Workload, controlled, expect};
+use super::{Scenario, Workload, controlled, decider, expect};
 use crate::api::object;
 use crate::api::objects::Target;
 use crate::control::action::{Actions, Write};
-use crate::control::key::Work;
 use crate::sim::random::Random;
 use crate::sim::sights::{Sight, Tally};
 use crate::sim::world::{World, target};
@@ -41,10 +40,7 @@ impl CronJob {
 }
 
 fn has_ended(job: &Value) -> bool {
-    let conditions = job["status"]["conditions"].as_array().into_iter().flatten();
-    conditions
-        .into_iter()
-        .any(|one| (one["type"] == "Complete" || one["type"] == "Failed") && one["status"] == "True")
+    object::holds(job, "Complete") || object::holds(job, "Failed")
 }
 
 impl Workload for CronJob {
@@ -79,14 +75,8 @@ impl Workload for CronJob {
         world.edit(("user", &what), &at, "", |tick| tick["spec"]["suspend"] = suspend.into());
     }
 
-    fn decided(
-        &mut self,
-        world: &World,
-        (work, actions): (&Work, &Actions),
-        seen: &mut Tally,
-    ) -> Result<(), String> {
-        let mine = matches!(work, Work::CronJob(key) if key.namespace() == self.at.namespace);
-        let Some(tick) = world.api.find(&self.at).filter(|_| mine) else { return Ok(()) };
+    fn decided(&mut self, world: &World, actions: &Actions, seen: &mut Tally) -> Result<(), String> {
+        let Some(tick) = decider(world, &self.at, actions) else { return Ok(()) };
         let begun = actions.actions.iter().find_map(|action| match &action.write {
             Write::Create(job) if job["kind"] == "Job" => Some(job),
             _ => None,

@@ -3,13 +3,13 @@
 
 use super::ending::Ending;
 use super::{
-    Scenario, Workload, change_image, controlled, expect, image, is_mixed, made, pods, taken, template,
+    Scenario, Workload, change_image, controlled, decider, expect, image, is_mixed, made, pods, taken,
+    template,
 };
 use crate::api::object;
 use crate::api::objects::Target;
 use crate::control::action::Actions;
-use crate::control::key::Work;
-use crate::sim::checks::{has_ended, is_ready};
+use crate::sim::checks::{has_ended, is_closed, is_ready};
 use crate::sim::random::Random;
 use crate::sim::sights::{Sight, Tally};
 use crate::sim::world::{World, target};
@@ -48,12 +48,8 @@ impl DaemonSet {
     /// The nodes that are to have a pod, as far as that can be told from outside.
     fn nodes<'a>(&self, world: &'a World) -> Vec<&'a str> {
         let label = self.label();
-        let open = |node: &&Value| {
-            let taints = node["spec"]["taints"].as_array().into_iter().flatten();
-            taints.into_iter().all(|taint| taint["key"] != "closed")
-        };
         let meant = world.api.list("/nodes").filter(|node| object::label(node, &label) == Some("x"));
-        meant.filter(open).map(object::name).collect()
+        meant.filter(|node| !is_closed(node)).map(object::name).collect()
     }
 
     fn on<'a>(&'a self, world: &'a World, node: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -124,13 +120,8 @@ impl Workload for DaemonSet {
         world.edit(("user", "changes the template of web"), &self.at, "", change);
     }
 
-    fn decided(
-        &mut self,
-        world: &World,
-        (work, actions): (&Work, &Actions),
-        seen: &mut Tally,
-    ) -> Result<(), String> {
-        if !matches!(work, Work::DaemonSet(key) if key.namespace() == self.at.namespace) {
+    fn decided(&mut self, world: &World, actions: &Actions, seen: &mut Tally) -> Result<(), String> {
+        if decider(world, &self.at, actions).is_none() {
             return Ok(());
         }
         let nodes = self.nodes(world);

@@ -8,8 +8,7 @@ use super::{
 use crate::api::object;
 use crate::api::objects::Target;
 use crate::control::action::Actions;
-use crate::control::key::Work;
-use crate::sim::checks::{has_ended, is_ready};
+use crate::sim::checks::{self, has_ended, is_ready};
 use crate::sim::random::Random;
 use crate::sim::sights::{Sight, Tally};
 use crate::sim::world::{World, target};
@@ -30,13 +29,14 @@ pub struct Deployment {
     ending: Ending,
 }
 
-const BOUNDS: [Option<(&str, &str)>; 7] = [
+const BOUNDS: [Option<(&str, &str)>; 8] = [
     Some(("25%", "25%")),
     Some(("1", "0")),
     Some(("0", "1")),
     Some(("50%", "0")),
     Some(("2", "2")),
     Some(("0", "40%")),
+    None,
     None,
 ];
 
@@ -88,7 +88,13 @@ impl Deployment {
             };
         };
         let (surge, unavailable) = resolved(surge, unavailable, self.replicas);
-        let there = pods.iter().filter(|pod| !object::deleting(pod) && !has_ended(pod)).count();
+        // It counts what its ReplicaSets are to have, as upstream's does: who is not wanted any more there is about to go.
+        let wanted = |set: &Value| {
+            let own = pods.iter().filter(|pod| checks::controller(pod) == Some(object::uid(set)));
+            let there = own.filter(|pod| !object::deleting(pod) && !has_ended(pod)).count();
+            there.min(usize::try_from(set["spec"]["replicas"].as_u64().unwrap_or(1)).unwrap_or(0))
+        };
+        let there: usize = controlled(world, "apps/replicasets", object::uid(web)).map(wanted).sum();
         let ready = pods.iter().filter(|pod| is_ready(pod)).count();
         if there > self.replicas + surge {
             return Err(format!("{there} pods, with {} replicas and a surge of {surge}", self.replicas));
@@ -180,13 +186,8 @@ impl Workload for Deployment {
         }
     }
 
-    fn decided(
-        &mut self,
-        world: &World,
-        decision: (&Work, &Actions),
-        seen: &mut Tally,
-    ) -> Result<(), String> {
-        replicaset::number_holds(world, &self.at.namespace, decision, seen)
+    fn decided(&mut self, world: &World, actions: &Actions, seen: &mut Tally) -> Result<(), String> {
+        replicaset::number_holds(world, &self.at.namespace, actions, seen)
     }
 
     fn is_amid(&self, world: &World) -> bool {
@@ -218,7 +219,11 @@ impl Workload for Deployment {
         }
         match self.bounds {
             Some(_) => seen.saw_if(mixed, Sight::DeploymentBounds),
-            None => seen.saw_if(count == 0 && self.replicas > 0, Sight::DeploymentRecreates),
+            None => {
+                let template = image(&web["spec"]["template"]);
+                let old = self.pods(world, object::uid(web)).any(|pod| image(pod) != template);
+                seen.saw_if(old, Sight::DeploymentRecreates);
+            }
         }
         self.bounds_hold(world, web)
     }

@@ -14,8 +14,8 @@ use super::checks;
 use super::sights::Tally;
 use super::world::World;
 use crate::api::object;
+use crate::api::objects::Target;
 use crate::control::action::{Actions, Write};
-use crate::control::key::Work;
 use serde_json::{Value, json};
 
 /// A kind of workload.
@@ -88,13 +88,8 @@ pub trait Workload {
     /// Its user does something to it.
     fn act(&mut self, world: &mut World);
 
-    /// What must hold of a decision, in the world in which it was made.
-    fn decided(
-        &mut self,
-        _world: &World,
-        _decision: (&Work, &Actions),
-        _seen: &mut Tally,
-    ) -> Result<(), String> {
+    /// What must hold of a decision, in the world in which it was made: of any controller, about anything (see [`decider`]).
+    fn decided(&mut self, _world: &World, _decision: &Actions, _seen: &mut Tally) -> Result<(), String> {
         Ok(())
     }
 
@@ -141,11 +136,7 @@ fn pods<'a>(world: &'a World, namespace: &'a str) -> impl Iterator<Item = &'a Va
 
 /// Those that are an object's own.
 fn controlled<'a>(world: &'a World, collection: &'a str, uid: &'a str) -> impl Iterator<Item = &'a Value> {
-    let owned = move |object: &&Value| {
-        let owners = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
-        owners.into_iter().any(|owner| owner["controller"] == true && owner["uid"] == uid)
-    };
-    world.api.list(collection).filter(owned)
+    world.api.list(collection).filter(move |object| checks::controller(object) == Some(uid))
 }
 
 /// The names and images of the pods of a namespace that are selected, ready and to stay.
@@ -159,6 +150,11 @@ fn ready(world: &World, namespace: &str) -> Vec<String> {
 fn is_mixed<'a>(pods: impl Iterator<Item = &'a Value>) -> bool {
     let mut images = pods.filter(|pod| !object::deleting(pod) && !checks::has_ended(pod)).map(image);
     images.next().is_some_and(|first| images.any(|other| other != first))
+}
+
+/// An object, if it is the one that a decision is about.
+fn decider<'a>(world: &'a World, at: &Target, decision: &Actions) -> Option<&'a Value> {
+    decision.about.as_ref().filter(|about| about.at == *at).and_then(|_| world.api.find(at))
 }
 
 /// The pods that are to be made.

@@ -7,7 +7,6 @@ use crate::api::lifecycle::{Deletion, Propagation};
 use crate::api::object;
 use crate::api::objects::Target;
 use crate::control::action::Actions;
-use crate::control::key::Work;
 use crate::sim::checks::{has_ended, is_ready};
 use crate::sim::random::Random;
 use crate::sim::sights::{Sight, Tally};
@@ -93,24 +92,21 @@ impl Set {
 pub fn number_holds(
     world: &World,
     namespace: &str,
-    (work, actions): (&Work, &Actions),
+    actions: &Actions,
     seen: &mut Tally,
 ) -> Result<(), String> {
-    let (collection, key) = match work {
-        Work::ReplicaSet(key) => ("apps/replicasets", key),
-        Work::ReplicationController(key) => ("/replicationcontrollers", key),
-        _ => return Ok(()),
+    let set = |at: &&Target| {
+        ["ReplicaSet", "ReplicationController"].contains(&&*at.kind) && at.namespace == namespace
     };
+    let Some(at) = actions.about.as_ref().map(|about| &about.at).filter(set) else { return Ok(()) };
+    let Some(set) = world.api.find(at) else { return Ok(()) };
     let (makes, taken) = (made(actions).count(), taken(world, actions));
-    let Some(set) = world.api.get(collection, key).filter(|_| key.namespace() == namespace) else {
-        return Ok(());
-    };
     let wanted = usize::try_from(set["spec"]["replicas"].as_u64().unwrap_or(1)).unwrap_or(0);
     let mine = controlled(world, "/pods", object::uid(set));
     let active = mine.filter(|pod| !object::deleting(pod) && !has_ended(pod)).count();
     let takes = taken.iter().filter(|pod| !has_ended(pod)).count();
     seen.saw_if(makes + takes > 0, Sight::SetBounds);
-    let name = key.name();
+    let name = &at.name;
     match () {
         () if makes > 0 && object::deleting(set) => Err(format!("{name} is to go, and makes pods")),
         () if makes > 0 && active + makes > wanted => {
@@ -175,13 +171,8 @@ impl Workload for ReplicaSets {
         }
     }
 
-    fn decided(
-        &mut self,
-        world: &World,
-        decision: (&Work, &Actions),
-        seen: &mut Tally,
-    ) -> Result<(), String> {
-        number_holds(world, self.namespace(), decision, seen)
+    fn decided(&mut self, world: &World, actions: &Actions, seen: &mut Tally) -> Result<(), String> {
+        number_holds(world, self.namespace(), actions, seen)
     }
 
     fn rest(&mut self, world: &mut World) {

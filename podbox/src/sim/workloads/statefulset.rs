@@ -4,13 +4,13 @@
 
 use super::ending::Ending;
 use super::{
-    Scenario, Workload, change_image, controlled, expect, image, is_mixed, made, pods, ready, taken, template,
+    Scenario, Workload, change_image, controlled, decider, expect, image, is_mixed, made, pods, ready, taken,
+    template,
 };
 use crate::api::lifecycle::Deletion;
 use crate::api::object;
 use crate::api::objects::Target;
 use crate::control::action::Actions;
-use crate::control::key::Work;
 use crate::sim::checks::{has_ended, is_ready};
 use crate::sim::random::Random;
 use crate::sim::sights::{Sight, Tally};
@@ -213,16 +213,9 @@ impl Workload for StatefulSet {
         });
     }
 
-    fn decided(
-        &mut self,
-        world: &World,
-        (work, actions): (&Work, &Actions),
-        seen: &mut Tally,
-    ) -> Result<(), String> {
-        let mine = matches!(work, Work::StatefulSet(key) if key.namespace() == self.at.namespace);
-        let Some(set) = world.api.find(&self.at).filter(|set| mine && !object::deleting(set)) else {
-            return Ok(());
-        };
+    fn decided(&mut self, world: &World, actions: &Actions, seen: &mut Tally) -> Result<(), String> {
+        let set = decider(world, &self.at, actions).filter(|set| !object::deleting(set));
+        let Some(set) = set else { return Ok(()) };
         let ordinal_of = |pod: &Value| ordinal(object::name(pod));
         for ordinal in made(actions).filter_map(ordinal_of).filter(|_| self.ordered) {
             self.may_make(world, ordinal)?;
