@@ -54,6 +54,9 @@ table! {
     OPERATIONS = Counter "kubelet_runtime_operations_total" ["operation_type"] "What was asked of the sandbox engine, by the kubelet's names.";
     OPERATIONS_FAILED = Counter "kubelet_runtime_operations_errors_total" ["operation_type"] "Those that failed.";
     OPERATION_SECONDS = Histogram "kubelet_runtime_operations_duration_seconds" ["operation_type"] "Time of one of them.";
+    POD_WORKER_SECONDS = Histogram "kubelet_pod_worker_duration_seconds" ["operation_type"] "Time of one piece of a pod's worker's work: until its first process runs (create), afterwards (sync), or to end it (kill).";
+    EVICTIONS = Counter "kubelet_evictions" ["eviction_signal"] "Pods that were told to go because the node was short of something, or for what they had on the disk.";
+    VOLUMES = Gauge "volume_manager_total_volumes" ["plugin_name", "state"] "Volumes of pods: those that pods here have (actual_state_of_world), those that they should have (desired_state_of_world).";
     VOLUME_CAPACITY = Gauge "kubelet_volume_stats_capacity_bytes" ["namespace", "persistentvolumeclaim"] "Room in the file system of a claim that a pod here has.";
     VOLUME_AVAILABLE = Gauge "kubelet_volume_stats_available_bytes" ["namespace", "persistentvolumeclaim"] "What of it is left.";
     VOLUME_USED = Gauge "kubelet_volume_stats_used_bytes" ["namespace", "persistentvolumeclaim"] "What of it is taken.";
@@ -83,7 +86,7 @@ table! {
     BPF_DROPS = Counter "podbox_bpf_drops_total" ["kind"] "Records the BPF programs could not deliver or keep.";
     BPF_RUNS = Counter "podbox_bpf_program_runs_total" ["program"] "Runs of a BPF program, by the kernel's count.";
     BPF_SKIPPED = Counter "podbox_bpf_program_skipped_total" ["program"] "Runs of a BPF program that the kernel left out because it was at work on that processor already: what it counts is short of so many.";
-    BPF_DETACHED = Gauge "podbox_bpf_program_detached" ["program"] "1 for a BPF program that was detached because it took more of the processors than its share.";
+    BPF_DETACHED = Gauge "podbox_bpf_program_detached" ["program"] "1 for a BPF program that was detached because it took more of the processors than its share, 0 for one that was not.";
     BPF_RUN_SECONDS = Counter "podbox_bpf_program_run_seconds_total" ["program"] "Time a BPF program ran, by the kernel's measure.";
     KERNEL_GAP_SECONDS = Gauge "podbox_kernel_gap_seconds" [] "Time without podbox before this one began; what happened in it was recorded, but for containers that were not watched.";
     KERNEL_UNWATCHED = Gauge "podbox_kernel_unwatched_containers" [] "Containers of which, for a while, nobody recorded kernel events: their counts are not whole.";
@@ -102,14 +105,22 @@ table! {
     STORE_WATCHES_EXPIRED = Counter "podbox_store_watches_expired_total" [] "Watches that fell behind what the store remembers and were ended.";
     RECONCILES = Counter "podbox_reconciles_total" ["controller", "outcome"] "Reconciliations that wanted something done: done, a conflict, or failed.";
     RECONCILES_WAITING = Gauge "podbox_reconciles_waiting" [] "Objects that wait to be reconciled.";
+    QUEUE_ADDS = Counter "workqueue_adds_total" ["name"] "What was added to the queue of what controllers have to look at; they have one queue.";
+    QUEUE_DEPTH = Gauge "workqueue_depth" ["name"] "What waits in it.";
+    QUEUE_SECONDS = Histogram "workqueue_queue_duration_seconds" ["name"] "How long something waited in it.";
+    QUEUE_WORK_SECONDS = Histogram "workqueue_work_duration_seconds" ["name"] "How long it took to do what was wanted then.";
     SCHEDULE_ATTEMPTS = Counter "scheduler_schedule_attempts_total" ["profile", "result"] "Pods that the scheduler looked at with a result that was written: scheduled, unschedulable, or an error in writing it.";
     PREEMPTION_ATTEMPTS = Counter "scheduler_preemption_attempts_total" [] "Pods for which others were made to go.";
+    ALGORITHM_SECONDS = Histogram "scheduler_scheduling_algorithm_duration_seconds" [] "Time of deciding about a pod.";
+    ATTEMPT_SECONDS = Histogram "scheduler_scheduling_attempt_duration_seconds" ["profile", "result"] "Time of deciding about a pod and of writing that.";
     PENDING_PODS = Gauge "scheduler_pending_pods" ["queue"] "Pods without a node: to be looked at, in their pause, or waiting for something that may help.";
     PROBER_PROBES = Counter "prober_probe_total" ["probe_type", "result", "container", "pod", "namespace", "pod_uid"] "Probes of a container by result: successful, failed or unknown.";
     PROBER_PROBE_DURATION_SECONDS = Histogram "prober_probe_duration_seconds" ["probe_type", "container", "pod", "namespace"] "Time that a container took to answer a probe.";
     PROBE_PHASE_SECONDS = Histogram "podbox_probe_phase_seconds" ["probe_type", "phase"] "Time of one part of a probe: connect, accept_queue, application, transfer; failed ones too.";
     REQUESTS = Counter "apiserver_request_total" ["verb", "group", "version", "resource", "subresource", "scope", "code"] "Requests to the API that were answered.";
     REQUEST_SECONDS = Histogram "apiserver_request_duration_seconds" ["verb", "group", "version", "resource", "subresource", "scope"] "From a request's headers to the beginning of its answer; without requests that last.";
+    REQUEST_SLI_SECONDS = Histogram "apiserver_request_sli_duration_seconds" ["verb", "group", "version", "resource", "subresource", "scope"] "The same, in buckets as objectives are set.";
+    CLIENT_CERTIFICATE_SECONDS = Histogram "apiserver_client_certificate_expiration_seconds" [] "How much longer a client's certificate is good, request by request.";
     REQUESTS_IN_FLIGHT = Gauge "apiserver_current_inflight_requests" ["request_kind"] "Requests to the API that are being answered, without those that last.";
     REQUESTS_LASTING = Gauge "apiserver_longrunning_requests" ["verb", "group", "version", "resource", "subresource", "scope"] "Watches, logs that are followed and commands that are open.";
 }
@@ -162,10 +173,25 @@ mod tests {
     fn names_follow_prometheus() {
         for row in TABLE {
             // What upstream measures too has upstream's name.
-            let prefixes =
-                ["podbox_", "apiserver_", "kubelet_", "kubernetes_", "process_", "prober_", "scheduler_"];
+            let prefixes = [
+                "podbox_",
+                "apiserver_",
+                "kubelet_",
+                "kubernetes_",
+                "process_",
+                "prober_",
+                "scheduler_",
+                "volume_manager_",
+                "workqueue_",
+            ];
             assert!(prefixes.iter().any(|prefix| row.name.starts_with(prefix)), "{}", row.name);
-            assert_eq!(row.name.ends_with("_total"), row.kind == Kind::Counter, "{}", row.name);
+            // Upstream's exceptions.
+            let is_total = match row.name {
+                "kubelet_evictions" => true,
+                "volume_manager_total_volumes" => false,
+                name => name.ends_with("_total"),
+            };
+            assert_eq!(is_total, row.kind == Kind::Counter, "{}", row.name);
             assert!(row.kind != Kind::Histogram || row.name.ends_with("_seconds"), "{}", row.name);
             assert!(row.help.ends_with('.'), "{}", row.name);
         }

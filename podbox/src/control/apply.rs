@@ -8,6 +8,7 @@ use super::controllers::Outcome;
 use super::events::Events;
 use crate::api::objects::Writes;
 use crate::api::status::ApiError;
+use crate::metrics as table;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -29,6 +30,20 @@ enum Done {
     Failed(Failure),
     /// Its namespace goes: neither this nor anything like it can be made there.
     Pointless,
+}
+
+/// Counts a reconciliation that wanted something done.
+pub fn count(component: &'static str, outcome: &Outcome) {
+    let came = match (&outcome.failure, outcome.conflict) {
+        (Some(_), _) => "failed",
+        (None, true) => "conflict",
+        (None, false) => "done",
+    };
+    // The others as zero: of a counter that begins with its first event, no rate tells that one.
+    for word in ["done", "conflict", "failed"] {
+        ::metrics::counter!(table::RECONCILES, "controller" => component, "outcome" => word)
+            .increment(u64::from(word == came));
+    }
 }
 
 impl<W: Writes> Hand<W> {

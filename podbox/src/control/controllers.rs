@@ -8,7 +8,7 @@ use super::queue::Queue;
 use super::source::Source;
 use super::world::World;
 use super::{garbage, gather, pod_garbage};
-use crate::limits;
+use crate::{limits, metrics as table};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
@@ -22,6 +22,9 @@ pub struct Now {
     /// Since some start, for pauses: it does not jump.
     pub since: Duration,
 }
+
+/// What the queue is called in metrics.
+pub const QUEUE: &str = "controllers";
 
 /// How the actions of a reconciliation went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +107,7 @@ impl Controllers {
     pub fn next(&mut self, now: Now, source: &impl Source, patience: usize) -> Option<(Work, Actions)> {
         for _ in 0..patience {
             let work = self.queue.take(now.since)?;
+            ::metrics::histogram!(table::QUEUE_SECONDS, "name" => QUEUE).record(self.queue.waited());
             if self.failures.get(&work).is_some_and(|(_, of)| *of != self.world.generation(&work)) {
                 // Something else is asked for: it may well be possible.
                 self.failures.remove(&work);
@@ -181,6 +185,16 @@ impl Controllers {
     /// How often looking at an object broke its controller: a bug each time.
     pub fn broken(&self) -> usize {
         self.broken
+    }
+
+    /// What comes to be looked at from now on came then.
+    pub fn at(&mut self, now: Now) {
+        self.queue.at(now.since);
+    }
+
+    /// How often a key came to wait.
+    pub fn added(&self) -> u64 {
+        self.queue.added()
     }
 
     /// How many keys wait.

@@ -8,9 +8,9 @@
 //! reconciliation: so a key never meets a world in which its own writes are missing.
 
 use super::action::Actions;
-use super::apply::Hand;
+use super::apply::{Hand, count};
 use super::catalog::Catalog;
-use super::controllers::{Controllers, Now, Outcome};
+use super::controllers::{Controllers, Now, Outcome, QUEUE};
 use super::events::{self, Events};
 use super::intake;
 use super::key::{KindId, Work};
@@ -69,10 +69,18 @@ impl<W: Writes> Manager<W> {
         loop {
             self.take_in();
             let more = self.reconcile();
-            ::metrics::gauge!(table::RECONCILES_WAITING).set(self.controllers.waiting() as f64);
+            self.tell();
             let event = self.select(more).await;
+            self.controllers.at(self.now());
             self.apply(event);
         }
+    }
+
+    fn tell(&self) {
+        let (added, waiting) = (self.controllers.added(), self.controllers.waiting() as f64);
+        ::metrics::gauge!(table::RECONCILES_WAITING).set(waiting);
+        ::metrics::gauge!(table::QUEUE_DEPTH, "name" => QUEUE).set(waiting);
+        ::metrics::counter!(table::QUEUE_ADDS, "name" => QUEUE).absolute(added);
     }
 
     /// What happens next; `more` if there is more to do at once.
@@ -112,13 +120,7 @@ impl<W: Writes> Manager<W> {
     }
 
     fn ended(&mut self, work: &Work, paused: bool, outcome: Outcome) {
-        let word = match (&outcome.failure, outcome.conflict) {
-            (Some(_), _) => "failed",
-            (None, true) => "conflict",
-            (None, false) => "done",
-        };
-        ::metrics::counter!(table::RECONCILES, "controller" => work.component(), "outcome" => word)
-            .increment(1);
+        count(work.component(), &outcome);
         self.controllers.ended(work, paused, outcome, self.now());
     }
 
@@ -176,7 +178,13 @@ impl<W: Writes> Manager<W> {
         let (writes, events) = (self.writes.clone(), self.events.clone());
         let hand = Hand { writes, events, component: work.component() };
         let paused = actions.paused;
-        self.running.spawn(async move { (work, paused, hand.apply(actions).await) });
+        self.running.spawn(async move {
+            let began = clock::instant();
+            let outcome = hand.apply(actions).await;
+            ::metrics::histogram!(table::QUEUE_WORK_SECONDS, "name" => QUEUE)
+                .record(clock::instant() - began);
+            (work, paused, outcome)
+        });
     }
 
     fn now(&self) -> Now {

@@ -22,8 +22,8 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(1000);
 /// The queue.
 #[derive(Debug)]
 pub struct Queue<K> {
-    /// In the order in which they came.
-    ready: VecDeque<K>,
+    /// In the order in which they came, with when that was.
+    ready: VecDeque<(K, Duration)>,
     /// The same, to find them.
     queued: BTreeSet<K>,
     /// Being reconciled; whether they were added again since.
@@ -34,6 +34,11 @@ pub struct Queue<K> {
     times: BTreeSet<(Duration, K)>,
     /// How often in a row they failed, and until when they are not to be tried again.
     failed: BTreeMap<K, Failed>,
+    /// When what is added is added.
+    now: Duration,
+    /// How often something was, and how long what was taken last had waited.
+    added: u64,
+    waited: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,17 +56,26 @@ impl<K> Default for Queue<K> {
             later: BTreeMap::new(),
             times: BTreeSet::new(),
             failed: BTreeMap::new(),
+            now: Duration::ZERO,
+            added: 0,
+            waited: Duration::ZERO,
         }
     }
 }
 
 impl<K: Ord + Clone> Queue<K> {
+    /// What is added from now on is added then.
+    pub fn at(&mut self, now: Duration) {
+        self.now = now;
+    }
+
     /// Something about it has changed.
     pub fn add(&mut self, key: K) {
         if let Some(again) = self.running.get_mut(&key) {
             *again = true;
         } else if self.queued.insert(key.clone()) {
-            self.ready.push_back(key);
+            self.added += 1;
+            self.ready.push_back((key, self.now));
         }
     }
 
@@ -78,12 +92,14 @@ impl<K: Ord + Clone> Queue<K> {
 
     /// The next one that is to be reconciled.
     pub fn take(&mut self, now: Duration) -> Option<K> {
+        self.at(now);
         while let Some((at, key)) = self.times.first().cloned().filter(|(at, _)| *at <= now) {
             self.times.remove(&(at, key.clone()));
             self.later.remove(&key);
             self.add(key);
         }
-        let key = self.ready.pop_front()?;
+        let (key, added) = self.ready.pop_front()?;
+        self.waited = now.saturating_sub(added);
         self.queued.remove(&key);
         self.running.insert(key.clone(), false);
         Some(key)
@@ -146,6 +162,16 @@ impl<K: Ord + Clone> Queue<K> {
         self.running.len()
     }
 
+    /// How often something was added that did not wait already.
+    pub fn added(&self) -> u64 {
+        self.added
+    }
+
+    /// How long what was taken last had waited.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
     /// How many wait to be.
     pub fn waiting(&self) -> usize {
         self.ready.len()
@@ -174,6 +200,10 @@ mod tests {
         queue.done(&"a");
         queue.done(&"b");
         assert_eq!((queue.take(at(0)), queue.running()), (None, 0));
+        assert_eq!(queue.added(), 3);
+        queue.at(at(10));
+        queue.add("c");
+        assert_eq!((queue.take(at(25)), queue.waited()), (Some("c"), at(15)));
     }
 
     #[test]

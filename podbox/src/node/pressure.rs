@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::pod::ephemeral;
 use crate::pod::evict::{self, Pressure};
 use crate::store::{Expired, Store};
-use crate::{clock, limits};
+use crate::{clock, limits, metrics};
 use active::Active;
 use serde_json::Value;
 use stall::Stall;
@@ -199,7 +199,7 @@ impl<O: Objects> Warden<O> {
             Some(first) => {
                 let message = evict::message(threshold, level, &first);
                 let grace = self.grace(threshold, &first.pod);
-                self.evict(first.pod.pod, message, grace).await;
+                self.evict(first.pod.pod, (signal.word(), message), grace).await;
             }
         }
     }
@@ -238,16 +238,16 @@ impl<O: Objects> Warden<O> {
         };
         for Active { pod, manifest } in limited {
             let excess = disk.pods.get(&pod.uid).and_then(|own| ephemeral::excess(&manifest, own));
-            if let Some(message) = excess {
+            if let Some(why) = excess {
                 self.excessive.insert(pod.clone());
-                self.end(pod, message, limits::EVICTION_GRACE).await;
+                self.end(pod, why, limits::EVICTION_GRACE).await;
             }
         }
     }
 
     /// Has a pod go, and waits a while until it has gone.
-    async fn evict(&self, pod: PodRef, message: String, grace: Duration) {
-        if !self.end(pod.clone(), message, grace).await {
+    async fn evict(&self, pod: PodRef, why: (&'static str, String), grace: Duration) {
+        if !self.end(pod.clone(), why, grace).await {
             return;
         }
         let mut views = self.ends.views.clone();
@@ -256,9 +256,10 @@ impl<O: Objects> Warden<O> {
         self.gauges.nudge();
     }
 
-    /// Has a pod go; whether there is somebody who sees to it.
-    async fn end(&self, pod: PodRef, message: String, grace: Duration) -> bool {
+    /// Has a pod go, for this signal and with this message; whether there is somebody who sees to it.
+    async fn end(&self, pod: PodRef, (signal, message): (&'static str, String), grace: Duration) -> bool {
         tracing::warn!(%pod, "evicted: {message}");
+        ::metrics::counter!(metrics::EVICTIONS, "eviction_signal" => signal).increment(1);
         let at = ObjectRef::pod(&pod.namespace, &pod.name);
         let now = object::time(clock::wall());
         let mark = |object: &mut Value| {

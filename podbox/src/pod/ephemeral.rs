@@ -14,7 +14,7 @@ pub fn is_limited(pod: &Pod) -> bool {
 }
 
 /// What it has too much of, in upstream's words; none if nothing.
-pub fn excess(pod: &Pod, disk: &PodDisk) -> Option<String> {
+pub fn excess(pod: &Pod, disk: &PodDisk) -> Option<(&'static str, String)> {
     let over_volume = sized_volumes(pod).find_map(|(name, size)| {
         let over = exceeds(disk.volumes.get(name), size);
         over.then(|| format!("Usage of EmptyDir volume {name:?} exceeds the limit {:?}. ", size.to_string()))
@@ -39,6 +39,9 @@ pub fn excess(pod: &Pod, disk: &PodDisk) -> Option<String> {
             })
         })
     };
+    let over_volume = over_volume.map(|message| ("emptydirfs.limit", message));
+    let over_pod = || over_pod().map(|message| ("ephemeralpodfs.limit", message));
+    let over_container = || over_container().map(|message| ("ephemeralcontainerfs.limit", message));
     over_volume.or_else(over_pod).or_else(over_container)
 }
 
@@ -112,7 +115,7 @@ mod tests {
             volumes: BTreeMap::from([("v".into(), space(v)), ("w".into(), space(w))]),
             own: Space::default(),
         };
-        assert_eq!(excess(&pod(both), &disk).as_deref(), expected);
+        assert_eq!(excess(&pod(both), &disk).map(|(_, message)| message).as_deref(), expected);
     }
 
     #[test]

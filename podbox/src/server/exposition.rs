@@ -5,7 +5,7 @@
 
 use super::pages::Writer;
 use crate::metrics::text::Page;
-use crate::metrics::{Kind, TABLE};
+use crate::metrics::{CLIENT_CERTIFICATE_SECONDS, Kind, REQUEST_SLI_SECONDS, TABLE};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +16,27 @@ use thiserror::Error;
 pub const SECONDS: [f64; 17] = [
     50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 0.5, 1.0, 2.5,
     5.0, 10.0,
+];
+
+/// Those of requests by objectives: upstream's objectives are at 1, 5 and 30 s.
+const OBJECTIVES: [f64; 12] = [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+
+/// Those of what certificates have left, upstream's: from half an hour to a year.
+const LEFT: [f64; 14] = [
+    0.0,
+    1_800.0,
+    3_600.0,
+    7_200.0,
+    21_600.0,
+    43_200.0,
+    86_400.0,
+    172_800.0,
+    345_600.0,
+    604_800.0,
+    2_592_000.0,
+    7_776_000.0,
+    15_552_000.0,
+    31_104_000.0,
 ];
 
 /// Why metrics cannot be set up.
@@ -46,6 +67,8 @@ impl Exposition {
     pub fn install() -> Result<Self, ExpositionError> {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
+            .set_buckets_for_metric(Matcher::Full(REQUEST_SLI_SECONDS.into()), &OBJECTIVES)?
+            .set_buckets_for_metric(Matcher::Full(CLIENT_CERTIFICATE_SECONDS.into()), &LEFT)?
             .build_recorder();
         let handle = recorder.handle();
         ::metrics::set_global_recorder(recorder).map_err(|_| ExpositionError::Installed)?;

@@ -17,7 +17,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -56,6 +56,11 @@ impl Peer {
             true => Err(Over),
             false => Ok(self.user.as_ref()),
         }
+    }
+
+    /// How much longer it proves that, if not for good.
+    pub fn left(&self, now: SystemTime) -> Option<Duration> {
+        self.until?.duration_since(now).ok()
     }
 
     /// A request on it has shown who sends it.

@@ -30,6 +30,7 @@ pub fn record(snapshot: &Snapshot, oom_watched: bool) -> String {
     for cost in &snapshot.programs {
         counter!(metrics::BPF_RUNS, "program" => cost.program.clone()).absolute(cost.runs);
         counter!(metrics::BPF_SKIPPED, "program" => cost.program.clone()).absolute(cost.missed);
+        gauge!(metrics::BPF_DETACHED, "program" => cost.program.clone()).set(0.0);
     }
     for program in &snapshot.detached {
         gauge!(metrics::BPF_DETACHED, "program" => program.clone()).set(1.0);

@@ -159,12 +159,13 @@ impl Handler for Pages {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
         match (request.method(), path) {
-            (&Method::GET, "/healthz") => text(StatusCode::OK, "ok"),
-            (&Method::GET, _) => self.at(path).await.unwrap_or_else(|| {
+            // Of what answers HEAD, the server sends the head.
+            (&Method::GET | &Method::HEAD, "/healthz") => text(StatusCode::OK, "ok"),
+            (&Method::GET | &Method::HEAD, _) => self.at(path).await.unwrap_or_else(|| {
                 let all = PAGES.map(|(path, ..)| format!("/metrics{path}")).join(", ");
                 text(StatusCode::NOT_FOUND, format!("not found; podbox serves {all} and /healthz here\n"))
             }),
-            _ => text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n"),
+            _ => text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n"),
         }
     }
 }

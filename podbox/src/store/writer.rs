@@ -108,6 +108,9 @@ impl Writer {
         let began = clock::instant();
         let done = self.disk.commit(staged.revision(), staged.changes());
         ::metrics::histogram!(table::STORE_COMMIT_SECONDS).record(clock::instant().duration_since(began));
+        // As zero, too: of a counter that begins with its first event, no rate tells that one.
+        let failed = !matches!(done, Commit::Done);
+        ::metrics::counter!(table::STORE_COMMIT_FAILURES).increment(u64::from(failed));
         let error = match done {
             Commit::Done => {
                 *self.shared.trouble() = None;
@@ -119,7 +122,6 @@ impl Writer {
                 error
             }
         };
-        ::metrics::counter!(table::STORE_COMMIT_FAILURES).increment(1);
         let why = crate::api::error::chain(&error);
         tracing::error!("writing to the store failed: {why}");
         *self.shared.trouble() = Some(why);

@@ -204,8 +204,10 @@ impl<W: Writes + Objects> Loop<W> {
     /// Has what is decided written, as much as may be under way.
     fn decide(&mut self) {
         while self.running.len() < limits::BINDINGS_AT_ONCE {
+            let began = clock::instant();
             let Some(decision) = self.scheduler.next(self.now(), limits::PODS_LOOKED_AT) else { break };
-            let writer = Writer { writes: self.writes.clone(), events: self.events.clone() };
+            ::metrics::histogram!(table::ALGORITHM_SECONDS).record(clock::instant() - began);
+            let writer = Writer { writes: self.writes.clone(), events: self.events.clone(), began };
             self.running.spawn(write(writer, decision));
         }
         for (queue, count) in ["active", "backoff", "unschedulable"].into_iter().zip(self.scheduler.counts())

@@ -5,13 +5,13 @@
 
 use super::{Storage, Work};
 use crate::api::objects::Writes;
-use crate::control::apply::Hand;
+use crate::control::apply::{Hand, count};
 use crate::control::controllers::Outcome;
 use crate::control::events::{self, Events};
 use crate::control::follow::{Follow, Follower};
 use crate::control::key::Key;
 use crate::store::{Entry, Store};
-use crate::{clock, limits, metrics as table};
+use crate::{clock, limits};
 use jiff::Timestamp;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -143,8 +143,7 @@ impl<W: Writes> Loop<W> {
 
     fn ended(&mut self, work: &Work, outcome: &Outcome) {
         let failed = outcome.conflict || outcome.failure.is_some();
-        let word = if failed { "failed" } else { "done" };
-        ::metrics::counter!(table::RECONCILES, "controller" => COMPONENT, "outcome" => word).increment(1);
+        count(COMPONENT, outcome);
         self.storage.ended(work, failed, self.now());
     }
 

@@ -3,13 +3,13 @@
 use super::{Report, Worker};
 use crate::api::error::chain;
 use crate::api::images::Images;
-use crate::clock;
 use crate::node::record::PodRecord;
 use crate::node::{Node, hook, pull, resize, words};
 use crate::pod::observed::{Hook, SandboxState, Termination};
 use crate::pod::plan::{PodStep, is_main_turn};
 use crate::pod::resize::Resize;
 use crate::sandbox::runtime::Runtime;
+use crate::{clock, metrics};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             PodStep::BeginAnew => self.seen.begin_anew(now),
             PodStep::RemoveSandbox => {
                 self.seen.sandbox = SandboxState::Removing;
-                self.spawn(|node, pod| async move {
+                self.work(|node, pod| async move {
                     Report::Removed { problem: node.discard(&pod.pod).await.err() }
                 });
             }
@@ -44,7 +44,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
 
     fn create_sandbox(&mut self) {
         self.seen.sandbox = SandboxState::Creating;
-        self.spawn(|node, pod| async move { Report::Sandbox { result: node.create_sandbox(&pod).await } });
+        self.work(|node, pod| async move { Report::Sandbox { result: node.create_sandbox(&pod).await } });
     }
 
     fn ensure_image(&mut self, container: String, now: Instant) {
@@ -54,7 +54,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let held = self.held.0.clone();
         let is_main = self.pod.shape.main.iter().any(|main| main.name == container);
         let held = (is_main && !is_main_turn(&self.pod.shape, &self.seen)).then_some(held);
-        self.spawn(move |node, pod| async move {
+        self.work(move |node, pod| async move {
             let say = |notice| match (&held, node.notices.get()) {
                 // One that finds no room is one of very many.
                 (Some(held), _) => drop(held.try_send(notice)),
@@ -74,7 +74,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let run = self.run_of(&container);
         let image = self.images.get(&container).cloned();
         let address = self.address;
-        self.spawn(move |node, pod| async move {
+        self.work(move |node, pod| async move {
             let result = node.start(&pod, &run, image.as_deref(), address).await;
             Report::Start { container, result }
         });
@@ -83,7 +83,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     fn call(&mut self, container: String, which: Hook) {
         self.seen.container_mut(&container).calling(which);
         let (run, address) = (self.run_of(&container), self.address);
-        self.spawn(move |node, pod| async move {
+        self.work(move |node, pod| async move {
             let result = hook::call(&node, &pod, &run, which, address).await;
             Report::Called { run, hook: which, result }
         });
@@ -95,7 +95,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         };
         self.seen.container_mut(&container).resizing(wanted.clone());
         let run = self.run_of(&container);
-        self.spawn(move |node, pod| async move {
+        self.work(move |node, pod| async move {
             let result = resize::container(&node, &pod, &run).await;
             Report::Resized { run, wanted, result }
         });
@@ -105,7 +105,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         self.seen.container_mut(&container).stopping(now);
         let signal = self.pod.stop_signal(&container, self.images.get(&container).map(AsRef::as_ref));
         let run = self.run_of(&container);
-        self.spawn(move |node, _| async move {
+        self.work(move |node, _| async move {
             let result = node.runtime.signal(&run, signal).await.map_err(|error| chain(&error));
             Report::Told { container, what: "sending the stop signal", result }
         });
@@ -114,7 +114,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     fn kill(&mut self, container: String) {
         self.seen.container_mut(&container).killed();
         let run = self.run_of(&container);
-        self.spawn(move |node, _| async move {
+        self.work(move |node, _| async move {
             let result = node.runtime.kill(&run).await.map_err(|error| chain(&error));
             Report::Told { container, what: "killing its processes", result }
         });
@@ -135,10 +135,33 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         });
     }
 
+    /// Queues a step's work.
     pub(super) fn spawn<F>(&mut self, step: impl FnOnce(Arc<Node<R, I>>, Arc<PodRecord>) -> F)
     where
         F: Future<Output = Report> + Send + 'static,
     {
         self.steps.push(Box::pin(step(Arc::clone(&self.node), Arc::clone(&self.pod))));
+    }
+
+    /// The same of what is more than waiting: it is timed.
+    fn work<F>(&mut self, step: impl FnOnce(Arc<Node<R, I>>, Arc<PodRecord>) -> F)
+    where
+        F: Future<Output = Report> + Send + 'static,
+    {
+        let what = match (&self.seen.termination, self.timed) {
+            (Some(_), _) => "kill",
+            (None, true) => "sync",
+            (None, false) => "create",
+        };
+        self.spawn(|node, pod| {
+            let step = step(node, pod);
+            async move {
+                let began = clock::instant();
+                let report = step.await;
+                ::metrics::histogram!(metrics::POD_WORKER_SECONDS, "operation_type" => what)
+                    .record(clock::instant() - began);
+                report
+            }
+        });
     }
 }

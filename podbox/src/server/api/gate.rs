@@ -15,9 +15,9 @@ use crate::auth::attributes::{Attributes, forbidden};
 use crate::auth::impersonate::impersonate;
 use crate::auth::rbac::{self, Rbac, Rule};
 use crate::auth::token::{Alive, Lookup, Tokens};
-use crate::clock;
 use crate::server::http::Over;
 use crate::store::{Change, Expired, Happened, Key, Store, Watch};
+use crate::{clock, metrics as table};
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -115,7 +115,13 @@ impl Gate {
         // Asked of each request: a connection may outlive its client's certificate.
         let proved = head.peer().user(now).map_err(|Over| refuse(&"the client's certificate is over"))?;
         let user = match (proved, head.token()) {
-            (Some(user), _) => Arc::clone(user),
+            (Some(user), _) => {
+                let left = head.peer().left(now);
+                left.iter().for_each(|left| {
+                    ::metrics::histogram!(table::CLIENT_CERTIFICATE_SECONDS).record(*left);
+                });
+                Arc::clone(user)
+            }
             (None, Some(token)) => {
                 let known = self.tokens.authenticate(token, &self.objects(), now);
                 let user = known.map_err(|refused| refuse(&refused))?;

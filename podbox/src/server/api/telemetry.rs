@@ -89,6 +89,7 @@ pub struct Telemetry {
 struct Series {
     total: Counter,
     seconds: Histogram,
+    sli: Histogram,
 }
 
 /// A request that lasts; it ends when this is dropped.
@@ -104,6 +105,7 @@ impl Telemetry {
         series.total.increment(1);
         let Some(lasting) = lasting else {
             series.seconds.record(took);
+            series.sli.record(took);
             return response;
         };
         lasting.0.increment(1.0);
@@ -120,6 +122,7 @@ impl Telemetry {
         with_code.push(Label::new("code", code.to_string()));
         let series = Series {
             total: ::metrics::counter!(table::REQUESTS, with_code),
+            sli: ::metrics::histogram!(table::REQUEST_SLI_SECONDS, labels.clone()),
             seconds: ::metrics::histogram!(table::REQUEST_SECONDS, labels),
         };
         self.series.write().unwrap_or_else(PoisonError::into_inner).insert(key, series.clone());

@@ -11,9 +11,20 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::{Statvfs, statvfs};
 use nix::unistd::{SysconfVar, sysconf};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
+
+/// What upstream calls what makes a volume, by its field.
+const PLUGINS: [(&str, &str); 7] = [
+    ("configMap", "kubernetes.io/configmap"),
+    ("downwardAPI", "kubernetes.io/downward-api"),
+    ("emptyDir", "kubernetes.io/empty-dir"),
+    ("hostPath", "kubernetes.io/host-path"),
+    ("persistentVolumeClaim", "kubernetes.io/local-volume"),
+    ("projected", "kubernetes.io/projected"),
+    ("secret", "kubernetes.io/secret"),
+];
 
 /// Writes all of it.
 pub fn write(page: &mut Page, store: &Store, node: &str) {
@@ -21,21 +32,47 @@ pub fn write(page: &mut Page, store: &Store, node: &str) {
     let (git_version, major, minor) = version();
     let of = [("git_version", &*git_version), ("major", major), ("minor", minor), ("platform", "linux")];
     page.row(metrics::BUILD_INFO).info(&of);
-    volumes(page, store, node);
+    let pods = store.list("/pods", None, None, 0, None).map(|found| found.entries).unwrap_or_default();
+    let mut pods: Vec<Value> =
+        pods.iter().filter_map(|entry| serde_json::from_slice(&entry.bytes).ok()).collect();
+    pods.retain(|pod| {
+        let active = matches!(pod["status"]["phase"].as_str(), Some("Running" | "Pending"));
+        active && pod["spec"]["nodeName"] == node
+    });
+    mounted(page, &pods);
+    claimed(page, &pods, store);
 }
 
-/// How full the claims are that pods on a node have: as full as the file systems that they lie in, as of a kubelet's local volumes.
-fn volumes(page: &mut Page, store: &Store, node: &str) {
-    let mut claims = BTreeSet::new();
-    let pods = store.list("/pods", None, None, 0, None).map(|found| found.entries).unwrap_or_default();
-    for pod in pods.iter().filter_map(|entry| serde_json::from_slice::<Value>(&entry.bytes).ok()) {
-        let active = matches!(pod["status"]["phase"].as_str(), Some("Running" | "Pending"));
-        if pod["spec"]["nodeName"] != node || !active {
-            continue;
+/// How many volumes these pods have, and should have, by what upstream calls their plugins.
+fn mounted(page: &mut Page, pods: &[Value]) {
+    // Of each plugin, those that there are, and those that there should be.
+    let mut volumes: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for pod in pods {
+        let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+        let made =
+            conditions.any(|one| one["type"] == "PodReadyToStartContainers" && one["status"] == "True");
+        for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
+            if let Some((_, plugin)) = PLUGINS.iter().find(|(kind, _)| !volume[kind].is_null()) {
+                let (actual, desired) = volumes.entry(plugin).or_default();
+                *actual += u64::from(made);
+                *desired += 1;
+            }
         }
+    }
+    let mut series = page.row(metrics::VOLUMES);
+    for (plugin, (actual, desired)) in volumes {
+        series.with(&[("plugin_name", plugin), ("state", "actual_state_of_world")], actual);
+        series.with(&[("plugin_name", plugin), ("state", "desired_state_of_world")], desired);
+    }
+}
+
+/// How full the claims are that these pods have: as full as the file systems that they lie in, as of a kubelet's local volumes.
+fn claimed(page: &mut Page, pods: &[Value], store: &Store) {
+    let mut claims = BTreeSet::new();
+    for pod in pods {
         for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
             if let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() {
-                claims.insert((object::namespace(&pod).to_owned(), claim.to_owned()));
+                claims.insert((object::namespace(pod).to_owned(), claim.to_owned()));
             }
         }
     }
@@ -87,5 +124,32 @@ pub fn process(page: &mut Page) {
     }
     if let Ok((most, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
         page.row(metrics::PROCESS_FILES_MOST).one(most);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn volumes_are_there_once_their_pod_is_made_ready() {
+        let volumes = json!([{"name": "a", "emptyDir": {}}, {"name": "b", "emptyDir": {}}, {"name": "c", "secret": {}}]);
+        let conditions = json!([{"type": "PodReadyToStartContainers", "status": "True"}]);
+        let made = json!({"spec": {"volumes": volumes}, "status": {"conditions": conditions}});
+        let coming =
+            json!({"spec": {"volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "unheard": {}}]}});
+        let mut page = Page::default();
+        mounted(&mut page, &[made, coming]);
+        let text = page.finish().0;
+        let of = |plugin: &str, state: &str| {
+            format!("{{plugin_name=\"kubernetes.io/{plugin}\",state=\"{state}_state_of_world\"}}")
+        };
+        for (plugin, state, count) in
+            [("empty-dir", "actual", 2), ("empty-dir", "desired", 3), ("secret", "actual", 1)]
+        {
+            let line = format!("volume_manager_total_volumes{} {count}", of(plugin, state));
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
     }
 }

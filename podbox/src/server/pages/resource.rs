@@ -5,71 +5,50 @@ use crate::metrics::Kind;
 use crate::metrics::text::{Family, Page, counter, gauge, labels};
 use std::time::{Duration, SystemTime};
 
-/// A container that runs.
-struct Run<'a> {
-    account: &'a Account,
-    started: SystemTime,
-}
+/// What is told of containers, of pods and of the node: each has the same two, by a name that begins with its own.
+const USE: [Family<Account>; 2] = [
+    counter("_cpu_usage_seconds_total", "Time on processors.", |own, series| series.one(own.cpu.usage)),
+    gauge("_memory_working_set_bytes", "Memory that is not easily given back.", |own, series| {
+        series.one(own.memory.working_set);
+    }),
+];
+
+const STARTED: Family<SystemTime> =
+    gauge("container_start_time_seconds", "When it was started.", |started, series| series.one(*started));
+const ERROR: &str = "resource_scrape_error";
 
 /// The page, and how many series it has no room for.
 pub fn render(books: &Books) -> (String, usize) {
     let mut page = Page::default();
-    let (mut pods, mut runs) = (Vec::new(), Vec::new());
+    let (mut pods, mut runs, mut starts) = (Vec::new(), Vec::new(), Vec::new());
     for (pod, (own, _)) in &books.pods {
         let whose = labels(&[("namespace", &pod.namespace), ("pod", &pod.name)]);
         for run in &own.containers {
             let named = labels(&[("container", &run.container.name)]) + "," + &whose;
-            runs.push((named, Run { account: &run.account, started: run.started }));
+            starts.push((named.clone(), run.started));
+            runs.push((named, &run.account));
         }
         pods.push((whose, &own.account));
     }
-    for family in Run::FAMILIES {
-        page.write(family, runs.iter().map(|(own, run)| (own.as_str(), run)));
+    let sample = &books.host.usage.sample;
+    let mut host = Account { memory: sample.memory, ..Account::default() };
+    host.cpu.usage = Duration::from_nanos(sample.cpu_nanos);
+    for (whose, accounts) in [("container", runs), ("pod", pods), ("node", vec![(String::new(), &host)])] {
+        for family in &USE {
+            let name = format!("{whose}{}", family.name);
+            let accounts = accounts.iter().map(|(own, account)| (own.as_str(), *account));
+            page.write_named((&name, family.kind, family.help), accounts, family.series);
+        }
     }
-    let host = &books.host.usage.sample;
-    page.family(NODE_CPU, Kind::Counter, "Time on processors, of the node.")
-        .one(Duration::from_nanos(host.cpu_nanos));
-    page.family(NODE_MEMORY, Kind::Gauge, "The node's working set.").one(host.memory.working_set);
-    for family in PODS {
-        page.write(family, pods.iter().map(|(own, account)| (own.as_str(), *account)));
-    }
+    page.write(&STARTED, starts.iter().map(|(own, started)| (own.as_str(), started)));
     page.family(ERROR, Kind::Gauge, "Whether these numbers could not be had.").one(false);
     page.finish()
 }
 
-const NODE_CPU: &str = "node_cpu_usage_seconds_total";
-const NODE_MEMORY: &str = "node_memory_working_set_bytes";
-const ERROR: &str = "resource_scrape_error";
-
-impl<'a> Run<'a> {
-    const FAMILIES: &'a [Family<Run<'a>>] = &[
-        counter("container_cpu_usage_seconds_total", "Time on processors.", |run, series| {
-            series.one(run.account.cpu.usage);
-        }),
-        gauge(
-            "container_memory_working_set_bytes",
-            "Memory that it cannot easily give back.",
-            |run, series| {
-                series.one(run.account.memory.working_set);
-            },
-        ),
-        gauge("container_start_time_seconds", "When it was started.", |run, series| series.one(run.started)),
-    ];
-}
-
-const PODS: &[Family<Account>] = &[
-    counter("pod_cpu_usage_seconds_total", "Time on processors, of all its containers.", |pod, series| {
-        series.one(pod.cpu.usage);
-    }),
-    gauge("pod_memory_working_set_bytes", "Memory that they cannot easily give back.", |pod, series| {
-        series.one(pod.memory.working_set);
-    }),
-];
-
 /// The names of every family that can be on the page.
 #[cfg(test)]
 pub(super) fn names() -> Vec<String> {
-    let families =
-        Run::FAMILIES.iter().map(|family| family.name).chain(PODS.iter().map(|family| family.name));
-    families.chain([NODE_CPU, NODE_MEMORY, ERROR]).map(str::to_owned).collect()
+    let of = |whose: &'static str| USE.iter().map(move |family| format!("{whose}{}", family.name));
+    let others = [STARTED.name, ERROR].map(str::to_owned);
+    ["container", "pod", "node"].into_iter().flat_map(of).chain(others).collect()
 }

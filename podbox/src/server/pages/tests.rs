@@ -411,6 +411,7 @@ fn asked() -> Vec<(String, String)> {
             "apiserver",
             "process",
             "machine",
+            "workqueue",
         ];
         let is_name = |word: &&str| {
             kinds.iter().any(|kind| word.strip_prefix(kind).is_some_and(|rest| rest.starts_with('_')))

@@ -16,6 +16,7 @@ use crate::{clock, metrics as table};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// Whoever writes and tells in the scheduler's name.
 pub struct Writer<W> {
@@ -23,6 +24,8 @@ pub struct Writer<W> {
     pub writes: W,
     /// Tells.
     pub events: Events,
+    /// When it was begun to decide.
+    pub began: Instant,
 }
 
 impl<W: Writes + Objects> Writer<W> {
@@ -48,6 +51,8 @@ impl<W: Writes + Objects> Writer<W> {
         };
         let result = if written.is_ok() { result } else { "error" };
         ::metrics::counter!(table::SCHEDULE_ATTEMPTS, "profile" => NAME, "result" => result).increment(1);
+        ::metrics::histogram!(table::ATTEMPT_SECONDS, "profile" => NAME, "result" => result)
+            .record(clock::instant() - self.began);
         match written {
             Ok(true) => self.tell(subject, saying),
             // It has got a node, or another one has its name: nothing is to be said of it.
@@ -207,7 +212,7 @@ mod tests {
     async fn who_has_a_node_meanwhile_is_told_nothing() {
         let world = World::new().await;
         let (events, mut said) = events::channel();
-        let writer = Writer { writes: world.objects.clone(), events };
+        let writer = Writer { writes: world.objects.clone(), events, began: clock::instant() };
         let container = json!({"name": "c", "image": "i"});
         let metadata = json!({"name": "p", "namespace": "default"});
         let spec = json!({"containers": [container], "schedulerName": "theirs"});
