@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod needs;
 pub mod node;
 pub mod pods;
+pub mod prometheus;
 pub mod registry;
 pub mod remains;
 pub mod rounds;

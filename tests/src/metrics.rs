@@ -10,8 +10,17 @@ pub fn metrics() -> String {
 
 /// A page, with its head.
 pub fn page(path: &str) -> String {
+    ask("GET", path)
+}
+
+/// What is answered to one who asks for a page's head.
+pub fn head(path: &str) -> String {
+    ask("HEAD", path)
+}
+
+fn ask(method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect("127.0.0.1:9810").expect("podbox serves metrics");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: podbox\r\nConnection: close\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: podbox\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("it listens");
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("it answers");

@@ -60,6 +60,17 @@ pub fn host(test: &str) -> Option<()> {
     when(!in_machine(), test, "asks nothing of the kernel, and ran on the host")
 }
 
+/// One kernel with these controllers, for a long test of what kernels do alike: the host where it has them, else the machine of
+/// the newest.
+pub fn one_kernel(test: &str, controllers: &[&str]) -> Option<()> {
+    if !in_machine() {
+        controllers.iter().try_for_each(|name| controller(test, name))?;
+        return host(test);
+    }
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    when(!release.starts_with("6.1."), test, "it is long, and the other machine shows it")
+}
+
 /// Whether this is a virtual machine of the tool's.
 pub fn in_machine() -> bool {
     std::env::var("PODBOX_TEST_LEVEL").is_ok_and(|level| level == "vm")

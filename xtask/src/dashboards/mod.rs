@@ -73,6 +73,12 @@ mod tests {
             let found = fs::read_to_string(directory.join(&name)).unwrap_or_default();
             assert!(found == text, "dashboards/{name} is not current: run `cargo xtask dashboards`");
         }
+        let readme = fs::read_to_string(directory.join("README.md")).unwrap();
+        for board in BOARDS {
+            let picture = format!("{}.svg", board.name);
+            assert!(readme.contains(&format!("({picture})")), "README.md does not show {picture}");
+            assert!(directory.join(&picture).exists(), "there is no dashboards/{picture}");
+        }
     }
 
     #[test]

@@ -38,6 +38,35 @@ pub const BOARD: Board = Board {
             ],
         },
         Row {
+            title: "What may be wrong with it",
+            panels: &[
+                Panel {
+                    title: "Differs from the kernel's files",
+                    about: "Counts here against memory.events, pids.current, cgroup.events, where it lasts. Should be nothing.",
+                    unit: Unit::Count,
+                    queries: &[query("max by (source) (podbox_kernel_skew)", "{{source}}")],
+                },
+                Panel {
+                    title: "Runs that the kernel left out",
+                    about: "The program was at work on that processor already: its counts are short of so many.",
+                    unit: Unit::PerSecond,
+                    queries: &[query(
+                        "topk(10, sum by (program) (rate(podbox_bpf_program_skipped_total[5m])))",
+                        "{{program}}",
+                    )],
+                },
+                Panel {
+                    title: "Detached programs",
+                    about: "1 for what took more of the processors than its share, and is gone.",
+                    unit: Unit::Count,
+                    queries: &[query(
+                        "topk(10, max by (program) (podbox_bpf_program_detached))",
+                        "{{program}}",
+                    )],
+                },
+            ],
+        },
+        Row {
             title: "What it costs",
             panels: &[
                 Panel {

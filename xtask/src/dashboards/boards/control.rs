@@ -65,6 +65,25 @@ pub const BOARD: Board = Board {
                     unit: Unit::Count,
                     queries: &[query("sum by (queue) (scheduler_pending_pods)", "{{queue}}")],
                 },
+                Panel {
+                    title: "p99 of waiting, deciding, writing",
+                    about: "Of what controllers have to look at, in their queue; of a pod that is to be given a node.",
+                    unit: Unit::Seconds,
+                    queries: &[
+                        query(
+                            "histogram_quantile(0.99, sum by (le) (rate(workqueue_queue_duration_seconds_bucket[5m])))",
+                            "in the controllers' queue",
+                        ),
+                        query(
+                            "histogram_quantile(0.99, sum by (le) (rate(scheduler_scheduling_algorithm_duration_seconds_bucket[5m])))",
+                            "deciding about a pod",
+                        ),
+                        query(
+                            "histogram_quantile(0.99, sum by (le) (rate(scheduler_scheduling_attempt_duration_seconds_bucket[5m])))",
+                            "and writing that",
+                        ),
+                    ],
+                },
             ],
         },
         Row {

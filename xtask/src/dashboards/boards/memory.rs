@@ -31,12 +31,12 @@ pub const BOARD: Board = Board {
                     )],
                 },
                 Panel {
-                    title: "Containers whose last end was for memory",
-                    about: "As their pods' statuses say it.",
+                    title: "Victims by limit",
+                    about: "Whose limit was hit: their container's, their pod's, that of all pods or of a class of them, the node's memory.",
                     unit: Unit::Count,
                     queries: &[query(
-                        r#"sum by (namespace, pod, container) (kube_pod_container_status_last_terminated_reason{reason="OOMKilled",namespace=~"$namespace",pod=~"$pod"})"#,
-                        "{{namespace}}/{{pod}} {{container}}",
+                        r#"sum by (limit) (increase(podbox_oom_limits_total{namespace=~"$namespace",pod=~"$pod"}[10m]))"#,
+                        "{{limit}}",
                     )],
                 },
             ],
@@ -79,7 +79,7 @@ pub const BOARD: Board = Board {
             ],
         },
         Row {
-            title: "Waiting for it",
+            title: "Waiting for it, and ended for it",
             panels: &[
                 Panel {
                     title: "Waits for memory",
@@ -96,6 +96,15 @@ pub const BOARD: Board = Board {
                     unit: Unit::PerSecond,
                     queries: &[query(
                         r#"topk(10, sum by (namespace, pod, container) (rate(container_memory_failures_total{failure_type="pgmajfault",scope="container",container!="",namespace=~"$namespace",pod=~"$pod"}[5m])))"#,
+                        "{{namespace}}/{{pod}} {{container}}",
+                    )],
+                },
+                Panel {
+                    title: "Containers whose last end was for memory",
+                    about: "As their pods' statuses say it.",
+                    unit: Unit::Count,
+                    queries: &[query(
+                        r#"sum by (namespace, pod, container) (kube_pod_container_status_last_terminated_reason{reason="OOMKilled",namespace=~"$namespace",pod=~"$pod"})"#,
                         "{{namespace}}/{{pod}} {{container}}",
                     )],
                 },

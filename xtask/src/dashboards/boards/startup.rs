@@ -64,6 +64,15 @@ pub const BOARD: Board = Board {
                         "{{step}}",
                     )],
                 },
+                Panel {
+                    title: "p99 of pieces of pods' work",
+                    about: "Images, sandboxes, containers, hooks: until a pod's first process runs, afterwards, and to end it.",
+                    unit: Unit::Seconds,
+                    queries: &[query(
+                        "histogram_quantile(0.99, sum by (le, operation_type) (rate(kubelet_pod_worker_duration_seconds_bucket[5m])))",
+                        "{{operation_type}}",
+                    )],
+                },
             ],
         },
         Row {

@@ -22,6 +22,20 @@ pub const BOARD: Board = Board {
                     )],
                 },
                 Panel {
+                    title: "Who should have reaped them",
+                    about: "A parent that does not wait; or the container's first process, to which they were left (init), by a probe or exec, too.",
+                    unit: Unit::Count,
+                    queries: &[query(
+                        r#"sum by (cause) (podbox_zombie_causes{namespace=~"$namespace",pod=~"$pod"})"#,
+                        "{{cause}}",
+                    )],
+                },
+            ],
+        },
+        Row {
+            title: "Reaping",
+            panels: &[
+                Panel {
                     title: "From death to reaping",
                     about: "Every process is a zombie for a moment; this is how long.",
                     unit: Unit::Seconds,
@@ -68,6 +82,15 @@ pub const BOARD: Board = Board {
                         "{{namespace}}/{{pod}} {{container}}",
                     )],
                 },
+                Panel {
+                    title: "Time until process ids run out",
+                    about: "Of containers that take more and more of them, if they go on so. Zombies hold theirs, too.",
+                    unit: Unit::Seconds,
+                    queries: &[query(
+                        r#"bottomk(10, podbox_pids_exhausted_in_seconds{namespace=~"$namespace",pod=~"$pod"})"#,
+                        "{{namespace}}/{{pod}} {{container}}",
+                    )],
+                },
             ],
         },
         Row {
@@ -89,6 +112,15 @@ pub const BOARD: Board = Board {
                     queries: &[query(
                         r#"sum by (signal) (rate(podbox_process_signal_exits_total{namespace=~"$namespace",pod=~"$pod"}[5m]))"#,
                         "{{signal}}",
+                    )],
+                },
+                Panel {
+                    title: "Who sent those signals",
+                    about: "The process itself, one of its container, podbox, the OOM killer, another process of the host, the kernel for a fault.",
+                    unit: Unit::PerSecond,
+                    queries: &[query(
+                        r#"sum by (sender) (rate(podbox_signal_senders_total{namespace=~"$namespace",pod=~"$pod"}[5m]))"#,
+                        "{{sender}}",
                     )],
                 },
             ],
