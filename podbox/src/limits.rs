@@ -329,6 +329,8 @@ pub const SPDY_ROOM: usize = 4 << 20;
 pub const SPDY_QUEUE: usize = 8;
 /// How long a server in a pod may take to accept a connection that is proxied to it.
 pub const PROXY_CONNECT: Duration = Duration::from_secs(10);
+/// Bytes of a page whose links are led through the proxy; a larger one is passed on as it comes.
+pub const PROXY_PAGE_BYTES: usize = 4 << 20;
 /// Ports that one request may forward in WebSocket channels.
 pub const FORWARDED_PORTS: usize = 126;
 /// Comparisons that merging one list into another may take.

@@ -1,7 +1,9 @@
 //! Passes one request on to a server in a pod, and its answer back.
 //!
 //! Bodies are streamed both ways. A connection that both sides agree to use for another protocol is handed over to
-//! them. Links in pages are not rewritten, only where an answer redirects to.
+//! them. Where an answer redirects to and what a page links to leads through the proxy, too, if it is the server's own.
+
+mod page;
 
 use super::http::Body;
 use super::patience::Unhurried;
@@ -11,7 +13,9 @@ use futures_util::StreamExt;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, UPGRADE};
+use hyper::header::{
+    ACCEPT_ENCODING, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, UPGRADE,
+};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -89,10 +93,13 @@ where
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     tokio::spawn(connection.with_upgrades());
     let wish = asked.headers.get(UPGRADE).cloned().filter(|_| asked.upgrade.is_some());
+    let reads = asked.method == Method::GET;
     let mut request = Request::new(body);
     *request.method_mut() = asked.method;
     *request.uri_mut() = target.path.parse().map_err(|error| format!("{}: {error}", target.path))?;
     *request.headers_mut() = end_to_end(asked.headers);
+    // A page that is packed could not be read.
+    request.headers_mut().remove(ACCEPT_ENCODING);
     if let Some(wish) = wish {
         request.headers_mut().insert(UPGRADE, wish);
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -114,7 +121,10 @@ where
         response.extensions_mut().insert(Unhurried);
     }
     rewrite_location(&target.prefix, response.headers_mut());
-    Ok(response.map(streamed))
+    Ok(match reads && page::is_page(response.headers()) {
+        true => page::through(response, &target.prefix).await,
+        false => response.map(streamed),
+    })
 }
 
 /// Headers without those of one connection, and without those that `Connection` names.
