@@ -71,17 +71,18 @@ mod tests {
         assert_eq!(plan(&shape("web:1"), &seen, now).steps, []);
         let pod = shape("web:2");
         follow(&pod, &mut seen);
-        let steps = plan(&pod, &seen, now).steps;
-        assert_eq!(
-            steps,
-            [
-                PodStep::EnsureImage { container: web() },
-                PodStep::Replace { container: web(), why: "definition changed, will be restarted" }
-            ]
-        );
+        assert_eq!(plan(&pod, &seen, now).steps, [PodStep::EnsureImage { container: web() }]);
+        seen.container_mut("web").pulling("web:2", now);
+        assert_eq!(plan(&pod, &seen, now).steps, [], "the other one runs while it is pulled");
+        let replace = PodStep::Replace { container: web(), why: "definition changed, will be restarted" };
+        let (reason, message) = ("ErrImagePull".to_owned(), "no".to_owned());
+        seen.container_mut("web").image = ImageState::Failed { reason, message, at: now };
+        let told = plan(&pod, &seen, now).steps;
+        assert_eq!(told, std::slice::from_ref(&replace), "that there is none is to be seen");
+        have(&mut seen, "web:2", now);
+        assert_eq!(plan(&pod, &seen, now).steps, [replace]);
         let end = crate::pod::observed::Termination::new(now, pod.grace);
         seen.container_mut("web").replace(end, "it changed");
-        have(&mut seen, "web:2", now);
         assert_eq!(plan(&pod, &seen, now).steps, [PodStep::Stop { container: web() }]);
         seen.container_mut("web").stopping(now);
         exit(&mut seen, now);

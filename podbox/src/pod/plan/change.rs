@@ -1,7 +1,7 @@
 //! What is due where the manifest asks for something else by now than a run was started with.
 
 use super::{ContainerShape, Plan, PodStep, Shape};
-use crate::pod::observed::{ContainerSeen, Observed};
+use crate::pod::observed::{ContainerSeen, ImageState, Observed};
 use crate::pod::resize::{self, Due};
 use std::time::Instant;
 
@@ -9,7 +9,8 @@ use std::time::Instant;
 const OTHER_IMAGE: &str = "definition changed, will be restarted";
 const OTHER_SHARE: &str = "resize requires restart";
 
-/// Runs of another image are replaced; those that have another share are given theirs.
+/// Runs of another image are replaced, once that is here or cannot be had: upstream ends them first, and they are missing while
+/// it is pulled. Those that have another share are given theirs.
 pub(super) fn bring_up_to_date(pod: &Shape, seen: &Observed, now: Instant, plan: &mut Plan) {
     // An init container has the image that it began with: it is not there to stay.
     for shape in pod.init.iter().filter(|init| init.sidecar).chain(&pod.main) {
@@ -19,7 +20,9 @@ pub(super) fn bring_up_to_date(pod: &Shape, seen: &Observed, now: Instant, plan:
             continue;
         }
         if container.definition.as_ref().is_some_and(|image| *image != shape.image) {
-            replace(shape, OTHER_IMAGE, now, plan);
+            if matches!(container.image, ImageState::Ready { .. } | ImageState::Failed { .. }) {
+                replace(shape, OTHER_IMAGE, now, plan);
+            }
         } else if container.order.is_none() {
             share(shape, container, now, plan);
         }

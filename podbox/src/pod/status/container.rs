@@ -40,7 +40,9 @@ pub(super) fn status(
         ContainerState::Ended(ended) if state.terminated.is_none() => Some(ended),
         _ => seen.last.as_ref(),
     };
-    let image = facts.images.iter().find(|(container, _)| container == name);
+    let image = facts.images.iter().find(|(container, _)| container == name).map(|(_, reference)| reference);
+    // It runs with what it was started with until that is replaced.
+    let before = seen.definition.as_ref().filter(|image| seen.run().is_some() && **image != shape.image);
     let is_init = pod.init.iter().any(|init| init.name == *name);
     // Nobody waits for one that only looks.
     let is_ephemeral = pod.ephemeral.iter().any(|one| one.name == *name);
@@ -48,7 +50,7 @@ pub(super) fn status(
     let done = state.terminated.as_ref().is_some_and(|ended| ended.exit_code == 0);
     core::ContainerStatus {
         name: name.clone(),
-        image: image.map(|(_, reference)| reference.clone()).unwrap_or_default(),
+        image: before.or(image).cloned().unwrap_or_default(),
         image_id: match &seen.image {
             ImageState::Ready { id } => id.clone(),
             _ => String::new(),
