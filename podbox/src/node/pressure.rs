@@ -30,6 +30,7 @@ use crate::api::stats::Snapshot;
 use crate::config::Config;
 use crate::pod::ephemeral;
 use crate::pod::evict::{self, Pressure};
+use crate::pod::glance;
 use crate::store::{Expired, Store};
 use crate::{clock, limits, metrics};
 use active::Active;
@@ -326,7 +327,9 @@ impl<O: Objects> Warden<O> {
         let uid = |bytes: &[u8]| {
             serde_json::from_slice::<Value>(bytes).ok().map(|pod| object::uid(&pod).to_owned())
         };
-        let mut there: BTreeSet<String> = page.entries.iter().filter_map(|entry| uid(&entry.bytes)).collect();
+        let bound = glance::on_node(&self.name);
+        let own = page.entries.iter().filter(|entry| bound(&entry.bytes));
+        let mut there: BTreeSet<String> = own.filter_map(|entry| uid(&entry.bytes)).collect();
         // Whoever was taken out of the API by force may still write.
         let here = self.ends.views.borrow();
         there.extend(here.iter().filter(|(_, view)| !view.gone).map(|(pod, _)| pod.uid.clone()));

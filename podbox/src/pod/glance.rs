@@ -1,8 +1,10 @@
 //! A pod at a glance: what those read of each pod that changes who pass over most of them. Pure.
 
 use crate::api::simulate;
+use memchr::memmem;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -77,10 +79,19 @@ impl Glance<'_> {
     }
 }
 
+/// Tells the pods that have a node from others, which are not even read: there may be ten thousand of them, and each is looked at every few
+/// seconds.
+pub fn on_node(node: &str) -> impl Fn(&[u8]) -> bool + use<> {
+    // As the store writes it. Whoever has it elsewhere than in its spec is told apart by reading.
+    let words = memmem::Finder::new(&format!("\"nodeName\":{}", Value::from(node))).into_owned();
+    let node = node.to_owned();
+    move |pod| words.find(pod).is_some() && Glance::read(pod).is_some_and(|pod| pod.node() == Some(&node))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     #[track_caller]
     fn check(pod: Value, node: Option<&str>, going: bool, says: bool) {
@@ -101,5 +112,19 @@ mod tests {
         let metadata = json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "annotations": annotations});
         check(json!({"metadata": metadata, "spec": {"nodeName": "a\"b"}}), Some("a\"b"), true, true);
         assert!(Glance::read(b"{").is_none());
+    }
+
+    #[test]
+    fn pods_of_a_node_are_found_among_those_of_others() {
+        let check = |named: Value, node: &str, expected| {
+            let pod = json!({"metadata": {}, "spec": {"nodeName": named, "z": {"nodeName": "other"}}});
+            assert_eq!(on_node(node)(&serde_json::to_vec(&pod).unwrap()), expected, "{pod} on {node}");
+        };
+        check("this".into(), "this", true);
+        check("this".into(), "other", false);
+        check("this-too".into(), "this", false);
+        check("a\"b".into(), "a\"b", true);
+        check(Value::Null, "", false);
+        assert!(!on_node("this")(b"{"));
     }
 }

@@ -5,7 +5,7 @@ use crate::api::pressure::{Condition, Signal};
 use crate::api::stats::{ContainerDisk, Filesystem, PodDisk, Snapshot, Space};
 use crate::limits;
 use crate::pod::evict::{self, Candidate, Level, Levels, Use};
-use crate::pod::resources;
+use crate::pod::{glance, resources};
 use crate::store::{Entry, Expired, Store};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Toleration};
 use std::collections::BTreeSet;
@@ -20,7 +20,9 @@ pub(super) struct Active {
 /// All of them. That they cannot be listed does not mean that there are none.
 pub(super) fn all(store: &Store, node: &str) -> Result<Vec<Active>, Expired> {
     let page = store.list("/pods", None, None, 0, None)?;
-    Ok(page.entries.iter().filter_map(|entry| Active::read(entry, node)).collect())
+    let here = glance::on_node(node);
+    let own = page.entries.iter().filter(|entry| here(&entry.bytes));
+    Ok(own.filter_map(|entry| Active::read(entry)).collect())
 }
 
 /// The references of the images that they want.
@@ -36,11 +38,10 @@ pub(super) fn images(store: &Store, node: &str) -> Result<BTreeSet<String>, Expi
 }
 
 impl Active {
-    fn read(entry: &Entry, node: &str) -> Option<Active> {
+    fn read(entry: &Entry) -> Option<Active> {
         let manifest: Pod = serde_json::from_slice(&entry.bytes).ok()?;
         let phase = manifest.status.as_ref().and_then(|status| status.phase.as_deref());
-        let here = manifest.spec.as_ref()?.node_name.as_deref() == Some(node);
-        if !here || matches!(phase, Some("Succeeded" | "Failed")) {
+        if matches!(phase, Some("Succeeded" | "Failed")) {
             return None;
         }
         let uid = manifest.metadata.uid.clone()?;

@@ -8,6 +8,7 @@ use super::write::read;
 use super::{Api, Call, answer, not_allowed};
 use crate::api::identity::PodRef;
 use crate::api::status::ApiError;
+use crate::pod::glance;
 use crate::server::http::{Body, text};
 use crate::store::Key;
 use hyper::{Response, StatusCode};
@@ -43,8 +44,9 @@ impl Api {
     /// The pods that are bound to a node.
     fn pods_on(&self, node: &str) -> Value {
         let page = self.store.list("/pods", None, None, 0, None).map(|page| page.entries);
-        let pods = page.unwrap_or_default().into_iter().filter_map(|entry| read(&entry).ok());
-        let pods: Vec<Value> = pods.filter(|pod| pod["spec"]["nodeName"] == node).collect();
+        let (pods, here) = (page.unwrap_or_default(), glance::on_node(node));
+        let own = pods.iter().filter(|entry| here(&entry.bytes));
+        let pods: Vec<Value> = own.filter_map(|entry| read(entry).ok()).collect();
         json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})
     }
 

@@ -6,6 +6,7 @@ use super::super::api::version;
 use crate::api::object;
 use crate::metrics;
 use crate::metrics::text::{Page, Series, labels};
+use crate::pod::glance;
 use crate::store::{Key, Store};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::{Statvfs, statvfs};
@@ -33,12 +34,10 @@ pub fn write(page: &mut Page, store: &Store, node: &str) {
     let of = [("git_version", &*git_version), ("major", major), ("minor", minor), ("platform", "linux")];
     page.row(metrics::BUILD_INFO).info(&of);
     let pods = store.list("/pods", None, None, 0, None).map(|found| found.entries).unwrap_or_default();
-    let mut pods: Vec<Value> =
-        pods.iter().filter_map(|entry| serde_json::from_slice(&entry.bytes).ok()).collect();
-    pods.retain(|pod| {
-        let active = matches!(pod["status"]["phase"].as_str(), Some("Running" | "Pending"));
-        active && pod["spec"]["nodeName"] == node
-    });
+    let here = glance::on_node(node);
+    let own = pods.iter().filter(|entry| here(&entry.bytes));
+    let mut pods: Vec<Value> = own.filter_map(|entry| serde_json::from_slice(&entry.bytes).ok()).collect();
+    pods.retain(|pod| matches!(pod["status"]["phase"].as_str(), Some("Running" | "Pending")));
     mounted(page, &pods);
     claimed(page, &pods, store);
 }
