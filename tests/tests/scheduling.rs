@@ -97,10 +97,23 @@ fn pods_run_where_they_fit_and_wait_where_they_do_not() {
     });
 
     // What others write over the node's word is put right.
-    let wrong = r#"{"status": {"phase": "Failed", "podIP": "192.0.2.1"}}"#;
-    node.kubectl(&["patch", "pod", "linux", "--subresource=status", "-p", wrong]);
-    wait_until("it is put right", limit(), || get(&node, "pod/linux", "{.status.phase}") == "Running");
+    let patch = |status: &str| {
+        let status = format!(r#"{{"status": {{{status}}}}}"#);
+        node.kubectl(&["patch", "pod", "linux", "--subresource=status", "-p", &status]);
+    };
+    let before = get(&node, "pod/linux", "{.status.podIP}");
+    patch(r#""phase": "Pending", "podIP": "192.0.2.1""#);
+    wait_until("it is put right", limit(), || {
+        get(&node, "pod/linux", "{.status.phase} {.status.podIP}") == format!("Running {before}")
+    });
     runs(&node, "linux");
+
+    // But for their word that it is over, which a kubelet takes.
+    patch(r#""phase": "Failed""#);
+    wait_until("it ends", limit(), || {
+        let ended = "{.status.phase} {.status.containerStatuses[0].state.terminated.reason}";
+        get(&node, "pod/linux", ended) == "Failed Error"
+    });
 }
 
 #[test]

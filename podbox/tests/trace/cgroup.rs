@@ -128,6 +128,10 @@ pub fn command_in(dir: &Path, program: &str, args: &[&str]) -> Command {
             if fd < 0 || libc::write(fd, b"0".as_ptr().cast(), 1) != 1 {
                 return Err(std::io::Error::last_os_error());
             }
+            // Who runs the tests may ignore them, as a shell does for what it runs in the background.
+            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
             Ok(())
         });
     }
