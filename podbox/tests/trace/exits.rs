@@ -119,8 +119,9 @@ fn a_burst_of_forks_is_counted_exactly_and_told_without_gaps() {
         let mut told = 0;
         watch
             .next(|event| {
-                told += 1;
-                (event.pid == shell).then_some(())
+                let is_exit = matches!(event.detail, Detail::Exit(_));
+                told += u32::from(is_exit);
+                (is_exit && event.pid == shell).then_some(())
             })
             .await;
         assert!(status.await.unwrap().success());
