@@ -18,7 +18,7 @@ use crate::net::lease::{LeaseError, Leases};
 use crate::node::accounts::NodeAccounts;
 use crate::node::agent::Agent;
 use crate::node::checkpoint::{CheckpointError, Checkpoints};
-use crate::node::events::{self, Culprits};
+use crate::node::events;
 use crate::node::lock::{self, HostLock, LockError};
 use crate::node::witness::KernelWitness;
 use crate::node::{Node, facts};
@@ -394,13 +394,12 @@ async fn node(
 
 /// Puts each kernel event beside its container in the views, and tells of those that are worth an Event.
 async fn follow(node: Arc<RealNode>, mut events: broadcast::Receiver<Arc<KernelEvent>>) {
-    let mut culprits = Culprits::default();
     loop {
         match events.recv().await {
             Ok(event) => {
                 node.probing.hear(&event);
                 events::note(&node.views, &event);
-                let notice = events::notice(&node.views, &event, &mut culprits, clock::instant());
+                let notice = events::notice(&node.views, &event);
                 if let (Some(notices), Some((pod, notice))) = (node.notices.get(), notice) {
                     notices.tell(&pod, notice);
                 }

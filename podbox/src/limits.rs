@@ -106,8 +106,6 @@ pub const PROGRAM_LOOK: Duration = Duration::from_secs(10);
 pub const PROGRAM_SHARE: f64 = 0.05;
 /// Looks in a row after which one that takes more is detached.
 pub const PROGRAM_STRIKES: u32 = 3;
-/// How long nothing more is said of a process that leaves its dead unreaped.
-pub const ZOMBIES_TOLD: Duration = Duration::from_secs(60);
 /// Ends of one container that are remembered, for `podbox why`.
 pub const ENDS_KEPT: usize = 8;
 /// Pods that have left this node and of whose ends `podbox why` still tells.

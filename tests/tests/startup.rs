@@ -124,7 +124,14 @@ fn an_init_reaps_hands_signals_on_and_is_in_nobodys_way() {
         let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
         conditions.iter().any(|it| it["type"] == "podbox.io/ZombiesPileUp" && it["status"] == "True")
     };
-    node.wait("without", "has zombies", piles);
+    let careless = node.wait("without", "has zombies", piles);
+    let told = careless["status"]["conditions"].to_string();
+    assert!(
+        told.contains(
+            "does not reap what is left to it; an init would, by the pod's annotation podbox.io/init: c"
+        ),
+        "{told}"
+    );
     // Eight shells, which their parent takes, and what these have left.
     let reaped = || metric("podbox_zombie_lifetime_seconds_count", &[("pod", "with")]);
     wait_until("all that ended was reaped", limit(), || reaped() >= 16.0);

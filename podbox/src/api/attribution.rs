@@ -5,6 +5,7 @@ use super::event::Oom;
 use super::identity::ContainerRef;
 use super::sender::Sender;
 use super::startup::Firsts;
+use super::zombie::Unreaped;
 use serde::{Deserialize, Serialize};
 
 /// What an OOM victim was to the kill.
@@ -85,8 +86,8 @@ pub trait Attribution: Send + Sync {
     /// What the container did for the first time, and when; `None` where it is not watched, or not any more. Read from the
     /// map, also of what happened while no podbox ran.
     fn firsts(&self, cgroup_id: u64) -> Option<Firsts>;
-    /// How many of this container's processes have been dead for over a second, and lie unreaped. Read from the map, too.
-    fn zombies(&self, cgroup_id: u64) -> usize;
+    /// Those of this container's processes that have been dead for over a second, and lie unreaped. Read from the map, too.
+    fn unreaped(&self, cgroup_id: u64) -> Unreaped;
 }
 
 /// No tracing: nothing is attributed, nothing is known.
@@ -109,7 +110,7 @@ impl Attribution for Untraced {
     fn firsts(&self, _cgroup_id: u64) -> Option<Firsts> {
         None
     }
-    fn zombies(&self, _cgroup_id: u64) -> usize {
-        0
+    fn unreaped(&self, _cgroup_id: u64) -> Unreaped {
+        Unreaped::default()
     }
 }

@@ -6,7 +6,7 @@
 use super::attribution::OomRole;
 use super::identity::{ContainerRef, PodRef};
 use super::sender::Sender;
-use super::zombie::Zombie;
+use super::zombie::{Fault, Zombie};
 use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -107,7 +107,7 @@ pub enum Detail {
 }
 
 /// How long a container's process ids last.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PidsShort {
     /// Ids that it has now, those of zombies and threads among them.
     pub current: u64,
@@ -115,12 +115,18 @@ pub struct PidsShort {
     pub max: u64,
     /// How long until it has all of them, if it goes on as lately.
     pub seconds: f64,
+    /// How many of them the dead have that nobody reaps.
+    #[serde(default)]
+    pub unreaped: u64,
+    /// Whose fault most of those are, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fault: Option<Fault>,
 }
 
 impl PidsShort {
     /// From what was seen.
     pub fn new(current: u64, max: u64, until: Duration) -> PidsShort {
-        PidsShort { current, max, seconds: until.as_secs_f64() }
+        PidsShort { current, max, seconds: until.as_secs_f64(), unreaped: 0, fault: None }
     }
 
     /// It is time to say so: it has half of them, and the others do not last.
@@ -131,8 +137,13 @@ impl PidsShort {
 
 impl fmt::Display for PidsShort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PidsShort { current, max, seconds } = self;
-        write!(f, "{current} of {max} process ids in use; at this rate none is left in {seconds:.0} s")
+        let PidsShort { current, max, seconds, unreaped, fault } = self;
+        write!(f, "{current} of {max} process ids in use; at this rate none is left in {seconds:.0} s")?;
+        if *unreaped == 0 {
+            return Ok(());
+        }
+        write!(f, "; {unreaped} are of processes that have ended and that nobody reaps")?;
+        fault.as_ref().and_then(Fault::culprit).map_or(Ok(()), |culprit| write!(f, ": {culprit}"))
     }
 }
 

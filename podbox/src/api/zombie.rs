@@ -29,11 +29,9 @@ impl ZombieCause {
     }
 }
 
-/// A zombie.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Zombie {
-    /// How long it has been dead.
-    pub lifetime_ms: u64,
+/// Whose fault it is that a dead process lies there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Fault {
     /// Why nobody reaps it.
     pub cause: ZombieCause,
     /// Who should: its parent by now.
@@ -44,7 +42,10 @@ pub struct Zombie {
     pub parent_command: Option<String>,
 }
 
-impl Zombie {
+impl Fault {
+    /// Nobody knows.
+    pub const UNKNOWN: Fault = Fault { cause: ZombieCause::Unknown, parent_pid: None, parent_command: None };
+
     /// Who should reap it and does not, in words that are the same for all that this one leaves.
     pub fn culprit(&self) -> Option<String> {
         let (pid, command) = (self.parent_pid?, self.parent_command.as_deref()?);
@@ -60,11 +61,35 @@ impl Zombie {
             ZombieCause::Unknown => return None,
         })
     }
+
+    /// Whether an init in the first process' place would reap it.
+    pub fn init_helps(&self) -> bool {
+        matches!(self.cause, ZombieCause::Init | ZombieCause::Command)
+    }
+}
+
+/// A zombie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zombie {
+    /// How long it has been dead.
+    pub lifetime_ms: u64,
+    /// Whose fault that is.
+    #[serde(flatten)]
+    pub fault: Fault,
 }
 
 impl fmt::Display for Zombie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "zombie since {} ms", self.lifetime_ms)?;
-        self.culprit().map_or(Ok(()), |culprit| write!(f, ": {culprit}"))
+        self.fault.culprit().map_or(Ok(()), |culprit| write!(f, ": {culprit}"))
     }
+}
+
+/// All the dead of a container that lie unreaped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unreaped {
+    /// How many they are.
+    pub count: usize,
+    /// Whose fault most of them are, of those of whom that is known.
+    pub fault: Option<Fault>,
 }

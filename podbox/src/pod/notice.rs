@@ -7,7 +7,6 @@ use super::plan::is_main_turn;
 use super::probe::Outcome;
 use super::resize::{Refusal, RefusalKind, Resize, Share};
 use super::shape::{ContainerShape, Shape};
-use super::zombies;
 use crate::api::cause::{By, Cause};
 use crate::api::identity::PodRef;
 use crate::api::probe::ProbeType;
@@ -159,9 +158,9 @@ fn of_image(before: &ImageState, after: &ImageState, reference: &str, all: &mut 
 }
 
 fn of_pile(name: &str, before: &ContainerSeen, after: &ContainerSeen, all: &mut Vec<Notice>) {
-    let pile = |seen: &ContainerSeen| seen.run().map_or(0, |run| run.pile);
-    if pile(before) == 0 && pile(after) > 0 {
-        all.push(warning("ZombiesPileUp", zombies::words(name, pile(after))));
+    let pile = |seen: &ContainerSeen| seen.run().map(|run| run.pile.clone()).filter(|pile| pile.told > 0);
+    if let (None, Some(pile)) = (pile(before), pile(after)) {
+        all.push(warning("ZombiesPileUp", pile.words(name)));
     }
 }
 

@@ -12,7 +12,9 @@
 
 use super::forecast::Trend;
 use super::tracer::{Tracer, lock};
+use crate::api::attribution::Attribution;
 use crate::api::event::{Detail, KernelEvent, PidsShort};
+use crate::api::zombie::Unreaped;
 use crate::{clock, limits};
 use podbox_common::{ContainerStats, Head, RawRole};
 use std::collections::HashMap;
@@ -125,7 +127,7 @@ fn look(tracer: &Tracer, root: &File, seen: &mut HashMap<u64, Seen>, now: Durati
             continue;
         };
         seen.told = true;
-        tell(tracer, *cgroup, *short, now);
+        tell(tracer, *cgroup, short.clone(), now);
     }
     let mut state = lock(&tracer.state);
     state.skew = skew;
@@ -162,6 +164,8 @@ fn compare(stats: &ContainerStats, dead: u64, files: &Files, was_populated: bool
 
 fn tell(tracer: &Tracer, cgroup: u64, short: PidsShort, now: Duration) {
     let facts = tracer.facts();
+    let Unreaped { count, fault } = tracer.unreaped(cgroup);
+    let short = PidsShort { unreaped: count as u64, fault, ..short };
     let head = Head {
         kind: 0,
         tgid: 0,

@@ -18,7 +18,7 @@ use crate::api::error::chain;
 use crate::api::event::KernelEvent;
 use crate::api::identity::ContainerRef;
 use crate::api::startup::Firsts;
-use crate::api::zombie::ZombieCause;
+use crate::api::zombie::{Fault, Unreaped, ZombieCause};
 use crate::{clock, limits};
 use aya::Ebpf;
 use aya::programs::{Program, ProgramInfo};
@@ -75,8 +75,8 @@ pub(super) struct State {
     pub pids_until: HashMap<u64, f64>,
     /// Entries of the dead that were reaped, and since when that is known.
     pub gone: HashMap<ProcessKey, Duration>,
-    /// Why those that were told as zombies lie there.
-    pub zombie_causes: HashMap<ProcessKey, ZombieCause>,
+    /// Whose fault it is that those that were told as zombies lie there.
+    pub faults: HashMap<ProcessKey, Fault>,
     /// Containers whose beginning is being told.
     pub beginnings: Beginnings,
     /// For the next podbox, if there is to be one that goes on with this.
@@ -116,7 +116,7 @@ impl Tracer {
             skew: Skew::default(),
             pids_until: HashMap::new(),
             gone: HashMap::new(),
-            zombie_causes: HashMap::new(),
+            faults: HashMap::new(),
             beginnings: Beginnings::default(),
             journal,
             settled: false,
@@ -292,9 +292,8 @@ impl Attribution for Tracer {
         self.oom_told && register.get(cgroup_id).is_some() && !register.gap(cgroup_id)
     }
 
-    fn zombies(&self, cgroup_id: u64) -> usize {
-        let dead = lock(&self.state).zombies(clock::boot());
-        dead.values().filter(|dead| dead.container == cgroup_id).count()
+    fn unreaped(&self, cgroup_id: u64) -> Unreaped {
+        lock(&self.state).unreaped(cgroup_id, clock::boot())
     }
 
     fn oom_victims(&self, cgroup_id: u64) -> Vec<OomVictim> {
@@ -393,10 +392,24 @@ impl State {
         lying.map(|(key, dead)| (key.0, dead.0)).collect()
     }
 
+    fn unreaped(&self, container: u64, now: Duration) -> Unreaped {
+        let dead = self.zombies(now);
+        let keys = dead.iter().filter(|(_, dead)| dead.container == container).map(|(key, _)| key);
+        let (mut count, mut faults) = (0, BTreeMap::<&Fault, usize>::new());
+        for key in keys {
+            count += 1;
+            if let Some(fault) = self.faults.get(key).filter(|fault| **fault != Fault::UNKNOWN) {
+                *faults.entry(fault).or_default() += 1;
+            }
+        }
+        let most = faults.into_iter().max_by_key(|(_, count)| *count);
+        Unreaped { count, fault: most.map(|(fault, _)| fault.clone()) }
+    }
+
     fn zombies_per_container(&self, now: Duration) -> BTreeMap<u64, BTreeMap<ZombieCause, u64>> {
         let mut counts: BTreeMap<u64, BTreeMap<ZombieCause, u64>> = BTreeMap::new();
         for (key, dead) in self.zombies(now) {
-            let cause = self.zombie_causes.get(&key).copied().unwrap_or(ZombieCause::Unknown);
+            let cause = self.faults.get(&key).map_or(ZombieCause::Unknown, |fault| fault.cause);
             *counts.entry(dead.container).or_default().entry(cause).or_default() += 1;
         }
         counts

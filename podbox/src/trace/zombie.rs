@@ -8,7 +8,7 @@ use super::attribute::{self, Facts};
 use super::map::Plain;
 use super::tracer::State;
 use crate::api::event::{Detail, KernelEvent};
-use crate::api::zombie::{Zombie, ZombieCause};
+use crate::api::zombie::{Fault, Zombie, ZombieCause};
 use crate::limits;
 use podbox_common::{Dead, Head, ProcessKey};
 use std::collections::HashSet;
@@ -34,13 +34,13 @@ impl Zombies {
         });
         state.forget_gone(now);
         self.told.retain(|key| zombies.contains_key(key));
-        state.zombie_causes.retain(|key, _| zombies.contains_key(key));
+        state.faults.retain(|key, _| zombies.contains_key(key));
         let mut events = Vec::new();
         for (key, dead) in zombies {
             if self.told.insert(key) {
                 self.seq += 1;
                 let fault = fault(key.tgid);
-                state.zombie_causes.insert(key, fault.cause);
+                state.faults.insert(key, fault.clone());
                 events.push(self.event(&key, &dead, fault, state, (now, facts)));
             }
         }
@@ -67,10 +67,7 @@ impl Zombies {
             comm: dead.comm,
         };
         let lifetime_ms = head.at_ns.saturating_sub(dead.died_ns) / 1_000_000;
-        let Fault { cause, parent } = fault;
-        let (parent_pid, parent_command) = parent.unzip();
-        let zombie = Zombie { lifetime_ms, cause, parent_pid, parent_command };
-        attribute::subject(&head, Detail::Zombie(zombie), &state.register, facts)
+        attribute::subject(&head, Detail::Zombie(Zombie { lifetime_ms, fault }), &state.register, facts)
     }
 }
 
@@ -88,13 +85,6 @@ impl State {
     }
 }
 
-/// Whose fault it is that a dead process lies there.
-struct Fault {
-    cause: ZombieCause,
-    /// Its parent by now, and that one's command name.
-    parent: Option<(u32, String)>,
-}
-
 /// Asks /proc, since who the parent is may have changed since the end: an orphan is left to its namespace's first process.
 fn fault(tgid: u64) -> Fault {
     let read =
@@ -106,7 +96,7 @@ fn fault(tgid: u64) -> Fault {
     };
     let parent =
         status(tgid, "PPid:").and_then(|parent| parent.parse::<u32>().ok()).filter(|parent| *parent != 0);
-    let Some(parent) = parent else { return Fault { cause: ZombieCause::Unknown, parent: None } };
+    let Some(parent) = parent else { return Fault::UNKNOWN };
     // The last of its ids is that in its own namespace.
     let is_init = status(parent.into(), "NSpid:").as_deref() == Some("1");
     let cgroup = read(tgid, "cgroup");
@@ -116,7 +106,8 @@ fn fault(tgid: u64) -> Fault {
         true => ZombieCause::Init,
         false => ZombieCause::Parent,
     };
-    Fault { cause, parent: Some((parent, read(parent.into(), "comm").trim_end().to_owned())) }
+    let parent_command = Some(read(parent.into(), "comm").trim_end().to_owned());
+    Fault { cause, parent_pid: Some(parent), parent_command }
 }
 
 /// Whether the process is dead and unreaped, by /proc.

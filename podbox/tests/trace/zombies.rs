@@ -22,7 +22,10 @@ fn a_zombie_is_told_gauged_and_its_reaping_told() {
         };
         let told = watch.next(zombie).await;
         assert!(told.lifetime_ms >= 1000);
-        assert_eq!((told.cause, told.parent_pid), (ZombieCause::Parent, Some(std::process::id())));
+        assert_eq!(
+            (told.fault.cause, told.fault.parent_pid),
+            (ZombieCause::Parent, Some(std::process::id()))
+        );
         let totals = watch.totals(&container);
         assert_eq!((totals.zombies, totals.causes[&ZombieCause::Parent]), (1, 1));
 

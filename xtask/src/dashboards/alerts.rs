@@ -87,10 +87,10 @@ pub const ALERTS: &[Alert] = &[
         lasts: "5m",
         severity: Severity::Warning,
         summary: "{namespace}/{pod}, container {container}: dead processes are not reaped",
-        means: "A parent in the container does not wait for its children. Each of them keeps its process id until its parent ends; at the limit of processes the container can start nothing any more.",
+        means: "A process in the container does not wait for those that have ended and are its to reap. Each of them keeps its process id until its parent ends; at the limit of processes the container can start nothing any more.",
         steps: &[
-            "`podbox events` names the dead and their parent.",
-            "Is the parent the container's first process, and not made for it (a shell, a server)? Run it below an init that reaps, or set `shareProcessNamespace: true`.",
+            "`kubectl describe pod` says whose fault it is: the Event and the condition ZombiesPileUp name the process that should reap them.",
+            "Is it the container's first process, and not made for it (a shell, a server)? The annotation `podbox.io/init` gives the container an init that reaps (README).",
             "Is it another one? It has a bug: it must wait for what it starts.",
         ],
         proof: Proof {
@@ -129,7 +129,7 @@ pub const ALERTS: &[Alert] = &[
         summary: "{namespace}/{pod}, container {container}: at this rate it has no process ids left in ten minutes",
         means: "The container takes more and more process ids, and frees none. When it has all that its pids.max allows, every fork and every new thread fails.",
         steps: &[
-            "`podbox events` and the Event ProcessIdsRunningOut say how many it has. Are they zombies? See PodboxZombies for whose fault that is.",
+            "The Event ProcessIdsRunningOut says how many it has, and how many of these are zombies and whose fault that is. See PodboxZombies then.",
             "Else they live: `kubectl exec POD -- ps` shows of what there is ever more.",
             "To gain time, delete the pod: its controller makes another, which begins with none.",
         ],
@@ -343,6 +343,25 @@ pub const ALERTS: &[Alert] = &[
             quiet: "5m",
             due: "8m",
             labels: &[("program", "exit")],
+        },
+    },
+    Alert {
+        name: "PodboxKernelSilent",
+        expr: "max by (signal) (podbox_kernel_signal{state=\"absent\"}) > 0",
+        lasts: "5m",
+        severity: Severity::Info,
+        summary: "the kernel tells podbox nothing of {signal}",
+        means: "What podbox would know from the kernel it does not know on this host: this kernel has no such hook, or refused it, or its program was detached. Metrics of it are not there or stand still. What is told by a lesser hook (state reduced) is no alert; the dashboard of BPF has it.",
+        steps: &[
+            "`podbox doctor` says why, what cannot be said therefore, and how to mend it.",
+            "Was its program detached? PodboxBpfDetached says so, too.",
+            "Is nothing to be done on this host? Silence the alert for it.",
+        ],
+        proof: Proof {
+            series: &[("podbox_kernel_signal{signal=\"reaping\",state=\"absent\"}", "0x5 1x20")],
+            quiet: "8m",
+            due: "12m",
+            labels: &[("signal", "reaping")],
         },
     },
     Alert {

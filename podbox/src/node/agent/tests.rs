@@ -9,7 +9,7 @@ use crate::api::image::Image;
 use crate::api::images::{PullFailure, PullPolicy, Pulled};
 use crate::api::keyring::Keyring;
 use crate::api::startup::{Firsts, Lap};
-use crate::api::zombie::{Zombie, ZombieCause};
+use crate::api::zombie::{Fault, Unreaped, Zombie, ZombieCause};
 use crate::clock;
 use crate::config::Config;
 use crate::net::lease::Leases;
@@ -207,9 +207,13 @@ impl Attribution for Killed {
     fn watched(&self, _: u64) -> bool {
         true
     }
-    fn zombies(&self, _: u64) -> usize {
-        7
+    fn unreaped(&self, _: u64) -> Unreaped {
+        Unreaped { count: 7, fault: Some(fault()) }
     }
+}
+
+fn fault() -> Fault {
+    Fault { cause: ZombieCause::Parent, parent_pid: Some(7), parent_command: Some("sh".into()) }
 }
 
 #[tokio::test]
@@ -233,12 +237,7 @@ async fn a_pod_says_that_its_dead_pile_up() {
         pid: 9,
         ns_pid: None,
         command: "child".into(),
-        detail: Detail::Zombie(Zombie {
-            lifetime_ms: 1001,
-            cause: ZombieCause::Unknown,
-            parent_pid: None,
-            parent_command: None,
-        }),
+        detail: Detail::Zombie(Zombie { lifetime_ms: 1001, fault: fault() }),
     };
     node.probing.hear(&event);
     let said = |view: &PodView| {
@@ -249,7 +248,7 @@ async fn a_pod_says_that_its_dead_pile_up() {
     let told = tokio::time::timeout(Duration::from_secs(60), told).await.unwrap().unwrap();
     assert_eq!(
         said(&told[&pod]).unwrap(),
-        "containers with processes that have ended and that nobody reaps: [a (5 or more)]"
+        "Container a has 5 or more processes that have ended and that nobody reaps: sh (7) does not wait for its children"
     );
 }
 

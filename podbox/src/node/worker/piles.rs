@@ -6,7 +6,6 @@
 use super::Worker;
 use crate::api::images::Images;
 use crate::limits;
-use crate::pod::zombies;
 use crate::sandbox::runtime::Runtime;
 use std::time::Instant;
 
@@ -26,8 +25,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let mut piled = false;
         for container in self.seen.containers.values_mut() {
             let Some(run) = container.run_mut() else { continue };
-            run.pile = zombies::told(run.pile, self.node.attribution.zombies(run.started.cgroup_id));
-            piled |= run.pile > 0;
+            run.pile = run.pile.seen(self.node.attribution.unreaped(run.started.cgroup_id));
+            piled |= run.pile.told > 0;
         }
         self.piles_seen = Some(now);
         self.piles_at = piled.then(|| now + limits::ZOMBIES_AGAIN);

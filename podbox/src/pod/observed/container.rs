@@ -15,6 +15,7 @@ use crate::limits;
 use crate::pod::probe::Probes;
 use crate::pod::resize::{Refusal, Resize, Share};
 use crate::pod::restart::{Backoff, Pace};
+use crate::pod::zombies::Pile;
 use crate::sandbox::runtime::{ExitStatus, Exited, ProcessUser, Started};
 use serde::{Deserialize, Serialize};
 use std::time::{Instant, SystemTime};
@@ -100,8 +101,8 @@ pub struct Run {
     pub killed: bool,
     /// What its probes are at.
     pub probes: Probes,
-    /// How many of its processes at least have ended and lie unreaped, if that is worth a word.
-    pub pile: usize,
+    /// What is told of those of its processes that have ended and lie unreaped.
+    pub pile: Pile,
 }
 
 /// One container is to end, and its pod is not.
@@ -174,8 +175,8 @@ pub struct ContainerSeen {
 impl Run {
     /// One that has just started, without probes.
     pub fn new(started: Started, post_start: HookState) -> Run {
-        let (pre_stop, complaint, probes) = (HookState::Due, None, Probes::default());
-        Run { started, post_start, complaint, pre_stop, signalled: None, killed: false, probes, pile: 0 }
+        let (pre_stop, complaint, probes, pile) = (HookState::Due, None, Probes::default(), Pile::default());
+        Run { started, post_start, complaint, pre_stop, signalled: None, killed: false, probes, pile }
     }
 
     /// Its end has begun.

@@ -64,12 +64,11 @@ pub(super) fn all(containers: &Containers<'_>, seen: &Observed, phase: &str) -> 
 pub const PILED: &str = "podbox.io/ZombiesPileUp";
 
 fn piled(seen: &Observed) -> Option<Word> {
-    let piles = seen.containers.iter().filter_map(|(name, container)| Some((name, container.run()?.pile)));
-    let piles: Vec<String> =
-        piles.filter(|(_, pile)| *pile > 0).map(|(name, pile)| format!("{name} ({pile} or more)")).collect();
-    let message =
-        format!("containers with processes that have ended and that nobody reaps: [{}]", piles.join(" "));
-    (!piles.is_empty()).then_some(Word { holds: true, reason: "ProcessesUnreaped", message })
+    let piles = seen.containers.iter().filter_map(|(name, container)| Some((name, &container.run()?.pile)));
+    let told: Vec<String> =
+        piles.filter(|(_, pile)| pile.told > 0).map(|(name, pile)| pile.words(name)).collect();
+    let word = Word { holds: true, reason: "ProcessesUnreaped", message: told.join("\n") };
+    (!told.is_empty()).then_some(word)
 }
 
 /// What is said of shares that were asked for and not given yet; nothing where there are none.

@@ -93,7 +93,7 @@ pub const BOARD: Board = Board {
             ],
         },
         Row {
-            title: "Scrapes",
+            title: "Scrapes, and what there is to scrape",
             panels: &[
                 Panel {
                     title: "Time of writing a page",
@@ -109,6 +109,12 @@ pub const BOARD: Board = Board {
                     about: "A page has a bounded number of them.",
                     unit: Unit::Count,
                     queries: &[query("max by (page) (podbox_metrics_left_out_series)", "{{page}}")],
+                },
+                Panel {
+                    title: "What this kernel tells",
+                    about: "Things that podbox would know, by how much of them it does: all (live), less (reduced), nothing (absent).",
+                    unit: Unit::Count,
+                    queries: &[query("sum by (state) (podbox_kernel_signal)", "{{state}}")],
                 },
             ],
         },

@@ -44,6 +44,29 @@ pub const BOARD: Board = Board {
             ],
         },
         Row {
+            title: "Stages, by the kernel's clock",
+            panels: &[
+                Panel {
+                    title: "p50 of each stage",
+                    about: "Image, cgroup, network, mounts, exec, first listen, first connect and accept; ready is the whole way.",
+                    unit: Unit::Seconds,
+                    queries: &[query(
+                        "histogram_quantile(0.5, sum by (le, stage) (rate(podbox_startup_stage_seconds_bucket[5m])))",
+                        "{{stage}}",
+                    )],
+                },
+                Panel {
+                    title: "p99 of each stage",
+                    about: "`podbox trace POD` tells the same of one pod.",
+                    unit: Unit::Seconds,
+                    queries: &[query(
+                        "histogram_quantile(0.99, sum by (le, stage) (rate(podbox_startup_stage_seconds_bucket[5m])))",
+                        "{{stage}}",
+                    )],
+                },
+            ],
+        },
+        Row {
             title: "Sandboxes and containers",
             panels: &[
                 Panel {
