@@ -5,14 +5,18 @@
 //! somebody else, and then nobody tells. Neither is a fault: the event is a hint, the probe asks.
 
 use crate::count::{Counts, current_container, next_seq, now_ns, send};
-use crate::exit::EVENTS;
 use crate::kernel::{Sock, Task};
 use crate::start;
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
-use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::macros::{btf_tracepoint, map};
+use aya_ebpf::maps::RingBuf;
 use aya_ebpf::programs::BtfTracePointContext;
 use podbox_common::{Head, Kind, ListenEvent, Loss};
+
+/// Apart from exits, since a probe waits for them: some hundreds.
+#[map]
+static LISTEN_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
 
 /// The kernel's TCP_ESTABLISHED, TCP_SYN_RECV and TCP_LISTEN.
 const ESTABLISHED: i32 = 1;
@@ -60,5 +64,5 @@ fn changed(sock: Sock, container: u64, listening: bool) {
         start::listens(container, head.at_ns, sock.port());
     }
     let event = ListenEvent { head, port: sock.port(), family: sock.family(), listening: listening.into() };
-    send(&EVENTS, &event, Loss::ListenEvent);
+    send(&LISTEN_EVENTS, &event, Loss::ListenEvent);
 }

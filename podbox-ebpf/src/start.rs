@@ -17,7 +17,7 @@ use podbox_common::Firsts;
 static FIRSTS: HashMap<u64, Firsts> =
     HashMap::with_max_entries(4096, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 
-/// `sched_process_exec(..)`: the current process is another program from here on.
+/// `sched_process_exec(..)`: the current process is another program from here on. Attached only while a container is about to begin.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
     let container = current_container();

@@ -80,6 +80,8 @@ pub const LOG_RETRY_FIRST: Duration = Duration::from_millis(100);
 pub const LOG_RETRY_LONGEST: Duration = Duration::from_secs(5);
 /// Bytes of the ring of exit and reap events: some 12,000 exits until one is dropped and counted.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;
+/// How long exits and reapings may lie in their ring where others were read just before, so that not each of them wakes podbox.
+pub const EVENTS_REST: Duration = Duration::from_millis(10);
 /// Bytes of the ring of OOM events: some 600 victims.
 pub const OOM_RING_BYTES: u32 = 1 << 17;
 /// How long a removed container's cgroup is still attributed to it.
@@ -102,6 +104,8 @@ pub const STANDING_LOOK: Duration = Duration::from_secs(10);
 pub const PIDS_URGENT: Duration = Duration::from_secs(600);
 /// How often the BPF programs' cost is looked at.
 pub const PROGRAM_LOOK: Duration = Duration::from_secs(10);
+/// For how long programs that are executed are watched after a container was last about to begin.
+pub const EXECUTIONS_WATCHED: Duration = Duration::from_secs(2);
 /// The part of one processor that a BPF program may take.
 pub const PROGRAM_SHARE: f64 = 0.05;
 /// Looks in a row after which one that takes more is detached.

@@ -71,6 +71,11 @@ pub fn one_kernel(test: &str, controllers: &[&str]) -> Option<()> {
     when(!release.starts_with("6.1."), test, "it is long, and the other machine shows it")
 }
 
+/// A clock that nobody else lives by: a virtual machine's, in which one test runs at a time.
+pub fn clock(test: &str) -> Option<()> {
+    when(in_machine(), test, "it sets the clock, and runs in a machine")
+}
+
 /// Whether this is a virtual machine of the tool's.
 pub fn in_machine() -> bool {
     std::env::var("PODBOX_TEST_LEVEL").is_ok_and(|level| level == "vm")

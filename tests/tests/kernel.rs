@@ -244,6 +244,82 @@ fn where_the_kernel_describes_no_types_pods_run_and_it_is_said() {
     host.assert_clean();
 }
 
+/// The kernel's description of its types, but that this member of this structure is far behind its end.
+fn moved(mut btf: Vec<u8>, structure: &str, member: &str) -> Vec<u8> {
+    const STRUCT: u32 = 4;
+    const FAR_BITS: u32 = 1 << 20;
+    let word = |btf: &[u8], at: usize| u32::from_ne_bytes(btf[at..at + 4].try_into().unwrap());
+    let [header, types, length, strings] = [4, 8, 12, 16].map(|at| word(&btf, at) as usize);
+    let is = |btf: &[u8], name: u32, text: &str| {
+        btf[header + strings + name as usize..].starts_with(format!("{text}\0").as_bytes())
+    };
+    let (mut at, mut changed) = (header + types, 0);
+    while at < header + types + length {
+        let (name, info) = (word(&btf, at), word(&btf, at + 4));
+        let (kind, count) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
+        let tail = match kind {
+            1 | 14 | 17 => 4,
+            3 => 12,
+            4 | 5 | 15 | 19 => 12 * count,
+            6 | 13 => 8 * count,
+            _ => 0,
+        };
+        if kind == STRUCT && is(&btf, name, structure) {
+            for found in (at + 12..at + 12 + tail).step_by(12) {
+                if is(&btf, word(&btf, found), member) {
+                    btf[found + 8..found + 12].copy_from_slice(&FAR_BITS.to_ne_bytes());
+                    changed += 1;
+                }
+            }
+        }
+        at += 12 + tail;
+    }
+    assert!(changed > 0, "no {structure}.{member}");
+    btf
+}
+
+#[test]
+fn a_program_that_the_verifier_refuses_takes_only_what_it_tells_and_it_is_said() {
+    let test = "a_program_that_the_verifier_refuses_takes_only_what_it_tells_and_it_is_said";
+    let Some(()) = needs::host(test) else { return };
+    let btf = "/sys/kernel/btf/vmlinux";
+    let Some(()) = needs::file(test, btf) else { return };
+    let Some(host) = Host::new(test) else { return };
+    // The verifier knows this type itself, and what would be read there is none.
+    let lying = host.dir.join("vmlinux");
+    std::fs::write(&lying, moved(std::fs::read(btf).unwrap(), "css_set", "dfl_cgrp")).unwrap();
+    // In this test's own mount namespace.
+    mount(Some(&lying), btf, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    let doctor = host.podbox().args(["doctor", "-o", "json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let of = |name: &str| findings.iter().find(|finding| finding["name"] == name).unwrap();
+    let refused = of("BPF: senders of signals");
+    assert_eq!(refused["state"], "degraded", "{refused}");
+    let seen = refused["seen"].as_str().unwrap();
+    assert!(seen.contains("refuses tp_btf signal_generate") && seen.contains("css_set"), "{seen}");
+    assert_eq!(of("BPF: process exits")["state"], "ok", "{report}");
+
+    let kills = script("c", &format!("{WAIT} /bin/busybox sh -c 'kill -KILL $$$$'; exit 3"), GATE);
+    let ends = pod("a", &format!("restartPolicy: Never, {}, containers: [{kills}]", gate(&host)));
+    let mut run = host.run(&(beacon() + &ends));
+    run.wait_said("default/beacon beacon: Running");
+    let mut events = Events::follow(&host, "beacon");
+    host.file("gate/go", "");
+    let killed = events.wait("a process is killed", |event| event["kind"] == "exit" && event["signal"] == 9);
+    assert_eq!((&killed["container"], &killed["sender"]), (&Value::from("c"), &Value::Null), "{killed}");
+    run.wait_said("default/a c: Error (3)");
+    let text = metrics();
+    let state =
+        |signal, state| metric(&text, "podbox_kernel_signal", &[("signal", signal), ("state", state)]);
+    assert_eq!((state("senders", "absent"), state("senders", "live")), (1.0, 0.0));
+    assert_eq!((state("exits", "absent"), state("exits", "live")), (0.0, 1.0));
+    run.signal(Signal::SIGINT);
+    run.end().expect(130);
+    umount(btf).unwrap();
+    host.assert_clean();
+}
+
 #[test]
 fn limits_are_written_as_kubernetes_derives_them() {
     let test = "limits_are_written_as_kubernetes_derives_them";

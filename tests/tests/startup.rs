@@ -1,5 +1,5 @@
-//! How pods begin: stage by stage with the kernel's times, and with podbox's own process for the first of a container's where
-//! that is asked for.
+//! How pods begin: stage by stage with the kernel's times, whatever becomes of the clock, and with podbox's own process for the
+//! first of a container's where that is asked for.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -8,6 +8,7 @@ use podbox_tests::run::limit;
 use podbox_tests::wait::{wait_for, wait_until};
 use podbox_tests::{metrics, needs};
 use serde_json::{Value, json};
+use std::process::Command;
 
 /// What `podbox trace POD ARGS` prints.
 fn trace(node: &Node, pod: &str, args: &[&str]) -> Option<String> {
@@ -77,6 +78,63 @@ fn a_pods_way_is_told_with_the_kernels_times_and_a_restart_makes_none_up() {
     node.restart(Signal::SIGKILL);
     let after = wait_for("it is known again", limit(), || stages(&node, "web"));
     assert_eq!(after, before);
+    node.stop();
+}
+
+/// Sets the clock, as the program `date` says it.
+fn set_clock(to: &str) {
+    let set = Command::new("date").args(["--set", to]).output().expect("date is there");
+    assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+}
+
+#[test]
+fn a_clock_that_jumps_ends_nothing_and_lengthens_nothing() {
+    let test = "a_clock_that_jumps_ends_nothing_and_lengthens_nothing";
+    let Some(()) = needs::clock(test) else { return };
+    let Some(()) = needs::one_kernel(test, &[]) else { return };
+    let Some(mut node) = Node::start(test) else { return };
+    let web = || {
+        let mut web = spec("Always", "exec /bin/testjobs http 8080");
+        web["containers"][0]["readinessProbe"] = json!({"httpGet": {"port": 8080}, "periodSeconds": 1});
+        web["containers"][0]["livenessProbe"] = web["containers"][0]["readinessProbe"].clone();
+        web
+    };
+    let is_ready = |pod: &Value| container(pod)["ready"] == true;
+    node.create("web", web());
+    node.wait("web", "is ready", is_ready);
+    let before = stages(&node, "web").expect("it is known");
+
+    // Two lie dead while the clock goes on by an hour, and half of it back.
+    node.create("pile", spec("Never", "/bin/testjobs zombies 2 --hold 20000; exit 3"));
+    let of_pile = [("pod", "pile")];
+    wait_until("two lie dead", limit(), || metric("podbox_zombies", &of_pile) == 2.0);
+    set_clock("+1 hour");
+    node.create("ahead", spec("Never", "exit 4"));
+    node.wait("ahead", "has failed", |pod| pod["status"]["phase"] == "Failed");
+    node.restart(Signal::SIGKILL);
+    set_clock("-30 minutes");
+    node.create("back", web());
+    node.wait("back", "is ready", is_ready);
+    let pile = node.wait("pile", "has failed", |pod| pod["status"]["phase"] == "Failed");
+    assert_eq!(container(&pile)["state"]["terminated"]["exitCode"], 3);
+    set_clock("-30 minutes");
+
+    let lifetimes = |of| metric(&format!("podbox_zombie_lifetime_seconds_{of}"), &of_pile);
+    // The shell, its child, and the two.
+    assert_eq!(lifetimes("count"), 4.0);
+    assert!(lifetimes("sum") < 600.0, "{} s", lifetimes("sum"));
+    for name in ["web", "ahead", "back"] {
+        let told = stages(&node, name).expect("it is known");
+        assert!(told.iter().all(|stage| end(stage) < 600_000_000), "{name}: {told:#?}");
+    }
+    assert_eq!(stages(&node, "web").expect("it is known"), before);
+    let output = node.host.podbox().args(["why", "ahead", "-o", "json"]).output().expect("podbox starts");
+    let why: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    assert_eq!(why[0]["containers"][0]["ends"].as_array().map(Vec::len), Some(1), "{why}");
+    for name in ["web", "back"] {
+        let pod = node.pod(name);
+        assert!(is_ready(&pod) && container(&pod)["restartCount"] == 0, "{pod}");
+    }
     node.stop();
 }
 

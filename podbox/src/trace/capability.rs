@@ -181,9 +181,15 @@ impl CapabilityReport {
 
     /// The same, of a signal; nothing, if this is another reason.
     pub fn given_up(&mut self, signal: Signal, reason: &str) {
-        let of_it = self.signals.iter_mut().find(|capability| capability.signal == signal);
-        if let Some(found) = of_it.filter(|_| reason.starts_with(DETACHED)) {
-            *found = Capability::absent(signal, reason.to_owned());
+        if reason.starts_with(DETACHED) {
+            self.lost(signal, reason.to_owned());
+        }
+    }
+
+    /// It was had, and is not any more.
+    pub fn lost(&mut self, signal: Signal, reason: String) {
+        if let Some(found) = self.signals.iter_mut().find(|capability| capability.signal == signal) {
+            *found = Capability::absent(signal, reason);
         }
     }
 

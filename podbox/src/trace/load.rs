@@ -19,6 +19,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
+/// The program that sees programs executed.
+pub(super) const EXECUTIONS: &str = "process_exec";
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podbox.bpf.o"));
@@ -281,8 +283,15 @@ impl Ladder {
         }
     }
 
+    /// Only to see that it can be had: it is attached again when a container is about to begin (`start`).
     fn executions(&mut self) -> Capability {
-        match self.tp_btf("process_exec", "sched_process_exec") {
+        let load = |ebpf: &mut Ebpf, btf: &aya::Btf| {
+            let program: &mut BtfTracePoint = pick(ebpf, EXECUTIONS)?;
+            program.load("sched_process_exec", btf)?;
+            let link = program.attach()?;
+            program.detach(link)
+        };
+        match load(&mut self.ebpf, &self.btf) {
             Ok(()) => Capability::live(Signal::Executions, "tp_btf sched_process_exec"),
             Err(error) => {
                 Capability::absent(Signal::Executions, refused("tp_btf sched_process_exec", &error))
@@ -351,7 +360,7 @@ impl Ladder {
     }
 }
 
-fn pick<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, ProgramError>
+pub(super) fn pick<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, ProgramError>
 where
     &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
 {

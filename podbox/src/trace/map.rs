@@ -38,10 +38,12 @@ pub(super) struct Sockets {
     pub unaccepted: HashMap<MapData, Plain<Connection>, u64>,
 }
 
-/// The rings: one reader owns both.
+/// The rings: one reader owns all.
 pub(super) struct Rings {
+    /// Exits and reapings.
     pub events: RingBuf<MapData>,
     pub oom: RingBuf<MapData>,
+    pub listens: RingBuf<MapData>,
     /// Debug builds only.
     pub log: Option<Flush>,
 }
@@ -69,7 +71,12 @@ impl Sockets {
 
 impl Rings {
     pub fn take(ebpf: &mut Ebpf) -> Result<Rings, TraceError> {
-        Ok(Rings { log: log::open(ebpf), events: take(ebpf, "EVENTS")?, oom: take(ebpf, "OOM_EVENTS")? })
+        Ok(Rings {
+            log: log::open(ebpf),
+            events: take(ebpf, "EVENTS")?,
+            oom: take(ebpf, "OOM_EVENTS")?,
+            listens: take(ebpf, "LISTEN_EVENTS")?,
+        })
     }
 }
 

@@ -1,6 +1,12 @@
 //! The reader: rings → decoded, attributed events → subscribers. It also looks, twice a second, for the
 //! dead that nobody reaps, removes tombstones that are old enough, and detaches programs that cost too much.
 //!
+//! Waking it is by far the dearest part of a process's end, and that process pays. The kernel wakes only for a record before
+//! which all have been read; so the reader rests once it has read all exits, and whatever comes meanwhile costs one wake-up
+//! together. What comes after a rest is read at once, and nothing lies unread for longer than one: the wake-up that the
+//! first record brought is kept until then. OOM kills and sockets that listen, for which somebody waits, have rings without
+//! rests.
+//!
 //! It decides nothing and waits for nobody: who does not keep up with the broadcast loses events and is
 //! told so.
 
@@ -17,10 +23,11 @@ use aya::maps::{MapData, RingBuf};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyMutGuard};
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, sleep_until};
 
 /// Records taken from a ring under one hold of the lock.
 const BATCH: usize = 256;
@@ -30,12 +37,14 @@ impl Tracer {
     /// an error. Must be called within a tokio runtime.
     pub fn spawn_reader(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
         let taken = lock(&self.rings).take();
-        let Rings { events, oom, log } = taken.ok_or_else(|| {
+        let Rings { events, oom, listens, log } = taken.ok_or_else(|| {
             io::Error::new(io::ErrorKind::AlreadyExists, "the rings are being read already")
         })?;
         let reader = Reader {
             events: register(events)?,
             oom: register(oom)?,
+            listens: register(listens)?,
+            rests_until: clock::instant(),
             zombies: Zombies::default(),
             budget: Budget::default(),
             log,
@@ -58,10 +67,22 @@ fn register(ring: RingBuf<MapData>) -> io::Result<AsyncFd<RingBuf<MapData>>> {
     Ok(unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?)
 }
 
+/// Waits for a ring's descriptor, once the rest is over.
+async fn rested(
+    until: Instant,
+    ring: &mut AsyncFd<RingBuf<MapData>>,
+) -> io::Result<AsyncFdReadyMutGuard<'_, RingBuf<MapData>>> {
+    sleep_until(until.into()).await;
+    ring.readable_mut().await
+}
+
 struct Reader {
     tracer: Arc<Tracer>,
     events: AsyncFd<RingBuf<MapData>>,
     oom: AsyncFd<RingBuf<MapData>>,
+    listens: AsyncFd<RingBuf<MapData>>,
+    /// Until when exits are left in their ring.
+    rests_until: Instant,
     zombies: Zombies,
     budget: Budget,
     log: Option<Flush>,
@@ -80,13 +101,19 @@ impl Reader {
                         guard.clear_ready();
                     }
                 }
-                _ = ticks.tick() => self.tick(),
-                Ok(mut guard) = self.events.readable_mut() => {
+                Ok(mut guard) = self.listens.readable_mut() => {
                     if drain(&self.tracer, guard.get_inner_mut()) {
                         guard.clear_ready();
                     }
                 }
-                // Both descriptors refuse to be polled: the runtime is shutting down.
+                _ = ticks.tick() => self.tick(),
+                Ok(mut guard) = rested(self.rests_until, &mut self.events) => {
+                    if drain(&self.tracer, guard.get_inner_mut()) {
+                        guard.clear_ready();
+                        self.rests_until = clock::instant() + limits::EVENTS_REST;
+                    }
+                }
+                // The descriptors refuse to be polled: the runtime is shutting down.
                 else => return,
             }
         }
@@ -97,6 +124,7 @@ impl Reader {
             flush();
         }
         let now = clock::boot();
+        self.tracer.rest_from_executions(now);
         if self.budget.is_due(now) {
             let over = self.budget.look(&self.tracer.costs(), now);
             over.iter().for_each(|excess| self.tracer.detach(excess));

@@ -11,7 +11,7 @@ use super::map::{Maps, Plain, Rings, Sockets};
 use super::pin::{Found, Pins};
 use super::snapshot::{ContainerKey, Ledger, ProgramCost, Snapshot, Totals};
 use super::standing::Skew;
-use super::start::Beginnings;
+use super::start::{Beginnings, Watch};
 use super::timeline::Follower;
 use crate::api::attribution::{Attribution, OomVictim, OwnRole, Witnessed};
 use crate::api::error::chain;
@@ -36,7 +36,7 @@ use tokio::sync::broadcast;
 /// Kernel instrumentation at work. The programs run as long as this lives.
 pub struct Tracer {
     /// Holds the programs and their links.
-    ebpf: Mutex<Ebpf>,
+    pub(super) ebpf: Mutex<Ebpf>,
     /// Keeps the kernel measuring the programs' cost.
     _stats: Option<OwnedFd>,
     pub(super) state: Mutex<State>,
@@ -48,8 +48,10 @@ pub struct Tracer {
     container_level: u32,
     /// Where cgroup v2 is mounted, for the standing comparison.
     pub(super) cgroup_root: Option<PathBuf>,
+    /// Locked before `report`, `state` and `ebpf`.
+    pub(super) executions: Mutex<Watch>,
     /// Which signals are live; what is detached later is not.
-    report: Mutex<CapabilityReport>,
+    pub(super) report: Mutex<CapabilityReport>,
     /// Programs that were detached for what they cost.
     detached: Mutex<BTreeSet<String>>,
     /// Where links are pinned, if they are.
@@ -131,6 +133,7 @@ impl Tracer {
             events: broadcast::Sender::new(limits::EVENTS_QUEUED),
             container_level: config.container_level,
             cgroup_root: config.cgroup_root.clone(),
+            executions: Mutex::default(),
             report: Mutex::new(report.clone()),
             detached: Mutex::default(),
             pins,
@@ -281,6 +284,8 @@ impl Attribution for Tracer {
                 state.register.miss(cgroup_id);
             }
         }
+        drop(state);
+        self.watch_executions();
     }
 
     fn forget(&self, cgroup_id: u64) {

@@ -1,10 +1,11 @@
 //! How containers begin, as the kernel notes it.
 
 use super::cgroup::{LEVEL, Tree};
-use super::watch::{load, run};
+use super::watch::{Watch, load, run};
 use podbox::api::attribution::Attribution;
 use podbox::clock;
-use podbox::trace::TraceConfig;
+use podbox::trace::{TraceConfig, Tracer};
+use std::process::Command;
 
 #[test]
 fn the_first_program_of_a_container_is_noted_and_no_later_one() {
@@ -32,6 +33,26 @@ fn the_first_program_of_a_container_is_noted_and_no_later_one() {
         // A cgroup that is removed under it takes nothing along.
         std::fs::remove_dir(&container.dir).unwrap();
         assert_eq!(tracer.firsts(container.id), Some(firsts));
+
+        // Once nothing is about to begin, whoever executes something pays for nothing; the next container's is seen all the same.
+        let later = tree.container("later");
+        let events = tracer.subscribe();
+        tracer.spawn_reader().unwrap();
+        let watch = Watch { tracer, events };
+        let unwatched = |tracer: &Tracer| {
+            let before = runs(tracer);
+            Command::new("true").status().unwrap();
+            runs(tracer) == before
+        };
+        assert!(watch.until(unwatched).await, "executions are watched for nothing");
+        watch.tracer.register(later.id, &later.name);
+        later.shell("exit 0").wait().unwrap();
+        assert!(watch.tracer.firsts(later.id).unwrap().executed.is_some());
         Ok(())
     });
+}
+
+/// How often the program ran that sees programs executed.
+fn runs(tracer: &Tracer) -> u64 {
+    tracer.costs().iter().find(|cost| cost.program == "process_exec").unwrap().runs
 }

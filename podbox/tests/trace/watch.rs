@@ -9,6 +9,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 
 /// Long enough for an emulated machine; a test that comes near it has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,6 +52,20 @@ impl Watch {
         tokio::time::timeout(PATIENCE, found).await.expect("the event never came")
     }
 
+    /// Whether an event like this comes within a second. Those that came too fast are left out.
+    pub async fn comes(&mut self, wanted: impl Fn(&KernelEvent) -> bool) -> bool {
+        let found = async {
+            loop {
+                match self.events.recv().await {
+                    Ok(event) if wanted(&event) => return,
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(1), found).await.is_ok()
+    }
+
     /// The detail of the next event about a process.
     pub async fn about(&mut self, pid: u32) -> (KernelEvent, Detail) {
         self.next(|event| (event.pid == pid).then(|| (event.clone(), event.detail.clone()))).await
@@ -83,9 +98,14 @@ pub fn sent(tracer: &Tracer, kind: Kind) -> u64 {
     tracer.snapshot().events.iter().find(|(what, _)| *what == kind).unwrap().1
 }
 
+/// Whether this is a virtual machine of the tool's.
+pub fn in_machine() -> bool {
+    std::env::var("PODBOX_TEST_LEVEL").is_ok_and(|level| level == "vm")
+}
+
 /// For tests of what no kernel changes, and that take long in an emulated machine: there they are not run.
 pub fn host_only(name: &str) -> Result<(), String> {
-    if std::env::var("PODBOX_TEST_LEVEL").is_ok_and(|level| level == "vm") {
+    if in_machine() {
         return Err("it asks nothing of this kernel, and ran on the host".into());
     }
     // The tool reads this.
