@@ -109,9 +109,9 @@ fn a_clock_that_jumps_ends_nothing_and_lengthens_nothing() {
     let of_pile = [("pod", "pile")];
     wait_until("two lie dead", limit(), || metric("podbox_zombies", &of_pile) == 2.0);
     set_clock("+1 hour");
+    node.restart(Signal::SIGKILL);
     node.create("ahead", spec("Never", "exit 4"));
     node.wait("ahead", "has failed", |pod| pod["status"]["phase"] == "Failed");
-    node.restart(Signal::SIGKILL);
     set_clock("-30 minutes");
     node.create("back", web());
     node.wait("back", "is ready", is_ready);

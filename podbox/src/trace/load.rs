@@ -21,6 +21,8 @@ use thiserror::Error;
 
 /// The program that sees programs executed.
 pub(super) const EXECUTIONS: &str = "process_exec";
+/// How the lines begin that the verifier ends with, whatever it found.
+const VERIFIER_FIGURES: [&str; 3] = ["processed ", "stack depth ", "verification time "];
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podbox.bpf.o"));
@@ -374,7 +376,9 @@ fn refused(hook: &str, error: &ProgramError) -> String {
         return format!("{hook}: {}", chain(error));
     };
     let log = verifier_log.to_string();
-    match log.lines().rfind(|line| !line.trim().is_empty()) {
+    let is_figure = |line: &str| VERIFIER_FIGURES.iter().any(|begin| line.starts_with(begin));
+    let is_word = |line: &&str| !line.trim().is_empty() && !is_figure(line);
+    match log.lines().rfind(is_word) {
         Some(word) => format!("the kernel refuses {hook}: {io_error}: {word}"),
         None => format!("the kernel refuses {hook}: {io_error}"),
     }
