@@ -333,6 +333,8 @@ pub const SPDY_QUEUE: usize = 8;
 pub const PROXY_CONNECT: Duration = Duration::from_secs(10);
 /// Bytes of a page whose links are led through the proxy; a larger one is passed on as it comes.
 pub const PROXY_PAGE_BYTES: usize = 4 << 20;
+/// The longest tag of a page that comes without end whose links are led through the proxy.
+pub const PROXY_TAG_BYTES: usize = 16 << 10;
 /// Ports that one request may forward in WebSocket channels.
 pub const FORWARDED_PORTS: usize = 126;
 /// Comparisons that merging one list into another may take.

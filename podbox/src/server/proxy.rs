@@ -1,7 +1,7 @@
 //! Passes one request on to a server in a pod, and its answer back.
 //!
-//! Bodies are streamed both ways, but for pages of HTML: up to a bound they are read whole before their links are led through
-//! the proxy. A connection that both sides agree to use for another protocol is handed over to them. Where an answer redirects to and what a page links to leads through the proxy, too, if it is the server's own.
+//! Bodies are streamed both ways, but for pages of HTML that say how long they are: up to a bound these are read whole, for their links are
+//! led through the proxy and their length changes. A connection that both sides agree to use for another protocol is handed over to them. Where an answer redirects to and what a page links to leads through the proxy, too, if it is the server's own.
 
 mod page;
 
