@@ -175,6 +175,17 @@ pub struct Books {
     pub devices: BTreeMap<String, String>,
 }
 
+impl Books {
+    /// The account of the host, as of a group that everything is in.
+    pub fn of_host(&self) -> Account {
+        let sample = &self.host.usage.sample;
+        let mut account = Account { memory: sample.memory, pressure: self.pressure, ..Account::default() };
+        account.cpu.usage = Duration::from_nanos(sample.cpu_nanos);
+        account.processes = sample.processes;
+        account
+    }
+}
+
 /// Opens the books of a node.
 pub trait Accounts: Send + Sync {
     /// As of now; why they cannot be read, for people.

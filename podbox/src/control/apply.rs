@@ -9,6 +9,7 @@ use super::events::Events;
 use crate::api::objects::Writes;
 use crate::api::status::ApiError;
 use crate::metrics as table;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -32,17 +33,24 @@ enum Done {
     Pointless,
 }
 
-/// Counts a reconciliation that wanted something done.
-pub fn count(component: &'static str, outcome: &Outcome) {
-    let came = match (&outcome.failure, outcome.conflict) {
-        (Some(_), _) => "failed",
-        (None, true) => "conflict",
-        (None, false) => "done",
-    };
-    // The others as zero: of a counter that begins with its first event, no rate tells that one.
-    for word in ["done", "conflict", "failed"] {
-        ::metrics::counter!(table::RECONCILES, "controller" => component, "outcome" => word)
-            .increment(u64::from(word == came));
+/// Counts reconciliations that wanted something done; which controllers have any.
+#[derive(Debug, Default)]
+pub struct Outcomes(BTreeSet<&'static str>);
+
+impl Outcomes {
+    /// One more.
+    pub fn count(&mut self, component: &'static str, outcome: &Outcome) {
+        let of = |word| ::metrics::counter!(table::RECONCILES, "controller" => component, "outcome" => word);
+        // All from zero on: of a counter that begins with its first event, no rate tells that one.
+        if self.0.insert(component) {
+            ["done", "conflict", "failed"].into_iter().for_each(|word| of(word).increment(0));
+        }
+        of(match (&outcome.failure, outcome.conflict) {
+            (Some(_), _) => "failed",
+            (None, true) => "conflict",
+            (None, false) => "done",
+        })
+        .increment(1);
     }
 }
 

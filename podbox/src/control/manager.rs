@@ -8,7 +8,7 @@
 //! reconciliation: so a key never meets a world in which its own writes are missing.
 
 use super::action::Actions;
-use super::apply::{Hand, count};
+use super::apply::{Hand, Outcomes};
 use super::catalog::Catalog;
 use super::controllers::{Controllers, Now, Outcome, QUEUE};
 use super::events::{self, Events};
@@ -30,6 +30,7 @@ pub struct Manager<W> {
     watches: Vec<(KindId, Watch)>,
     /// Actions under way, with whether something was left undone by them.
     running: JoinSet<(Work, bool, Outcome)>,
+    outcomes: Outcomes,
     events: Events,
     start: Instant,
 }
@@ -48,6 +49,7 @@ pub async fn run(store: Store, writes: impl Writes, catalog: Catalog) {
         controllers: Controllers::new(catalog),
         watches: Vec::new(),
         running: JoinSet::new(),
+        outcomes: Outcomes::default(),
         events,
         start: clock::instant(),
         writes: writes.clone(),
@@ -120,7 +122,7 @@ impl<W: Writes> Manager<W> {
     }
 
     fn ended(&mut self, work: &Work, paused: bool, outcome: Outcome) {
-        count(work.component(), &outcome);
+        self.outcomes.count(work.component(), &outcome);
         self.controllers.ended(work, paused, outcome, self.now());
     }
 

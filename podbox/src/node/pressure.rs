@@ -327,8 +327,7 @@ impl<O: Objects> Warden<O> {
         let uid = |bytes: &[u8]| {
             serde_json::from_slice::<Value>(bytes).ok().map(|pod| object::uid(&pod).to_owned())
         };
-        let bound = glance::on_node(&self.name);
-        let own = page.entries.iter().filter(|entry| bound(&entry.bytes));
+        let own = glance::on_node(&page.entries, &self.name);
         let mut there: BTreeSet<String> = own.filter_map(|entry| uid(&entry.bytes)).collect();
         // Whoever was taken out of the API by force may still write.
         let here = self.ends.views.borrow();

@@ -7,6 +7,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 /// What is read.
 #[derive(Debug, Default, Deserialize)]
@@ -79,9 +80,18 @@ impl Glance<'_> {
     }
 }
 
+/// Those of these pods, by their bytes, that have this node.
+pub fn on_node<'a, E: AsRef<[u8]>>(
+    pods: &'a [Arc<E>],
+    node: &str,
+) -> impl Iterator<Item = &'a E> + use<'a, E> {
+    let here = has_node(node);
+    pods.iter().map(|pod| &**pod).filter(move |pod| here((*pod).as_ref()))
+}
+
 /// Tells the pods that have a node from others, which are not even read: there may be ten thousand of them, and each is looked at every few
 /// seconds.
-pub fn on_node(node: &str) -> impl Fn(&[u8]) -> bool + use<> {
+fn has_node(node: &str) -> impl Fn(&[u8]) -> bool + use<> {
     // As the store writes it. Whoever has it elsewhere than in its spec is told apart by reading.
     let words = memmem::Finder::new(&format!("\"nodeName\":{}", Value::from(node))).into_owned();
     let node = node.to_owned();
@@ -118,13 +128,13 @@ mod tests {
     fn pods_of_a_node_are_found_among_those_of_others() {
         let check = |named: Value, node: &str, expected| {
             let pod = json!({"metadata": {}, "spec": {"nodeName": named, "z": {"nodeName": "other"}}});
-            assert_eq!(on_node(node)(&serde_json::to_vec(&pod).unwrap()), expected, "{pod} on {node}");
+            assert_eq!(has_node(node)(&serde_json::to_vec(&pod).unwrap()), expected, "{pod} on {node}");
         };
         check("this".into(), "this", true);
         check("this".into(), "other", false);
         check("this-too".into(), "this", false);
         check("a\"b".into(), "a\"b", true);
         check(Value::Null, "", false);
-        assert!(!on_node("this")(b"{"));
+        assert!(!has_node("this")(b"{"));
     }
 }

@@ -28,6 +28,12 @@ pub struct Entry {
     pub bytes: Bytes,
 }
 
+impl AsRef<[u8]> for Entry {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Collection {
     pub(super) objects: BTreeMap<Key, Arc<Entry>>,

@@ -5,7 +5,7 @@
 
 use super::{Storage, Work};
 use crate::api::objects::Writes;
-use crate::control::apply::{Hand, count};
+use crate::control::apply::{Hand, Outcomes};
 use crate::control::controllers::Outcome;
 use crate::control::events::{self, Events};
 use crate::control::follow::{Follow, Follower};
@@ -83,6 +83,7 @@ struct Loop<W> {
     storage: Storage,
     /// Actions under way.
     running: JoinSet<(Work, Outcome)>,
+    outcomes: Outcomes,
     events: Events,
     start: Instant,
 }
@@ -101,6 +102,7 @@ pub async fn run(store: Store, writes: impl Writes) {
         writes: writes.clone(),
         storage: Storage::default(),
         running: JoinSet::new(),
+        outcomes: Outcomes::default(),
         events,
         start: clock::instant(),
     };
@@ -143,7 +145,7 @@ impl<W: Writes> Loop<W> {
 
     fn ended(&mut self, work: &Work, outcome: &Outcome) {
         let failed = outcome.conflict || outcome.failure.is_some();
-        count(COMPONENT, outcome);
+        self.outcomes.count(COMPONENT, outcome);
         self.storage.ended(work, failed, self.now());
     }
 

@@ -20,9 +20,7 @@ pub(super) struct Active {
 /// All of them. That they cannot be listed does not mean that there are none.
 pub(super) fn all(store: &Store, node: &str) -> Result<Vec<Active>, Expired> {
     let page = store.list("/pods", None, None, 0, None)?;
-    let here = glance::on_node(node);
-    let own = page.entries.iter().filter(|entry| here(&entry.bytes));
-    Ok(own.filter_map(|entry| Active::read(entry)).collect())
+    Ok(glance::on_node(&page.entries, node).filter_map(Active::read).collect())
 }
 
 /// The references of the images that they want.

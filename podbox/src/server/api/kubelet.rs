@@ -44,9 +44,8 @@ impl Api {
     /// The pods that are bound to a node.
     fn pods_on(&self, node: &str) -> Value {
         let page = self.store.list("/pods", None, None, 0, None).map(|page| page.entries);
-        let (pods, here) = (page.unwrap_or_default(), glance::on_node(node));
-        let own = pods.iter().filter(|entry| here(&entry.bytes));
-        let pods: Vec<Value> = own.filter_map(|entry| read(entry).ok()).collect();
+        let pods = page.unwrap_or_default();
+        let pods: Vec<Value> = glance::on_node(&pods, node).filter_map(|entry| read(entry).ok()).collect();
         json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})
     }
 

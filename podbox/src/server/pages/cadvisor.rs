@@ -27,7 +27,7 @@ type Links = Vec<(String, Traffic)>;
 /// The page, and how many series it has no room for.
 pub fn render(books: &Books) -> (String, usize) {
     let mut page = Page::default();
-    let host = host(books);
+    let host = books.of_host();
     let mut groups = vec![(name("/", "", "", "", "", ""), group(&host, Some(books.host.booted), books))];
     let all = books.links.iter().map(|(name, traffic)| (name.clone(), *traffic)).collect();
     let mut links = vec![(groups[0].0.clone(), all)];
@@ -63,15 +63,6 @@ const MEMORY: &str = "machine_memory_bytes";
 
 fn group<'a>(account: &'a Account, started: Option<SystemTime>, books: &'a Books) -> Group<'a> {
     Group { account, started, seen: books.host.usage.sample.at, devices: &books.devices }
-}
-
-/// The host as the uppermost of all groups.
-fn host(books: &Books) -> Account {
-    let sample = &books.host.usage.sample;
-    let mut account = Account { memory: sample.memory, pressure: books.pressure, ..Account::default() };
-    account.cpu.usage = Duration::from_nanos(sample.cpu_nanos);
-    account.processes = sample.processes;
-    account
 }
 
 /// The labels of a group.

@@ -34,8 +34,7 @@ pub fn write(page: &mut Page, store: &Store, node: &str) {
     let of = [("git_version", &*git_version), ("major", major), ("minor", minor), ("platform", "linux")];
     page.row(metrics::BUILD_INFO).info(&of);
     let pods = store.list("/pods", None, None, 0, None).map(|found| found.entries).unwrap_or_default();
-    let here = glance::on_node(node);
-    let own = pods.iter().filter(|entry| here(&entry.bytes));
+    let own = glance::on_node(&pods, node);
     let mut pods: Vec<Value> = own.filter_map(|entry| serde_json::from_slice(&entry.bytes).ok()).collect();
     pods.retain(|pod| matches!(pod["status"]["phase"].as_str(), Some("Running" | "Pending")));
     mounted(page, &pods);

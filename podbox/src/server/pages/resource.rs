@@ -3,7 +3,7 @@
 use crate::api::account::{Account, Books};
 use crate::metrics::Kind;
 use crate::metrics::text::{Family, Page, counter, gauge, labels};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// What is told of containers, of pods and of the node: each has the same two, by a name that begins with its own.
 const USE: [Family<Account>; 2] = [
@@ -30,9 +30,7 @@ pub fn render(books: &Books) -> (String, usize) {
         }
         pods.push((whose, &own.account));
     }
-    let sample = &books.host.usage.sample;
-    let mut host = Account { memory: sample.memory, ..Account::default() };
-    host.cpu.usage = Duration::from_nanos(sample.cpu_nanos);
+    let host = books.of_host();
     for (whose, accounts) in [("container", runs), ("pod", pods), ("node", vec![(String::new(), &host)])] {
         for family in &USE {
             let name = format!("{whose}{}", family.name);
