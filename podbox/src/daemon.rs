@@ -20,8 +20,10 @@ use crate::node::agent::Agent;
 use crate::node::checkpoint::{CheckpointError, Checkpoints};
 use crate::node::events;
 use crate::node::lock::{self, HostLock, LockError};
+use crate::node::view::Views;
 use crate::node::witness::KernelWitness;
 use crate::node::{Node, facts};
+use crate::pod::memory::Memory;
 use crate::sandbox::engine::{self, Engine, EngineError, Options};
 use crate::server::admin::{self, Admin};
 use crate::server::exposition::{Exposition, ExpositionError};
@@ -324,7 +326,7 @@ fn sight(tracer: Option<&Tracer>) -> Sight {
 fn earlier(config: &Config, role: Role) -> Result<Vec<PodRef>, DaemonError> {
     let earlier = engine::on_record(&config.run_dir)?;
     if role == Role::Run {
-        let memories = Checkpoints::new(&config.run_dir).read();
+        let memories: Vec<Memory> = Checkpoints::new(&config.run_dir).read();
         let of_node = |pod: &&PodRef| memories.iter().any(|memory| memory.pod == **pod);
         let pods = earlier.iter().filter(of_node).count();
         if pods > 0 {
@@ -348,8 +350,12 @@ async fn node(
         let mut leases = Leases::open(&config.run_dir, config.pod_cidr)?;
         let facts = facts::of_host(&config);
         let checkpoints = Checkpoints::new(&config.run_dir);
+        let mut views = Views::default();
         if role == Role::Node {
             checkpoints.prepare()?;
+            let past = Checkpoints::past(&config.run_dir);
+            past.prepare()?;
+            views = Views::with_past(past);
         }
         let options = Options { mtu, ..Options::default() };
         let runtime = Engine::open(&config, options, Arc::clone(&attribution)).await?;
@@ -359,9 +365,9 @@ async fn node(
             let pods = runtime.sandboxes();
             leases.retain(|uid| pods.iter().any(|pod| pod.uid == uid))?;
         }
-        Ok::<_, DaemonError>((leases, facts, runtime, (role == Role::Node).then_some(checkpoints)))
+        Ok::<_, DaemonError>((leases, facts, runtime, views, (role == Role::Node).then_some(checkpoints)))
     };
-    let (leases, facts, runtime, checkpoints) = match made.await {
+    let (leases, facts, runtime, views, checkpoints) = match made.await {
         Ok(made) => made,
         Err(error) => {
             // Pods that are there need it.
@@ -373,7 +379,6 @@ async fn node(
         }
     };
     let leases = Mutex::new(leases);
-    let views = Default::default();
     let notices = Default::default();
     let probing = Default::default();
     let node = Arc::new(Node {

@@ -70,7 +70,13 @@ impl Node {
 
     /// Makes a pod; its uid.
     pub fn create(&self, name: &str, spec: Value) -> String {
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+        self.create_with(name, &json!({}), spec)
+    }
+
+    /// Makes a pod with these annotations; its uid.
+    pub fn create_with(&self, name: &str, annotations: &Value, spec: Value) -> String {
+        let metadata = json!({"name": name, "annotations": annotations});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
         let made = self.ask("POST", PODS, Some(&pod));
         made["metadata"]["uid"].as_str().expect("it has a uid").to_owned()
     }

@@ -74,6 +74,8 @@ fn what_is_refused_before_a_program_runs_is_no_run_and_goes_well_once_it_is_mend
     };
     let mut labelled = pod("labelled", bound(json!({})));
     labelled["metadata"]["labels"] = json!({"kubernetes.io/os": "windows"});
+    let mut asks = pod("asks", bound(json!({"hostUsers": false})));
+    asks["metadata"]["annotations"] = json!({"podbox.io/init": "d"});
     node.create_all(&[class("other"), map("other"), login]);
     node.create_all(&[
         pod("ghost", ghost),
@@ -84,7 +86,7 @@ fn what_is_refused_before_a_program_runs_is_no_run_and_goes_well_once_it_is_mend
         pod("nowhere", nowhere),
         pod("denied", denied),
         pod("foreign", bound(json!({"os": {"name": "windows"}}))),
-        pod("asks", bound(json!({"hostUsers": false}))),
+        asks,
         labelled,
     ]);
 
@@ -136,7 +138,12 @@ fn what_is_refused_before_a_program_runs_is_no_run_and_goes_well_once_it_is_mend
             "PodOSSelectorNodeLabelDoesNotMatch",
             "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label",
         ),
-        ("asks", "UnsupportedPodSpec", "spec.hostUsers: not supported yet: there are no user namespaces yet"),
+        (
+            "asks",
+            "UnsupportedPodSpec",
+            "spec.hostUsers: not supported yet: there are no user namespaces yet; metadata.annotations[podbox.io/init]: \
+             not supported yet: it is no list of containers of the pod, like `web, worker`",
+        ),
     ] {
         let refused = node.wait_pod(name, "is refused", is_over);
         assert_eq!(refused["status"]["phase"], "Failed");

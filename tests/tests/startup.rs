@@ -3,7 +3,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use podbox_tests::comeback::{Node, PODS, container, spec};
+use podbox_tests::comeback::{Node, container, spec};
 use podbox_tests::run::limit;
 use podbox_tests::wait::{wait_for, wait_until};
 use podbox_tests::{metrics, needs};
@@ -148,14 +148,7 @@ fn orphans(node: &Node, name: &str, annotations: Value) -> String {
     let tell = "[ ! -e /v/go ] || kill -USR1 1";
     spec["containers"][0]["livenessProbe"] =
         json!({"exec": {"command": ["/bin/busybox", "sh", "-c", tell]}, "periodSeconds": 1});
-    make(node, name, annotations, spec)
-}
-
-fn make(node: &Node, name: &str, annotations: Value, spec: Value) -> String {
-    let metadata = json!({"name": name, "annotations": annotations});
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
-    let made = node.ask("POST", PODS, Some(&pod));
-    made["metadata"]["uid"].as_str().expect("it has a uid").to_owned()
+    node.create_with(name, &annotations, spec)
 }
 
 /// The container's first process, and its id as the container sees it.
@@ -176,7 +169,7 @@ fn an_init_reaps_hands_signals_on_and_is_in_nobodys_way() {
     let hog = needs::has_controller("memory").then(|| {
         let mut hog = spec("Never", "exec /bin/testjobs eat 200");
         hog["containers"][0]["resources"] = json!({"limits": {"memory": "32Mi"}});
-        make(&node, "hog", json!({"podbox.io/init": "c", "podbox.io/oom-kill-of-child": "ignore"}), hog)
+        node.create_with("hog", &json!({"podbox.io/init": "c", "podbox.io/oom-kill-of-child": "ignore"}), hog)
     });
     let piles = |pod: &Value| {
         let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();

@@ -45,7 +45,8 @@ fn an_end_is_told_with_who_caused_it_though_no_podbox_saw_it() {
     let test = "an_end_is_told_with_who_caused_it_though_no_podbox_saw_it";
     let Some(()) = needs::file(test, "/sys/kernel/btf/vmlinux") else { return };
     let Some(mut node) = Node::start(test) else { return };
-    let killed = node.create("killed", spec("Never", SLEEP));
+    // With an init it is the program of which this is told all the same.
+    let killed = node.create_with("killed", &json!({"podbox.io/init": "c"}), spec("Never", SLEEP));
     let away = node.create("away", spec("Never", SLEEP));
     node.create("code", spec("Never", "exit 137"));
     let mut sick = spec("Always", STUBBORN);
@@ -100,6 +101,9 @@ fn an_end_is_told_with_who_caused_it_though_no_podbox_saw_it() {
     let end = last(&node, "away");
     assert_eq!(end["cause"]["sender"]["pid"], std::process::id(), "{end}");
     assert_eq!(last(&node, "sick")["cause"]["by"], "podbox", "what was known before is known still");
+    // Of pods that had left the node, too.
+    assert_eq!(last(&node, "killed")["cause"]["message"], message);
+    assert_eq!(last(&node, "code")["code"], 137);
     if hog.is_some() {
         let pod = node.wait("hog", "has failed", |pod| pod["status"]["phase"] == "Failed");
         let ended = &container(&pod)["state"]["terminated"];

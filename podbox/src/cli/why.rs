@@ -33,7 +33,7 @@ pub fn run(args: &WhyArgs, config: &Config) -> anyhow::Result<ExitCode> {
     if accounts.is_empty() {
         let pod = &args.pod;
         bail!(
-            "podbox knows nothing of a pod {pod}: nothing of it has been on this host since podbox started (kubectl describe pod has its status, if it is still there)"
+            "podbox knows nothing of a pod {pod}: nothing of it has run and ended on this host of late (kubectl describe pod has its status, if it is still there)"
         );
     }
     pods::print(&match args.output {

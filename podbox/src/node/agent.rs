@@ -107,14 +107,16 @@ impl<R: Runtime, I: Images> Agent<R, I> {
 
     /// Forgets a pod of which nothing is left, once whoever wants to know does.
     pub fn forget(&self, pod: &PodRef) {
+        self.node.views.remove(pod);
         self.node.checkpoints.iter().for_each(|checkpoints| checkpoints.remove(&pod.uid));
         self.node.probing.forget(pod);
-        self.node.views.remove(pod);
     }
 
     /// Takes away what is left of a pod of an earlier daemon that has no worker.
-    pub fn discard(&mut self, pod: PodRef) {
+    pub fn discard(&mut self, memory: Memory) {
         let node = Arc::clone(&self.node);
+        node.views.leaves(&memory);
+        let pod = memory.pod;
         self.spawn(pod.uid.clone(), async move {
             match node.discard(&pod).await {
                 Ok(()) => node.checkpoints.iter().for_each(|checkpoints| checkpoints.remove(&pod.uid)),

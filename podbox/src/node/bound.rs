@@ -130,7 +130,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         // Taken out of the API since it was asked what is wanted.
         for (uid, memory) in std::mem::take(&mut self.memories) {
             self.departed.insert(uid);
-            self.agent.discard(memory.pod);
+            self.agent.discard(memory);
         }
         loop {
             let event = self.select(&mut watch).await;

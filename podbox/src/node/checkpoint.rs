@@ -1,34 +1,41 @@
-//! The pods' memories on file, for the daemon after this one: one file per pod in the run directory, replaced as a whole.
+//! What is known of pods on file, for the daemon after this one: one file per pod in the run directory, replaced as a whole. Of those
+//! that are here it is their memories, of those that have left how they ended.
 //!
 //! Nothing is synced: containers do not survive a crash of the machine either, and what a killed daemon wrote is in the
 //! page cache. The files are root's alone, since an image's environment may hold a secret.
 
-use crate::pod::memory::Memory;
 use crate::sandbox::sweep_unfinished;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Why a pod's memory was not kept or not found.
+/// Why what is known of a pod was not kept.
 #[derive(Debug, thiserror::Error)]
-#[error("{action} the pod's memory {} failed", .path.display())]
+#[error("{action} what is kept of pods, {}, failed", .path.display())]
 pub struct CheckpointError {
     action: &'static str,
     path: PathBuf,
     source: io::Error,
 }
 
-/// The directory of memories.
+/// A directory of such files.
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
     dir: PathBuf,
 }
 
 impl Checkpoints {
-    /// Those in this run directory.
+    /// Memories, in this run directory.
     pub fn new(run_dir: &Path) -> Checkpoints {
         Checkpoints { dir: run_dir.join("memories") }
+    }
+
+    /// Pods that have left, in this run directory.
+    pub fn past(run_dir: &Path) -> Checkpoints {
+        Checkpoints { dir: run_dir.join("past") }
     }
 
     /// Makes the place for them.
@@ -39,11 +46,11 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Replaces a pod's memory.
-    pub fn write(&self, memory: &Memory) -> Result<(), CheckpointError> {
-        let path = self.path(&memory.pod.uid);
+    /// Replaces what is known of a pod.
+    pub fn write(&self, uid: &str, known: &impl Serialize) -> Result<(), CheckpointError> {
+        let path = self.path(uid);
         let new = path.with_extension("new");
-        let written = serde_json::to_vec(memory).map_err(io::Error::from).and_then(|text| {
+        let written = serde_json::to_vec(known).map_err(io::Error::from).and_then(|text| {
             let mut options = OpenOptions::new();
             let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(&text)?;
@@ -52,19 +59,19 @@ impl Checkpoints {
         written.map_err(|source| CheckpointError { action: "writing", path, source })
     }
 
-    /// Every memory. One that cannot be read is told and left out: its pod counts as unknown.
-    pub fn read(&self) -> Vec<Memory> {
+    /// All of them. One that cannot be read is told and left out: its pod counts as unknown.
+    pub fn read<T: DeserializeOwned>(&self) -> Vec<T> {
         let files = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|entry| entry.path());
         let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
-        let memory = |path: PathBuf| {
+        let known = |path: PathBuf| {
             let read = fs::read(&path).and_then(|text| Ok(serde_json::from_slice(&text)?));
             read.inspect_err(|error| tracing::error!(%error, "reading {} failed", path.display())).ok()
         };
-        files.filter_map(memory).collect()
+        files.filter_map(known).collect()
     }
 
-    /// A pod's memory; none if there is none that can be read.
-    pub fn of(&self, uid: &str) -> Option<Memory> {
+    /// What is known of a pod; nothing if there is nothing that can be read.
+    pub fn of<T: DeserializeOwned>(&self, uid: &str) -> Option<T> {
         let text = fs::read(self.path(uid)).ok()?;
         serde_json::from_slice(&text).ok()
     }

@@ -47,12 +47,14 @@ pub async fn recover<I>(node: &Node<Engine, I>, wanted: &[Wanted]) -> Result<Mem
     let mut memories = Memories::new();
     let mut keep = BTreeSet::new();
     let mut vain = Vec::new();
-    let remembered = node.checkpoints.iter().flat_map(|checkpoints| checkpoints.read());
+    let remembered = node.checkpoints.iter().flat_map(|checkpoints| checkpoints.read::<Memory>());
     for mut memory in remembered {
         let uid = memory.pod.uid.clone();
         let is_wanted = |wanted: &&Wanted| wanted.pod.uid == uid;
         let wanted = wanted.iter().find(is_wanted);
         if wanted.is_none_or(|wanted| wanted.over && !recorded.contains(&memory.pod)) {
+            // Nobody goes on with it, and people still ask how it ended.
+            node.views.leaves(&memory);
             node.checkpoints.iter().for_each(|checkpoints| checkpoints.remove(&uid));
             continue;
         }
@@ -91,7 +93,7 @@ pub async fn recover<I>(node: &Node<Engine, I>, wanted: &[Wanted]) -> Result<Mem
 
 /// What a pod goes on from whose worker broke; nothing, and then nothing of it is left, where that is not known.
 pub(super) async fn again<R: Runtime, I>(node: &Node<R, I>, pod: &PodRef) -> Option<Memory> {
-    let mut memory = node.checkpoints.as_ref().and_then(|checkpoints| checkpoints.of(&pod.uid));
+    let mut memory: Option<Memory> = node.checkpoints.as_ref().and_then(|files| files.of(&pod.uid));
     if let Some(memory) = &mut memory {
         let held = node.runtime.list().await;
         let held = held

@@ -3,12 +3,14 @@
 //! Workers write their own row; readers are woken by changes. Holds no truth of its own: a row is what a
 //! worker last derived from the runtime.
 
+use super::checkpoint::Checkpoints;
 use super::past::{self, Past};
 use crate::api::cause::{Account, Ending};
 use crate::api::identity::PodRef;
 use crate::api::startup::{Firsts, Sight, Startup, Waterfall};
 use crate::metrics;
 use crate::metrics::text::{Page, labels};
+use crate::pod::memory::Memory;
 use crate::pod::resources::Pledge;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PodStatus};
 use std::collections::BTreeMap;
@@ -59,6 +61,11 @@ impl Default for Views {
 }
 
 impl Views {
+    /// With what is on file of pods that have left; so are those that leave from now on.
+    pub fn with_past(files: Checkpoints) -> Views {
+        Views { past: Past::on_file(files), ..Views::default() }
+    }
+
     /// Changes a pod's row, and makes it if it is not there.
     pub fn update(&self, pod: &PodRef, change: impl FnOnce(&mut PodView)) {
         self.pods.send_modify(|pods| match pods.get_mut(pod) {
@@ -69,11 +76,15 @@ impl Views {
 
     /// Takes a pod's row out.
     pub fn remove(&self, pod: &PodRef) {
-        self.pods.send_if_modified(|pods| {
-            let removed = pods.remove(pod);
-            removed.iter().for_each(|view| self.past.keep(pod, view));
-            removed.is_some()
-        });
+        // In both for a moment rather than in none.
+        let view = self.pods.borrow().get(pod).cloned();
+        view.iter().for_each(|view| self.past.keep(pod, view));
+        self.pods.send_if_modified(|pods| pods.remove(pod).is_some());
+    }
+
+    /// A pod of an earlier daemon is not here any more.
+    pub fn leaves(&self, memory: &Memory) {
+        self.past.keep_memory(memory);
     }
 
     /// Notes a kernel event of a pod that has a row.
@@ -91,8 +102,10 @@ impl Views {
 
     /// How containers ended, of pods that have left this node and of those that are here.
     pub fn accounts(&self) -> Vec<Account> {
+        let pods = self.pods.borrow();
         let mut accounts = self.past.accounts();
-        accounts.extend(self.pods.borrow().iter().map(|(pod, view)| past::account(pod, view)));
+        accounts.retain(|account| pods.keys().all(|pod| pod.uid != account.uid));
+        accounts.extend(pods.iter().map(|(pod, view)| past::account(pod, view)));
         accounts
     }
 
@@ -130,7 +143,7 @@ impl Views {
     pub fn collect(&self, page: &mut Page) {
         let pods = self.pods.borrow();
         let named = pods.iter().flat_map(|(pod, view)| {
-            containers(&view.status).filter(|own| own.restart_count > 0).map(|own| {
+            containers(&view.status).map(|own| {
                 let PodRef { namespace, name, .. } = pod;
                 let container = own.name.as_str();
                 (

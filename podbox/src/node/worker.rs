@@ -282,7 +282,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         if self.saved.as_ref() == Some(&memory) {
             return;
         }
-        match checkpoints.write(&memory) {
+        match checkpoints.write(&memory.pod.uid, &memory) {
             Ok(()) => self.saved = Some(memory),
             Err(error) => {
                 let pod = &self.pod.pod;

@@ -15,10 +15,11 @@ use super::probe::{Probes, Remembered};
 use super::resize::Share;
 use super::restart::{Backoff, Pace};
 use super::shape::{ContainerShape, Shape};
-use crate::api::cause::{Cause, Ending};
+use crate::api::cause::{By, Cause, Ending};
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::Image;
 use crate::api::startup::Startup;
+use crate::limits;
 use crate::sandbox::runtime::{ContainerStatus, ExitStatus, Exited, ProcessUser, Started};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -304,6 +305,19 @@ impl Memory {
         for container in self.containers.values_mut() {
             if let State::Running(started) = &container.state {
                 let message = "The container could not be located when podbox started. It used to be Running";
+                container.ends.push(Ending {
+                    attempt: container.attempt,
+                    started: Some(started.at),
+                    ended: wall,
+                    code: 137,
+                    cause: Cause {
+                        by: By::Unknown,
+                        message: "nobody saw it end: it was not there any more when podbox started".into(),
+                        sender: None,
+                    },
+                });
+                let surplus = container.ends.len().saturating_sub(limits::ENDS_KEPT);
+                container.ends.drain(..surplus);
                 container.state = State::Ended(Box::new(End {
                     attempt: container.attempt,
                     started: Some(started.at),

@@ -1,6 +1,7 @@
 //! What is left of a pod after a reboot: its status in the API.
 
 use super::{Container, End, Memory, State};
+use crate::api::cause::{By, Cause, Ending};
 use crate::api::identity::PodRef;
 use crate::api::startup::Startup;
 use crate::pod::observed::StartFailure;
@@ -47,6 +48,16 @@ fn container(status: &ContainerStatus, boot: Duration) -> Container {
     let attempt = u32::try_from(status.restart_count).unwrap_or_default();
     let now = status.state.clone().unwrap_or_default();
     let before = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let ends = before.into_iter().chain(now.terminated.as_ref()).map(|terminated| {
+        let End { attempt, started, exited, oom_killed, .. } = end(terminated, attempt, boot);
+        let by = if oom_killed { By::Oom } else { By::Unknown };
+        let words = [terminated.reason.as_deref(), terminated.message.as_deref()];
+        let words: Vec<&str> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
+        let message = format!("before this host restarted; its status says: {}", words.join(": "));
+        let cause = Cause { by, message, sender: None };
+        Ending { attempt, started, ended: exited.at, code: exited.status.code(), cause }
+    });
+    let ends = ends.collect();
     let before = before.map(|terminated| end(terminated, attempt, boot));
     let (state, last) = match (now.running, now.terminated) {
         (Some(running), _) => {
@@ -61,7 +72,7 @@ fn container(status: &ContainerStatus, boot: Duration) -> Container {
         },
     };
     let user = status.user.as_ref().and_then(|told| user(told.linux.as_ref()?));
-    Container { state, last, attempt, user, ..Container::default() }
+    Container { state, last, attempt, user, ends, ..Container::default() }
 }
 
 fn user(told: &LinuxContainerUser) -> Option<ProcessUser> {

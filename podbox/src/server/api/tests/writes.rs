@@ -114,7 +114,7 @@ async fn what_has_no_effect_is_told_when_it_is_written() {
     let mut client = Client::new().await;
     let deployments = "/apis/apps/v1/namespaces/kube-public/deployments";
     let template = json!({
-        "metadata": {"labels": {"app": "a"}},
+        "metadata": {"labels": {"app": "a"}, "annotations": {"podbox.io/init": "wbe"}},
         "spec": {"containers": [{"name": "c", "image": "i"}], "hostUsers": false},
     });
     let spec = json!({"spec": {"selector": {"matchLabels": {"app": "a"}}, "template": template}});
@@ -123,8 +123,12 @@ async fn what_has_no_effect_is_told_when_it_is_written() {
     client.sender.ready().await.unwrap();
     let response = client.sender.send_request(request).await.unwrap();
     assert_eq!(response.status(), 201);
-    let warning = response.headers().get("Warning").expect("there is one").to_str().unwrap();
-    assert!(warning.contains("spec.template.spec.hostUsers: not supported yet"), "{warning}");
+    let warnings: Vec<_> =
+        response.headers().get_all("Warning").iter().map(|told| told.to_str().unwrap()).collect();
+    let told = |words: &str| warnings.iter().any(|warning| warning.contains(words));
+    assert!(told("spec.template.spec.hostUsers: not supported yet"), "{warnings:?}");
+    assert!(told("spec.template.metadata.annotations[podbox.io/init]: not supported yet"), "{warnings:?}");
+    assert!(told("it is no list of containers of the pod"), "{warnings:?}");
 }
 
 #[tokio::test]
