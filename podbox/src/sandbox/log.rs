@@ -127,9 +127,14 @@ pub enum LogError {
     },
 }
 
-/// Starts a pump, which first finishes what an earlier one left half done. Must be called in a runtime.
+/// Starts a pump, which first finishes what an earlier one left half done. Must be called in a runtime. The log file is there
+/// when this returns, if it can be made: whoever sees the container run may read it, before its first word too.
 pub fn spawn(spec: LogSpec) -> Result<Pump, LogError> {
     let path = spec.path.clone();
+    if let Err(error) = file::LogFile::open(&path) {
+        // The pump tries again, and says so, as soon as there is something to write.
+        tracing::debug!(%error, path = %path.display(), "a log was not begun");
+    }
     let stdout = Arc::new(spec.stdout.source);
     let stderr = Arc::new(spec.stderr.source);
     #[expect(

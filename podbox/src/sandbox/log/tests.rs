@@ -311,3 +311,12 @@ fn a_log_that_could_not_be_written_is_whole_once_it_can() {
     assert_eq!(transfer.chunk(Name::Stdout, false).unwrap(), Outcome::Moved);
     assert_eq!(bench.log(), ["stdout F kept"]);
 }
+
+#[tokio::test]
+async fn the_log_of_a_container_that_said_nothing_yet_can_be_read() {
+    let bench = Bench::new();
+    // One thread: what the pump does of its own has not begun.
+    let pump = spawn(bench.spec()).unwrap();
+    assert_eq!(bench.log(), [""; 0]);
+    drop(pump);
+}
