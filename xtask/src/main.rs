@@ -24,7 +24,7 @@ const TOOL_FAILED: u8 = 125;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {
-    /// Measure podbox beside others: pod-start, exec, kernel, memory, store, api, pods, probes.
+    /// Measure podbox beside others: pod-start, exec, kernel, memory, store, api, pods, probes, control.
     Bench(bench::Args),
     /// Write dashboards, rules and the runbook from their description.
     Dashboards(dashboards::Args),
