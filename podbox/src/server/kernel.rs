@@ -23,6 +23,7 @@ pub fn record(snapshot: &Snapshot, oom_watched: bool) -> String {
     for (loss, count) in &snapshot.losses {
         counter!(metrics::BPF_DROPS, "kind" => loss_name(*loss)).absolute(*count);
     }
+    counter!(metrics::BPF_DROPS, "kind" => "reaping").absolute(snapshot.unseen);
     for (source, skew) in snapshot.skew.by_source() {
         gauge!(metrics::KERNEL_SKEW, "source" => source).set(skew as f64);
     }

@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub missed: Vec<(Kind, u64)>,
     /// What was lost, all CPUs together.
     pub losses: Vec<(Loss, u64)>,
+    /// Processes that were reaped without the kernel's telling, since this daemon began: their lifetimes are not counted.
+    pub unseen: u64,
     /// What each attached program cost.
     pub programs: Vec<ProgramCost>,
     /// Programs that were detached because they cost too much.

@@ -77,6 +77,8 @@ pub(super) struct State {
     pub pids_until: HashMap<u64, f64>,
     /// Entries of the dead that were reaped, and since when that is known.
     pub gone: HashMap<ProcessKey, Duration>,
+    /// How many of them nobody told of in the end.
+    pub unseen: u64,
     /// Whose fault it is that those that were told as zombies lie there.
     pub faults: HashMap<ProcessKey, Fault>,
     /// Containers whose beginning is being told.
@@ -118,6 +120,7 @@ impl Tracer {
             skew: Skew::default(),
             pids_until: HashMap::new(),
             gone: HashMap::new(),
+            unseen: 0,
             faults: HashMap::new(),
             beginnings: Beginnings::default(),
             journal,
@@ -171,7 +174,7 @@ impl Tracer {
         let events = Kind::ALL.map(|kind| (kind, state.maps.sequence.get(&(kind as u32), 0).unwrap_or(0)));
         let losses = Loss::ALL.map(|loss| (loss, state.maps.lost(loss)));
         let missed = Kind::ALL.map(|kind| (kind, state.gaps[kind as usize].missing()));
-        let skew = state.skew;
+        let (skew, unseen) = (state.skew, state.unseen);
         let live = state.register.entries().filter(|(_, entry)| entry.removed.is_none());
         let unwatched = live.filter(|(_, entry)| entry.gap).count();
         drop(state);
@@ -182,6 +185,7 @@ impl Tracer {
             events: events.into(),
             missed: missed.into(),
             losses: losses.into(),
+            unseen,
             programs: self.costs(),
             detached: lock(&self.detached).iter().cloned().collect(),
         }

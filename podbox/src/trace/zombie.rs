@@ -72,13 +72,14 @@ impl Zombies {
 }
 
 impl State {
-    /// Takes those out of the map that were reaped long ago, and whose reaping nobody has told.
+    /// Takes those out of the map that were reaped long ago, and whose reaping nobody has told; counts them.
     fn forget_gone(&mut self, now: Duration) {
-        let State { gone, maps, .. } = self;
+        let State { gone, maps, unseen, .. } = self;
         gone.retain(|key, since| {
             let late = now.saturating_sub(*since) >= limits::REAPING_TOLD;
-            if late {
-                let _ = maps.dead.remove(&Plain(*key));
+            // Either the kernel's side takes it out, and counts it, or this does.
+            if late && maps.dead.remove(&Plain(*key)).is_ok() {
+                *unseen += 1;
             }
             !late && maps.dead.get(&Plain(*key), 0).is_ok()
         });
