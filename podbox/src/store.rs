@@ -24,6 +24,7 @@ mod stage;
 mod state;
 mod view;
 mod watch;
+mod watches;
 mod writer;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use stage::{Op, Written};
 pub use state::{Entry, Key, Revision};
 pub use view::Page;
 pub use watch::{Batch, Watch};
+pub use watches::Watches;
 
 use crate::{limits, metrics as table};
 use bytes::Bytes;
@@ -43,8 +45,9 @@ use disk::Disk;
 use state::State;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use tokio::sync::{mpsc, watch as watch_channel};
+use watches::Bell;
 
 /// What a write expects to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +88,18 @@ pub enum WriteError {
 struct Shared {
     state: RwLock<State>,
     /// Wakes watchers, by collection.
-    wakes: Mutex<BTreeMap<Arc<str>, watch_channel::Sender<()>>>,
+    wakes: Mutex<BTreeMap<Arc<str>, Wake>>,
     /// Why the last attempt to write failed, until one succeeds.
     trouble: Mutex<Option<String>>,
+}
+
+/// Who is woken by changes of a collection.
+#[derive(Default)]
+struct Wake {
+    /// Watches that are waited for alone.
+    each: watch_channel::Sender<()>,
+    /// Bells of those that are waited for with others, and their numbers there: of the few loops in this process.
+    bells: Vec<(Weak<Bell>, usize)>,
 }
 
 impl Shared {
@@ -102,28 +114,48 @@ impl Shared {
 
     /// Wakes at each change of a collection.
     fn wake(&self, collection: &str) -> watch_channel::Receiver<()> {
-        let mut wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wakes = self.wakes();
         match wakes.get(collection) {
-            Some(wake) => wake.subscribe(),
-            None => wakes.entry(collection.into()).or_default().subscribe(),
+            Some(wake) => wake.each.subscribe(),
+            None => wakes.entry(collection.into()).or_default().each.subscribe(),
         }
     }
 
-    /// Makes changes that are durable visible; tells which collections they are of.
+    /// Has each change of a collection mark this number and ring, as long as there is the bell.
+    fn rings(&self, collection: &str, bell: &Arc<Bell>, number: usize) {
+        let mut wakes = self.wakes();
+        let wake = wakes.entry(collection.into()).or_default();
+        wake.bells.retain(|(bell, _)| bell.strong_count() > 0);
+        wake.bells.push((Arc::downgrade(bell), number));
+    }
+
+    fn wakes(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Wake>> {
+        self.wakes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes changes that are durable visible, and marks them for whoever follows them; tells which collections they are of.
     fn publish(&self, changes: Vec<(Arc<str>, Change)>) -> BTreeSet<Arc<str>> {
         let touched = changes.iter().map(|(name, _)| Arc::clone(name)).collect();
         self.state.write().unwrap_or_else(PoisonError::into_inner).publish(changes);
+        self.bells(&touched).into_iter().for_each(|(bell, number)| bell.mark(number));
         touched
+    }
+
+    /// The bells of these collections, and the numbers of their watches there.
+    fn bells(&self, collections: &BTreeSet<Arc<str>>) -> Vec<(Arc<Bell>, usize)> {
+        let wakes = self.wakes();
+        let bells = collections.iter().filter_map(|name| wakes.get(name)).flat_map(|wake| &wake.bells);
+        bells.filter_map(|(bell, number)| Some((bell.upgrade()?, *number))).collect()
     }
 
     /// Wakes the watchers of these collections, as far as there are so many as `now` takes; gives back the others.
     fn wake_all(&self, collections: &BTreeSet<Arc<str>>, now: impl Fn(usize) -> bool) -> BTreeSet<Arc<str>> {
         let (mut due, mut later) = (Vec::new(), BTreeSet::new());
         {
-            let wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+            let wakes = self.wakes();
             for (name, wake) in collections.iter().filter_map(|name| wakes.get_key_value(name)) {
-                match now(wake.receiver_count()) {
-                    true => due.push(wake.clone()),
+                match now(wake.each.receiver_count()) {
+                    true => due.push(wake.each.clone()),
                     false => drop(later.insert(Arc::clone(name))),
                 }
             }

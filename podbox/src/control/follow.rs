@@ -4,8 +4,7 @@
 //! It decides nothing and knows no kinds. Invariant: after [`Follow::take_in`], whoever follows has seen all that the store shows.
 
 use super::key::Key;
-use crate::store::{Batch, Change, Entry, Expired, Happened, Store, Watch};
-use futures_util::future::select_all;
+use crate::store::{Batch, Change, Entry, Expired, Happened, Store, Watch, Watches};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -24,39 +23,32 @@ pub trait Follower<K> {
 /// What is followed: kinds, by whatever the follower calls them.
 pub struct Follow<K> {
     store: Store,
-    watches: Vec<(K, &'static str, Watch)>,
-    /// A watch that told, or could not, before all were asked.
-    told: Option<(usize, Result<Batch, Expired>)>,
+    /// By the numbers of their watches.
+    kinds: Vec<(K, &'static str)>,
+    watches: Watches,
 }
 
 impl<K: Copy> Follow<K> {
     /// Shows all that there is in these collections.
     pub fn begin(store: Store, kinds: &[(K, &'static str)], follower: &mut impl Follower<K>) -> Follow<K> {
-        let mut watches = Vec::new();
+        let mut watches = Watches::default();
         for (kind, collection) in kinds {
-            watches.push((*kind, *collection, all(&store, *kind, collection, follower)));
+            watches.add(all(&store, *kind, collection, follower));
         }
-        Follow { store, watches, told: None }
+        Follow { store, kinds: kinds.to_vec(), watches }
     }
 
     /// Waits until something has changed. May be dropped and called again.
-    pub async fn changed(&mut self) {
-        if self.told.is_none() {
-            let changes = select_all(self.watches.iter_mut().map(|(.., watch)| Box::pin(watch.next())));
-            let (batch, index, _) = changes.await;
-            self.told = Some((index, batch));
-        }
+    pub async fn changed(&self) {
+        self.watches.changed().await;
     }
 
     /// Shows all that has changed.
     pub fn take_in(&mut self, follower: &mut impl Follower<K>) {
-        if let Some((index, batch)) = self.told.take() {
-            self.show(index, batch, follower);
-        }
-        for index in 0..self.watches.len() {
+        for number in self.watches.marked() {
             loop {
-                let batch = self.watches[index].2.read();
-                if !self.show(index, batch, follower) {
+                let batch = self.watches.read(number);
+                if !self.show(number, batch, follower) {
                     break;
                 }
             }
@@ -64,13 +56,18 @@ impl<K: Copy> Follow<K> {
     }
 
     /// Shows changes; tells whether there were any.
-    fn show(&mut self, index: usize, batch: Result<Batch, Expired>, follower: &mut impl Follower<K>) -> bool {
-        let (kind, collection, _) = self.watches[index];
+    fn show(
+        &mut self,
+        number: usize,
+        batch: Result<Batch, Expired>,
+        follower: &mut impl Follower<K>,
+    ) -> bool {
+        let (kind, collection) = self.kinds[number];
         let Ok(batch) = batch else {
             tracing::warn!(
                 "a controller fell behind the changes of {collection}, and looks at all of it again"
             );
-            self.watches[index].2 = all(&self.store, kind, collection, follower);
+            self.watches.replace(number, all(&self.store, kind, collection, follower));
             return true;
         };
         changes(kind, &batch.changes, follower);

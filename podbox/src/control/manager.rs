@@ -15,9 +15,8 @@ use super::events::{self, Events};
 use super::intake;
 use super::key::{KindId, Work};
 use crate::api::objects::Writes;
-use crate::store::{Batch, Expired, Store, Watch};
+use crate::store::{Batch, Expired, Store, Watch, Watches};
 use crate::{clock, limits, metrics as table};
-use futures_util::future::select_all;
 use jiff::Timestamp;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -27,7 +26,9 @@ pub struct Manager<W> {
     store: Store,
     writes: W,
     controllers: Controllers,
-    watches: Vec<(KindId, Watch)>,
+    /// By the numbers of their watches.
+    kinds: Vec<KindId>,
+    watches: Watches,
     /// Actions under way, with whether something was left undone by them.
     running: JoinSet<(Work, bool, Outcome)>,
     outcomes: Outcomes,
@@ -36,7 +37,7 @@ pub struct Manager<W> {
 }
 
 enum Event {
-    Changes(usize, Result<Batch, Expired>),
+    Changes,
     Ended(Work, bool, Outcome),
     Time,
 }
@@ -47,7 +48,8 @@ pub async fn run(store: Store, writes: impl Writes, catalog: Catalog) {
     let manager = Manager {
         store,
         controllers: Controllers::new(catalog),
-        watches: Vec::new(),
+        kinds: Vec::new(),
+        watches: Watches::default(),
         running: JoinSet::new(),
         outcomes: Outcomes::default(),
         events,
@@ -66,7 +68,8 @@ impl<W: Writes> Manager<W> {
             self.controllers.catalog().collections().map(|(kind, name)| (kind, name.to_owned())).collect();
         for (kind, collection) in kinds {
             let watch = self.begin(kind, &collection);
-            self.watches.push((kind, watch));
+            self.watches.add(watch);
+            self.kinds.push(kind);
         }
         loop {
             self.take_in();
@@ -95,7 +98,6 @@ impl<W: Writes> Manager<W> {
             (false, Some(at)) => at.saturating_sub(self.now().since),
             (false, None) => limits::CONTROL_IDLE,
         };
-        let changes = select_all(self.watches.iter_mut().map(|(_, watch)| Box::pin(watch.next())));
         tokio::select! {
             biased;
             Some(ended) = self.running.join_next() => match ended {
@@ -103,21 +105,20 @@ impl<W: Writes> Manager<W> {
                 // Each action's own panic is its failure already.
                 Err(_) => Event::Time,
             },
-            (batch, index, _) = changes => Event::Changes(index, batch),
+            () = self.watches.changed() => Event::Changes,
             () = tokio::time::sleep(time) => Event::Time,
         }
     }
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Changes(index, batch) => drop(self.note(index, batch)),
             Event::Ended(work, paused, outcome) => {
                 self.ended(&work, paused, outcome);
                 while let Some(Ok((work, paused, outcome))) = self.running.try_join_next() {
                     self.ended(&work, paused, outcome);
                 }
             }
-            Event::Time => {}
+            Event::Changes | Event::Time => {}
         }
     }
 
@@ -128,10 +129,10 @@ impl<W: Writes> Manager<W> {
 
     /// Everything that the store shows.
     fn take_in(&mut self) {
-        for index in 0..self.watches.len() {
+        for number in self.watches.marked() {
             loop {
-                let batch = self.watches[index].1.read();
-                if !self.note(index, batch) {
+                let batch = self.watches.read(number);
+                if !self.note(number, batch) {
                     break;
                 }
             }
@@ -139,14 +140,15 @@ impl<W: Writes> Manager<W> {
     }
 
     /// Takes changes in; tells whether there were any.
-    fn note(&mut self, index: usize, batch: Result<Batch, Expired>) -> bool {
-        let kind = self.watches[index].0;
+    fn note(&mut self, number: usize, batch: Result<Batch, Expired>) -> bool {
+        let kind = self.kinds[number];
         let Ok(batch) = batch else {
             let collection = self.controllers.catalog().row(kind).collection.clone();
             tracing::warn!(
                 "controllers fell behind the changes of {collection}, and look at all of it again"
             );
-            self.watches[index].1 = self.begin(kind, &collection);
+            let watch = self.begin(kind, &collection);
+            self.watches.replace(number, watch);
             return true;
         };
         intake::changes(&mut self.controllers, kind, &batch.changes);

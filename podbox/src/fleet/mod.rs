@@ -84,7 +84,7 @@ impl<O: Objects> Fleet<O> {
         loop {
             follow.take_in(&mut self.cast);
             let more = self.work();
-            match self.select(&mut follow, &mut lease, more).await {
+            match self.select(&follow, &mut lease, more).await {
                 Event::Changes | Event::Time => {}
                 Event::Ended(work, done) => self.ended(&work, done),
                 Event::Beat => self.renew(),
@@ -92,7 +92,7 @@ impl<O: Objects> Fleet<O> {
         }
     }
 
-    async fn select(&mut self, follow: &mut Follow<cast::Kind>, lease: &mut Interval, more: bool) -> Event {
+    async fn select(&mut self, follow: &Follow<cast::Kind>, lease: &mut Interval, more: bool) -> Event {
         let time = match (more, self.cast.next_time()) {
             (true, _) => Duration::ZERO,
             (false, Some(at)) => at.saturating_sub(self.now().since),

@@ -1,5 +1,5 @@
-//! Wakes watchers of what was published. A few are woken by the writer itself, at once; thousands take milliseconds, for
-//! which no write is to wait: they are woken by a thread of their own.
+//! Wakes watchers of what was published. Bells and a few watchers are woken by the writer itself, at once; thousands take
+//! milliseconds, for which no write is to wait: they are woken by a thread of their own.
 //!
 //! **Invariant:** what is to be woken is remembered by collection, so that it is bounded, and is never forgotten: the
 //! thread wakes everybody that is left before it ends.
@@ -43,6 +43,7 @@ impl Announcer {
 
     /// Wakes the watchers of these collections, now or soon.
     pub(super) fn announce(&self, touched: &BTreeSet<Arc<str>>) {
+        self.shared.bells(touched).into_iter().for_each(|(bell, _)| bell.ring());
         let left = self.shared.wake_all(touched, |watchers| watchers <= limits::WAKE_DIRECTLY);
         self.shared.measure(touched);
         if !left.is_empty() {

@@ -6,12 +6,13 @@
 use super::Shared;
 use super::history::{Change, Expired};
 use super::state::Revision;
+use super::watches::Bell;
 use crate::{limits, metrics as table};
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Some changes, and up to where they go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// In order.
     pub changes: Vec<Arc<Change>>,
@@ -77,6 +78,11 @@ impl Watch {
         })?;
         self.cursor = revision;
         Ok(Batch { changes, revision })
+    }
+
+    /// Has changes of the collection ring a bell, too; they are this number there.
+    pub(super) fn rings(&self, bell: &Arc<Bell>, number: usize) {
+        self.shared.rings(&self.collection, bell, number);
     }
 
     /// Every change up to this revision was told.

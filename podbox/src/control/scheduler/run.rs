@@ -144,12 +144,12 @@ impl<W: Writes + Objects> Loop<W> {
         loop {
             follow.take_in(&mut self.scheduler);
             self.decide();
-            let event = self.select(&mut follow).await;
+            let event = self.select(&follow).await;
             self.apply(event);
         }
     }
 
-    async fn select(&mut self, follow: &mut Follow<Kind>) -> Event {
+    async fn select(&mut self, follow: &Follow<Kind>) -> Event {
         let may_decide = self.running.len() < limits::BINDINGS_AT_ONCE;
         let time = match (self.scheduler.is_ready() && may_decide, self.scheduler.next_time()) {
             (true, _) => Duration::ZERO,

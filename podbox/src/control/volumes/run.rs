@@ -115,14 +115,14 @@ impl<W: Writes> Loop<W> {
         loop {
             follow.take_in(&mut self.storage);
             self.reconcile();
-            match self.select(&mut follow).await {
+            match self.select(&follow).await {
                 Event::Ended(work, outcome) => self.ended(&work, &outcome),
                 Event::Changes | Event::Time => {}
             }
         }
     }
 
-    async fn select(&mut self, follow: &mut Follow<Kind>) -> Event {
+    async fn select(&mut self, follow: &Follow<Kind>) -> Event {
         let room = self.running.len() < limits::RECONCILED_AT_ONCE;
         let time = match (self.storage.is_ready(), self.storage.next_time()) {
             // An end makes room.
