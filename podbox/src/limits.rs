@@ -162,6 +162,14 @@ pub const REGISTRY_READ: Duration = Duration::from_secs(60);
 pub const STORE_QUEUE: usize = 1024;
 /// Writes that one transaction of the store takes.
 pub const STORE_BATCH: usize = 512;
+/// Writes in a transaction from which on the store tries whether others are about to come, each so many transactions.
+pub const STORE_TOGETHER: usize = 4;
+/// See there.
+pub const STORE_TRY_EACH: usize = 8;
+/// How long a transaction waits for others at most, where they go on coming: little against what a disk takes.
+pub const STORE_LINGER: Duration = Duration::from_millis(2);
+/// How long it sleeps before it looks whether one has come.
+pub const STORE_NAP: Duration = Duration::from_micros(100);
 /// Bytes of objects at which one transaction of the store takes no further write.
 pub const STORE_BATCH_BYTES: usize = 8 << 20;
 /// What the store's database may cache: everything is in memory already.

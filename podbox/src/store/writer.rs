@@ -19,6 +19,7 @@ use crate::{clock, limits, metrics as table};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
 /// Starts the thread. It ends when every sender is gone or asks it to, after the last write; `alive` is dropped then.
@@ -50,13 +51,59 @@ struct Writer {
 /// A write that was staged, and what is to be answered once the batch is durable.
 type Waiting = (Command, Option<Written>);
 
+/// How long a batch waits for further writes. Where a commit takes less time than it takes to compute the next writes, each few
+/// would have a commit of their own, and wake whoever follows the store. So the writer naps until as many are there as came
+/// together before, and learns how many those are: more, if a nap beyond them brings some; fewer, if one brings none.
+/// A write that comes alone, as most do, waits for nobody.
+struct Linger {
+    /// As many come together.
+    target: usize,
+    batches: usize,
+    /// How many there were before the last nap, and until when this batch naps.
+    before: usize,
+    until: Option<Instant>,
+}
+
+impl Linger {
+    fn new() -> Linger {
+        Linger { target: 1, batches: 0, before: 0, until: None }
+    }
+
+    /// Another batch begins.
+    fn begin(&mut self) {
+        self.batches = self.batches.wrapping_add(1);
+        (self.before, self.until) = (0, None);
+    }
+
+    /// Naps if more than the `have` writes that are there are about to come; tells whether it did. It naps rather than wait for the
+    /// next write, which would have each of them wake the writer.
+    fn more(&mut self, have: usize) -> bool {
+        let now = clock::instant();
+        if have == self.before {
+            self.target = have.max(self.target - (self.target / 4).max(1));
+            return false;
+        }
+        let tries = have >= limits::STORE_TOGETHER && self.batches.is_multiple_of(limits::STORE_TRY_EACH);
+        if have >= self.target && !tries || self.until.is_some_and(|until| now >= until) {
+            self.target = self.target.max(have);
+            return false;
+        }
+        self.until.get_or_insert(now + limits::STORE_LINGER);
+        self.before = have;
+        std::thread::sleep(limits::STORE_NAP);
+        true
+    }
+}
+
 impl Writer {
     fn run(&mut self, mut queue: mpsc::Receiver<Message>) {
+        let mut linger = Linger::new();
         while let Some(first) = queue.blocking_recv() {
             let settled = self.settle();
             let mut staged = Staged::new(&self.shared.read());
             let mut waiting = Vec::new();
             let mut next = Some(first);
+            linger.begin();
             while let Some(message) = next.take() {
                 match (message, &settled) {
                     (Message::Write(command), Ok(())) => waiting.push(self.stage(&mut staged, command)),
@@ -68,6 +115,9 @@ impl Writer {
                 }
                 if waiting.len() < limits::STORE_BATCH && staged.bytes() < limits::STORE_BATCH_BYTES {
                     next = queue.try_recv().ok();
+                    if next.is_none() && settled.is_ok() && linger.more(waiting.len()) && !queue.is_closed() {
+                        next = queue.try_recv().ok();
+                    }
                 }
             }
             self.finish(staged, waiting);
@@ -140,5 +190,44 @@ impl Writer {
             self.announcer.announce(&touched);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Batches, each of as many writes as come: `first`, and in each nap so many of `naps`. How many each has, and how often the
+    /// writer napped in all of them.
+    fn batches(linger: &mut Linger, count: usize, first: usize, naps: &[usize]) -> (Vec<usize>, usize) {
+        let (mut sizes, mut napped) = (Vec::new(), 0);
+        for _ in 0..count {
+            linger.begin();
+            let (mut have, mut coming) = (first, naps.iter());
+            while linger.more(have) {
+                napped += 1;
+                have += coming.next().copied().unwrap_or(0);
+            }
+            sizes.push(have);
+        }
+        (sizes, napped)
+    }
+
+    #[test]
+    fn a_batch_waits_for_those_that_come_and_for_nobody_else() {
+        let mut linger = Linger::new();
+        // One client, and few: never.
+        assert_eq!(batches(&mut linger, 1000, 1, &[]).1, 0);
+        assert_eq!(batches(&mut linger, 1000, limits::STORE_TOGETHER - 1, &[]).1, 0);
+        // Those that are all there already, and more: hardly ever.
+        let (_, napped) = batches(&mut linger, 1000, 16, &[]);
+        assert!(napped <= 1000 / limits::STORE_TRY_EACH + 1, "{napped}");
+        // Many that are being computed: it finds out, and they come together.
+        let (sizes, _) = batches(&mut linger, 1000, limits::STORE_TOGETHER, &[3, 3, 3]);
+        let together = sizes.iter().filter(|size| **size > 2 * limits::STORE_TOGETHER).count();
+        assert!(together > 900, "{together}");
+        // And when they come no more, it forgets them soon.
+        let (_, napped) = batches(&mut linger, 1000, 1, &[]);
+        assert!(napped < 20, "{napped}");
     }
 }

@@ -46,16 +46,19 @@ impl Api {
     /// Refuses what a limit range does not allow.
     pub(super) fn within_ranges(&self, call: &Call, object: &Value) -> Result<(), ApiError> {
         let kind = &call.kind;
-        let why = match (&*kind.group, &*kind.kind) {
-            ("", "Pod") => match Pod::deserialize(object) {
-                Ok(pod) => limits::refuse_pod(&pod, &self.ranges(call)?),
-                Err(_) => None,
-            },
-            ("", "PersistentVolumeClaim") => match PersistentVolumeClaim::deserialize(object) {
-                Ok(claim) => limits::refuse_claim(&claim, &self.ranges(call)?),
-                Err(_) => None,
-            },
-            _ => None,
+        let limited = matches!((&*kind.group, &*kind.kind), ("", "Pod" | "PersistentVolumeClaim"));
+        // Few namespaces have any.
+        let ranges = if limited { self.ranges(call)? } else { Vec::new() };
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        // What is not of its kind is refused for that.
+        let why = match &*kind.kind {
+            "Pod" => Pod::deserialize(object).ok().and_then(|pod| limits::refuse_pod(&pod, &ranges)),
+            _ => {
+                let claim = PersistentVolumeClaim::deserialize(object).ok();
+                claim.and_then(|claim| limits::refuse_claim(&claim, &ranges))
+            }
         };
         match why {
             Some(why) => Err(ApiError::forbidden(&kind.group, &kind.plural, object::name(object), &why)),
