@@ -111,7 +111,8 @@ fn every_end_and_every_zombie_is_told_as_it_was_and_counted() {
     let reaped = of(&events, "a", "ends", "reap");
     assert_eq!(reaped.len(), 3, "{reaped:#?}");
     let lifetimes = reaped.iter().map(|event| event["lifetime_ms"].as_u64().unwrap_or(0));
-    assert!(lifetimes.clone().all(|lifetime| (2000..60_000).contains(&lifetime)), "{reaped:#?}");
+    // They are told once they are a second old; on a loaded machine the children end late.
+    assert!(lifetimes.clone().all(|lifetime| (1000..60_000).contains(&lifetime)), "{reaped:#?}");
 
     let ours = |key, value| [("pod", "a"), ("container", "ends"), (key, value)];
     let value = |name: &str, key, word| metric(&text, name, &ours(key, word));

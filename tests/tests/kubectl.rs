@@ -27,7 +27,7 @@ macro_rules! transcripts {
     };
 }
 
-transcripts!(apply change create_and_get daemons describe discover events helm jobs nodes patterns pods rollout sets storage top who);
+transcripts!(apply change create_and_get daemons describe discover events helm jobs nodes patterns pods rollout sets storage top who workloads);
 
 #[test]
 fn every_transcript_is_played() {

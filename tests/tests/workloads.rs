@@ -57,6 +57,18 @@ fn workloads_are_kept_as_they_should_be() {
     let after = pods(&node, "replicaset");
     assert_eq!(after.iter().filter(|name| before.contains(name)).count(), 2, "{before:?} became {after:?}");
 
+    // One of which somebody else says that it has failed ends, stays failed, and is replaced.
+    let failed = pods(&node, "deployment").swap_remove(0);
+    let told = "{\"status\": {\"phase\": \"Failed\"}}";
+    node.kubectl(&["patch", "pod", &failed, "--subresource=status", "--type=merge", "-p", told]);
+    let path = "jsonpath={.status.phase}/{.status.containerStatuses[0].state.terminated.exitCode}";
+    let at = || node.kubectl(&["get", "pod", &failed, "-o", path]);
+    wait_until("its container has ended", limit(), || {
+        at().strip_prefix("Failed/").is_some_and(|code| !code.is_empty())
+    });
+    node.kubectl(&["delete", "pod", &failed]);
+    wait_until("it is replaced", limit(), || ready(&node, "deployment", "deployment") == "3/3");
+
     // A pod whose labels are another's is let go, and replaced; it stays.
     let free = &after[0];
     node.kubectl(&["label", "pod", free, "app=free", "--overwrite"]);
