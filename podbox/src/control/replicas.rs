@@ -26,8 +26,6 @@ use std::sync::Arc;
 /// How long no pod is made after one that has ended, at first and at most.
 const REST: SignedDuration = SignedDuration::from_secs(1);
 const LONGEST_REST: SignedDuration = SignedDuration::from_mins(5);
-/// Why no more pods are made of a number that was mistyped, perhaps.
-const CROWDED: &str = "too many of its pods have no node yet: more are made once they have one";
 
 /// What there is.
 pub struct Observed<'a> {
@@ -69,7 +67,7 @@ fn step(desired: &Workload, observed: &Observed<'_>, attempt: Attempt<'_>, now: 
     }
     let terminating = kept.iter().filter(|pod| pod.is_terminating()).count();
     let failure = attempt.failure.filter(|_| !settled).map(|failure| failure.message.as_str());
-    let failure = failure.or(crowded.then_some(CROWDED));
+    let failure = failure.or(crowded.then_some(workload::CROWDED));
     let told = told(desired, &active, terminating, (failure, wanted), now);
     if !waits {
         let missing = wanted - active.len();

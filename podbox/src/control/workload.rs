@@ -23,6 +23,14 @@ pub struct Workload {
     pub claimant: Claimant,
 }
 
+/// Why no more pods are made of a number that was mistyped, perhaps.
+pub const CROWDED: &str = "too many of its pods have no node yet: more are made once they have one";
+
+/// The same, where there is no condition to say it.
+pub fn crowded() -> Saying {
+    Saying::warning("FailedCreate", format!("Error creating: {CROWDED}"))
+}
+
 /// How many more pods may be made beside these: so many may wait for a node.
 pub fn room(active: &[&Member]) -> usize {
     let waiting = active.iter().filter(|pod| pod.place().is_none()).count();

@@ -19,15 +19,11 @@ const NAME: usize = 58;
 
 /// What is to be done, and when to look again.
 pub fn steps(look: &Look<'_>, attempt: Attempt<'_>, now: Timestamp) -> (Vec<Action>, Option<Timestamp>) {
-    let wanted = wanted(look);
-    let surplus = look.active.len().saturating_sub(wanted);
+    let surplus = look.active.len().saturating_sub(wanted(look));
     if surplus > 0 || has_useless(look) {
         return (remove(look, surplus, now), None);
     }
-    // Those on their way out count only where each is to end before it is replaced.
-    let leaving = if look.job.replaces_only_failed() { look.terminating } else { 0 };
-    let missing = wanted.saturating_sub(look.active.len() + leaving);
-    let missing = missing.min(workload::room(&look.active)).min(limits::REPLICAS_AT_ONCE);
+    let missing = missing(look).min(workload::room(&look.active)).min(limits::REPLICAS_AT_ONCE);
     if missing == 0 || attempt.holds(true) || look.job.is_suspended() {
         return (Vec::new(), None);
     }
@@ -38,6 +34,18 @@ pub fn steps(look: &Look<'_>, attempt: Attempt<'_>, now: Timestamp) -> (Vec<Acti
         },
         Some(indexed) => with_indexes(look, indexed, missing, now),
     }
+}
+
+/// Whether more would be made, did not so many wait for a node.
+pub fn is_crowded(look: &Look<'_>) -> bool {
+    missing(look) > 0 && workload::room(&look.active) == 0
+}
+
+/// How many more are to be at work.
+fn missing(look: &Look<'_>) -> usize {
+    // Those on their way out count only where each is to end before it is replaced.
+    let leaving = if look.job.replaces_only_failed() { look.terminating } else { 0 };
+    wanted(look).saturating_sub(look.active.len() + leaving)
 }
 
 /// How many are to be at work.

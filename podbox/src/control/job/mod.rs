@@ -28,7 +28,7 @@ pub use departed::Departed;
 use super::action::{Action, Actions, Attempt, Edit, Write};
 use super::condition;
 use super::pods::Member;
-use super::workload::Workload;
+use super::workload::{self, Workload};
 use crate::api::object;
 use crate::api::objects::{Seen, Target};
 use jiff::Timestamp;
@@ -164,19 +164,22 @@ fn step(job: &Job, observed: &Observed<'_>, attempt: Attempt<'_>, now: Timestamp
         return status::told(&look, Some(verdict), now);
     }
     let mut next = look.counted(verdict.as_ref());
-    let mut wake_at = None;
+    let (mut wake_at, mut crowded) = (None, false);
     match &verdict {
         Some(verdict) => next.extend(manage::end(&look, verdict)),
         None => {
             let (actions, later) = manage::steps(&look, attempt, now);
             next.extend(actions);
             wake_at = later.into_iter().chain(finish::deadline(job)).min();
+            crowded = manage::is_crowded(&look);
         }
     }
     let mut actions = match next.is_empty() {
         true => status::told(&look, verdict.as_ref(), now),
         false => Actions::of(next),
     };
+    // With what is new only: pods that find a node one by one do not have it said again and again.
+    actions.said.extend((crowded && !actions.actions.is_empty()).then(workload::crowded));
     actions.wake_at = wake_at;
     actions.paused = attempt.pausing;
     actions

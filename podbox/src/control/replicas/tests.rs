@@ -145,7 +145,7 @@ fn a_number_that_was_mistyped_fills_nothing() {
     assert_eq!(told["replicas"], limits::PODS_WITHOUT_NODE);
     assert_eq!(
         (&told["conditions"][0]["type"], &told["conditions"][0]["message"]),
-        (&json!("ReplicaFailure"), &json!(CROWDED))
+        (&json!("ReplicaFailure"), &json!(workload::CROWDED))
     );
     // Those that have found a node make room, and how far it has come is told meanwhile.
     let placed = all

@@ -4,6 +4,7 @@ use super::{Observed, StatefulSet, claims, identity};
 use crate::control::action::{Action, Saying};
 use crate::control::pods::{Member, Phase};
 use crate::control::revision::{History, LABEL, Revision};
+use crate::control::workload;
 use crate::limits;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ pub struct Look<'a> {
 pub struct Steps {
     pub actions: Vec<Action>,
     pub said: Vec<Saying>,
+    /// More would be made, did not so many wait for a node.
+    pub crowded: bool,
     pub wake_at: Option<Timestamp>,
 }
 
@@ -105,9 +108,12 @@ impl<'a> Look<'a> {
         for (ordinal, pod) in self.replicas() {
             self.tend(ordinal, pod, steps);
         }
+        let active: Vec<&Member> = self.pods.values().copied().filter(|pod| pod.is_active()).collect();
+        let room = workload::room(&active);
+        steps.crowded = room == 0 && self.missing().next().is_some();
         // Some cannot come yet; they do not hold up the others.
         for ordinal in self.missing().take(limits::REPLICAS_LOOKED_AT) {
-            if steps.actions.len() >= limits::REPLICAS_AT_ONCE {
+            if steps.actions.len() >= room.min(limits::REPLICAS_AT_ONCE) {
                 break;
             }
             self.make(ordinal, steps);

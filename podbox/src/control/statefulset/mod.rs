@@ -29,7 +29,7 @@ pub use identity::parent;
 use super::action::{Actions, Attempt};
 use super::pods::Member;
 use super::revision::{History, Revision};
-use super::workload::Workload;
+use super::workload::{self, Workload};
 use crate::api::objects::Target;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{RollingUpdateStatefulSetStrategy, StatefulSetSpec};
@@ -140,5 +140,7 @@ fn step(set: &StatefulSet, observed: &Observed<'_>, attempt: Attempt<'_>, now: T
     };
     actions.wake_at = steps.wake_at.into_iter().chain(look.next_available()).min();
     (actions.said, actions.paused) = (steps.said, paused);
+    // With what is new only: pods that find a node one by one do not have it said again and again.
+    actions.said.extend((steps.crowded && !actions.actions.is_empty()).then(workload::crowded));
     actions
 }

@@ -1,6 +1,7 @@
 //! Whatever happens, pods come and go in order, and it comes to rest.
 
 use super::*;
+use crate::limits;
 use proptest::prelude::*;
 
 proptest! {
@@ -40,6 +41,36 @@ proptest! {
         prop_assert_eq!(world.pods(), wanted);
         prop_assert_eq!(&world.set["status"]["currentRevision"], &world.set["status"]["updateRevision"]);
     }
+}
+
+#[test]
+fn a_number_that_was_mistyped_fills_nothing() {
+    let mut world = World::parallel(json!({"replicas": 1_000_000}));
+    while world.get("Pod", "web-0").is_none() {
+        world.step();
+    }
+    let pod = world.get("Pod", "web-0").unwrap().clone();
+    for ordinal in 0..limits::PODS_WITHOUT_NODE {
+        let (name, mut pod) = (format!("web-{ordinal}"), pod.clone());
+        for (field, value) in [("name", name.clone()), ("uid", format!("uid {ordinal}"))] {
+            object::set(&mut pod, field, value);
+        }
+        pod["metadata"]["labels"]["statefulset.kubernetes.io/pod-name"] = name.clone().into();
+        pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"] = ordinal.to_string().into();
+        world.objects.insert(("Pod".to_owned(), name), pod);
+    }
+    let made = |actions: &Actions| {
+        actions.actions.iter().filter(|action| matches!(action.write, Write::Create(_))).count()
+    };
+    let actions = world.look();
+    let said: Vec<_> = actions.said.iter().map(|said| said.reason).collect();
+    assert_eq!((made(&actions), said), (0, vec!["FailedCreate"]));
+    // Those that have found a node make room.
+    for ordinal in 0..7 {
+        world.get_mut("Pod", &format!("web-{ordinal}"))["spec"]["nodeName"] = "n".into();
+    }
+    let actions = world.look();
+    assert_eq!((made(&actions), actions.said.len()), (7, 0));
 }
 
 fn check_order(world: &World, actions: &Actions, in_order: bool) -> Result<(), TestCaseError> {
