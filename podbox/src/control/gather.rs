@@ -304,6 +304,7 @@ pub fn endpoints(world: &World, source: &impl Source, key: &Key) -> Actions {
         pods: world.pods.labelled(key.namespace(), |labels| selects(&selector, labels)).collect(),
         slices,
         legacy: legacy.map(|(_, object, revision)| (object, revision)),
+        zone: &|node| world.nodes.get(&Key::new("", node))?.zone_label(),
     };
     let mut actions = endpoints::reconcile(&desired, &observed);
     actions.actions.extend(endpoints::mirror(None, &mirrored).into_iter().map(Into::into));

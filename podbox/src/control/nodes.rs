@@ -65,8 +65,13 @@ impl Facts {
 
     /// Where it is.
     pub fn zone(&self) -> String {
-        let label = |name: &str| self.labels.get(name).map_or("", String::as_str);
-        format!("{}:{}", label("topology.kubernetes.io/region"), label("topology.kubernetes.io/zone"))
+        let region = self.labels.get("topology.kubernetes.io/region").map_or("", String::as_str);
+        format!("{region}:{}", self.zone_label().unwrap_or_default())
+    }
+
+    /// The zone that its label names.
+    pub fn zone_label(&self) -> Option<&str> {
+        self.labels.get("topology.kubernetes.io/zone").map(String::as_str)
     }
 }
 
@@ -112,6 +117,8 @@ impl Zone {
 pub struct Change {
     /// It is for other pods.
     pub suits: bool,
+    /// It is in another zone, by its label.
+    pub moved: bool,
     /// It makes pods leave, or did.
     pub repels: bool,
     /// It has stopped to answer.
@@ -178,6 +185,7 @@ impl Nodes {
         let suits = before.is_none_or(|old| (&old.labels, &old.taints) != (&facts.labels, &facts.taints));
         let change = Change {
             suits,
+            moved: before.and_then(Facts::zone_label) != facts.zone_label(),
             repels: before.is_some_and(Facts::repels) || facts.repels(),
             silent: facts.ready == Ready::Unknown && was != Some(Ready::Unknown),
             out_of_service: facts.is_out_of_service() && !before.is_some_and(Facts::is_out_of_service),
@@ -188,7 +196,8 @@ impl Nodes {
 
     /// A node is gone.
     pub fn forget(&mut self, key: &Key) -> Change {
-        self.count(key, None, Change { suits: true, ..Change::default() })
+        let moved = self.all.get(key).and_then(Facts::zone_label).is_some();
+        self.count(key, None, Change { suits: true, moved, ..Change::default() })
     }
 
     /// Puts a node where it belongs now, and finds what that means for all.
@@ -294,13 +303,14 @@ mod tests {
     fn what_is_different_is_told_once() {
         let mut nodes = Nodes::default();
         let first = note(&mut nodes, "n", "a", "True");
-        assert!(first.suits && !first.silent && !first.recovered, "{first:?}");
+        assert!(first.suits && first.moved && !first.silent && !first.recovered, "{first:?}");
         assert_eq!(note(&mut nodes, "n", "a", "True"), Change::default());
         let silent = note(&mut nodes, "n", "a", "Unknown");
-        assert!(silent.silent && silent.rate && !silent.suits, "{silent:?}");
+        assert!(silent.silent && silent.rate && !silent.suits && !silent.moved, "{silent:?}");
         let back = note(&mut nodes, "n", "a", "True");
         assert!(back.recovered && back.rate && !back.silent, "{back:?}");
-        nodes.forget(&Key::new("", "n"));
+        assert!(note(&mut nodes, "n", "b", "True").moved);
+        assert!(nodes.forget(&Key::new("", "n")).moved);
         assert!(nodes.zones.is_empty() && nodes.all.is_empty());
     }
 }

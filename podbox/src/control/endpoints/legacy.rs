@@ -8,22 +8,33 @@ use crate::api::objects::{Seen, Target};
 use crate::control::pods::Member;
 use crate::limits;
 use serde_json::{Value, json};
+use std::net::IpAddr;
+
+/// By which it says that it leaves somebody out.
+const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 
 /// What is to be written, if anything.
 pub fn write(desired: &Desired, groups: &[Group<'_>], there: Option<&(Value, u64)>) -> Option<Write> {
-    let subsets = subsets(desired, groups);
+    let (subsets, truncated) = subsets(desired, groups);
+    let mark = if truncated { json!("truncated") } else { Value::Null };
     let labels = desired.labels(&[LEGACY_KEEPER]);
     let at = &desired.at;
     let Some((object, revision)) = there else {
+        let mut metadata = json!({"name": at.name, "namespace": at.namespace, "labels": labels});
+        if truncated {
+            metadata["annotations"] = json!({OVER_CAPACITY: mark});
+        }
         return Some(Write::Create(json!({
             "apiVersion": "v1",
             "kind": "Endpoints",
-            "metadata": {"name": at.name, "namespace": at.namespace, "labels": labels},
+            "metadata": metadata,
             "subsets": subsets,
         })));
     };
     let known = object["subsets"].as_array().cloned().unwrap_or_default();
-    if known == subsets && object["metadata"]["labels"] == labels {
+    let metadata = &object["metadata"];
+    let marked = &metadata["annotations"][OVER_CAPACITY];
+    if known == subsets && metadata["labels"] == labels && *marked == mark {
         return None;
     }
     let subsets = if subsets.is_empty() { Value::Null } else { subsets.into() };
@@ -31,7 +42,10 @@ pub fn write(desired: &Desired, groups: &[Group<'_>], there: Option<&(Value, u64
         at: target(at),
         part: "",
         seen: Seen { uid: object::uid(object).to_owned(), revision: Some(*revision) },
-        edit: Edit::Merge(json!({"subsets": subsets, "metadata": {"labels": labels}})),
+        edit: Edit::Merge(json!({
+            "subsets": subsets,
+            "metadata": {"labels": labels, "annotations": {OVER_CAPACITY: mark}},
+        })),
     })
 }
 
@@ -40,21 +54,26 @@ pub fn target(service: &Target) -> Target {
     Target { kind: "Endpoints".into(), ..service.clone() }
 }
 
-fn subsets(desired: &Desired, groups: &[Group<'_>]) -> Vec<Value> {
-    let mut room = limits::LEGACY_ENDPOINTS;
+/// The subsets, and whether they leave somebody out.
+fn subsets(desired: &Desired, groups: &[Group<'_>]) -> (Vec<Value>, bool) {
+    let is_ready = |pod: &Member| desired.early() || pod.ready.is_some();
+    // Whoever is not ready is left out first.
+    let mut stay: Vec<(bool, usize, Option<IpAddr>, &Member)> = Vec::new();
+    for (group, (_, pods)) in groups.iter().enumerate() {
+        let pods = pods.iter().filter(|pod| !pod.deleting || desired.early());
+        stay.extend(pods.map(|pod| (!is_ready(pod), group, ip(pod), *pod)));
+    }
+    stay.sort_by_key(|(unready, group, ip, _)| (*unready, *group, *ip));
+    let truncated = stay.len() > limits::LEGACY_ENDPOINTS;
+    stay.truncate(limits::LEGACY_ENDPOINTS);
     let mut subsets = Vec::new();
-    for (ports, pods) in groups {
-        let mut stay: Vec<&Member> =
-            pods.iter().copied().filter(|pod| !pod.deleting || desired.early()).collect();
-        stay.sort_by_key(|pod| ip(pod));
-        stay.truncate(room);
-        room -= stay.len();
-        let (ready, others): (Vec<&Member>, Vec<&Member>) =
-            stay.into_iter().partition(|pod| desired.early() || pod.ready.is_some());
+    for (group, (ports, _)) in groups.iter().enumerate() {
         let mut subset = json!({});
-        for (field, pods) in [("addresses", ready), ("notReadyAddresses", others)] {
-            if !pods.is_empty() {
-                subset[field] = pods.into_iter().map(|pod| address(desired, pod)).collect();
+        for (field, unready) in [("addresses", false), ("notReadyAddresses", true)] {
+            let pods = stay.iter().filter(|(is, of, ..)| (*is, *of) == (unready, group));
+            let found: Vec<Value> = pods.map(|(.., pod)| address(desired, pod)).collect();
+            if !found.is_empty() {
+                subset[field] = found.into();
             }
         }
         if subset == json!({}) {
@@ -65,11 +84,11 @@ fn subsets(desired: &Desired, groups: &[Group<'_>]) -> Vec<Value> {
         }
         subsets.push(subset);
     }
-    subsets
+    (subsets, truncated)
 }
 
 /// By number, not by text.
-fn ip(pod: &Member) -> Option<std::net::IpAddr> {
+fn ip(pod: &Member) -> Option<IpAddr> {
     pod.address.as_ref()?.ip.parse().ok()
 }
 

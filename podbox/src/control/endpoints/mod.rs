@@ -48,7 +48,12 @@ pub struct Observed<'a> {
     pub slices: Vec<Slice>,
     /// The Endpoints object of its name, as it is stored, and its revision.
     pub legacy: Option<(Value, u64)>,
+    /// Where nodes are.
+    pub zone: &'a Zone<'a>,
 }
+
+/// The zone of the node of this name, if it is in one.
+pub type Zone<'a> = dyn Fn(&str) -> Option<&'a str> + 'a;
 
 /// A Service, as it is stored.
 pub struct Desired {
@@ -152,7 +157,7 @@ pub fn reconcile(desired: &Desired, observed: &Observed<'_>) -> Actions {
         groups.entry(ports.to_string()).or_insert_with(|| (ports, Vec::new())).1.push(pod);
     }
     let groups: Vec<Group<'_>> = groups.into_values().collect();
-    let mut writes = slices::writes(desired, &groups, &observed.slices);
+    let mut writes = slices::writes(desired, &groups, observed);
     writes.extend(legacy::write(desired, &groups, observed.legacy.as_ref()));
     let about = Subject { at: desired.at.clone(), uid: object::uid(&desired.object).to_owned() };
     Actions { about: Some(about), ..Actions::of(writes) }

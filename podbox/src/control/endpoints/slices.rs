@@ -4,7 +4,7 @@
 //! are made, and those that are empty go. A Service that nobody answers for has one empty slice.
 
 use super::super::action::{Edit, Write};
-use super::{Desired, Group, KEEPER, OWN, SERVICE, reference};
+use super::{Desired, Group, KEEPER, OWN, Observed, SERVICE, Zone, reference};
 use crate::api::object;
 use crate::api::objects::{Seen, Target};
 use crate::control::pods::Member;
@@ -59,33 +59,40 @@ impl Slice {
 }
 
 /// What is to be written.
-pub fn writes(desired: &Desired, groups: &[Group<'_>], slices: &[Slice]) -> Vec<Write> {
+pub fn writes(desired: &Desired, groups: &[Group<'_>], observed: &Observed<'_>) -> Vec<Write> {
     let nobody = [(json!([]), Vec::new())];
     // Nobody at all: one slice says so.
     let groups = if groups.is_empty() { &nobody } else { groups };
     let of_group = |slice: &&Slice| groups.iter().any(|(ports, _)| *ports == slice.ports());
-    let (kept, others): (Vec<&Slice>, Vec<&Slice>) = slices.iter().partition(of_group);
+    let (kept, others): (Vec<&Slice>, Vec<&Slice>) = observed.slices.iter().partition(of_group);
     let mut writes: Vec<Write> = others.into_iter().filter_map(Slice::end).collect();
     for (ports, pods) in groups {
         let mine: Vec<&Slice> = kept.iter().copied().filter(|slice| slice.ports() == *ports).collect();
-        group(desired, ports, pods, &mine, &mut writes);
+        group(desired, (ports, pods.as_slice()), &mine, observed.zone, &mut writes);
     }
     writes
 }
 
-fn group(desired: &Desired, ports: &Value, pods: &[&Member], slices: &[&Slice], writes: &mut Vec<Write>) {
+fn group(
+    desired: &Desired,
+    (ports, pods): (&Value, &[&Member]),
+    slices: &[&Slice],
+    zone: &Zone<'_>,
+    writes: &mut Vec<Write>,
+) {
+    let endpoint = |pod: &Member| endpoint(desired, pod, zone);
     let mut left: BTreeMap<&str, &Member> = pods.iter().map(|pod| (&*pod.uid, *pod)).collect();
     let mut contents: Vec<Vec<Value>> = Vec::new();
     for slice in slices {
         let mut content = Vec::new();
         for old in slice.endpoints() {
             let uid = old["targetRef"]["uid"].as_str().unwrap_or_default();
-            content.extend(left.remove(uid).map(|pod| endpoint(desired, pod)));
+            content.extend(left.remove(uid).map(&endpoint));
         }
         contents.push(content);
     }
     let new = pods.iter().filter(|pod| left.contains_key(&*pod.uid));
-    let mut rest = new.map(|pod| endpoint(desired, pod));
+    let mut rest = new.map(|pod| endpoint(pod));
     for content in &mut contents {
         let room = limits::SLICE_ENDPOINTS.saturating_sub(content.len());
         content.extend(rest.by_ref().take(room));
@@ -107,7 +114,7 @@ fn group(desired: &Desired, ports: &Value, pods: &[&Member], slices: &[&Slice], 
     }
 }
 
-fn endpoint(desired: &Desired, pod: &Member) -> Value {
+fn endpoint(desired: &Desired, pod: &Member, zone: &Zone<'_>) -> Value {
     let ip = pod.address.as_ref().map(|address| address.ip.as_str()).unwrap_or_default();
     let mut endpoint = json!({
         "addresses": [ip],
@@ -120,6 +127,9 @@ fn endpoint(desired: &Desired, pod: &Member) -> Value {
     });
     if let Some(node) = &pod.node {
         endpoint["nodeName"] = (**node).into();
+        if let Some(zone) = zone(node) {
+            endpoint["zone"] = zone.into();
+        }
     }
     if let Some(host) = desired.host(pod) {
         endpoint["hostname"] = host.into();

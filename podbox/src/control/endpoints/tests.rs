@@ -46,6 +46,8 @@ struct World {
     slices: Vec<Slice>,
     legacy: Option<(Value, u64)>,
     made: usize,
+    /// That of the only node that there is.
+    zone: Option<&'static str>,
 }
 
 impl World {
@@ -53,7 +55,8 @@ impl World {
         let pods: Vec<Arc<Member>> = pods.into_iter().map(Arc::new).collect();
         let look = |world: &World| {
             let (slices, legacy) = (world.slices.clone(), world.legacy.clone());
-            reconcile(service, &Observed { pods: pods.iter().collect(), slices, legacy })
+            let zone = |node: &str| world.zone.filter(|_| node == "node");
+            reconcile(service, &Observed { pods: pods.iter().collect(), slices, legacy, zone: &zone })
         };
         let actions = look(self).actions;
         let writes = actions.len();
@@ -165,4 +168,39 @@ fn endpoints_stay_where_they_are() {
     assert_eq!(world.sizes(), [0]);
     world.settle(&web, vec![pod(1, true)]);
     assert_eq!(world.sizes(), [1]);
+}
+
+#[test]
+fn an_endpoint_says_in_which_zone_it_is() {
+    let mut world = World { zone: Some("a"), ..World::default() };
+    let elsewhere = Member { node: Some("unknown".into()), ..pod(2, true) };
+    world.settle(&service(json!({})), vec![pod(1, true), elsewhere.clone()]);
+    let zones = |world: &World| [0, 1].map(|one| world.slices[0].object["endpoints"][one]["zone"].clone());
+    assert_eq!(zones(&world), [json!("a"), Value::Null]);
+    world.zone = Some("b");
+    assert_eq!(world.settle(&service(json!({})), vec![pod(1, true), elsewhere]), 1, "its slice alone");
+    assert_eq!(zones(&world), [json!("b"), Value::Null]);
+}
+
+#[test]
+fn a_thousand_endpoints_are_told_in_the_old_way_and_the_ready_ones_first() {
+    let mut world = World::default();
+    let at = |number: usize, ready: bool| {
+        let address = Address { ip: format!("10.0.{}.{}", number / 250, number % 250), ..Address::default() };
+        let key = Key::new("n", &format!("p{number}"));
+        let uid = number.to_string().as_str().into();
+        Member { key, uid, address: Some(Arc::new(address)), ..pod(0, ready) }
+    };
+    let all = |count: usize| (0..count).map(|number| at(number, number >= 10)).collect::<Vec<_>>();
+    let told = |world: &World| {
+        let object = &world.legacy.as_ref().unwrap().0;
+        let count = |field: &str| object["subsets"][0][field].as_array().map_or(0, Vec::len);
+        let mark = object["metadata"]["annotations"]["endpoints.kubernetes.io/over-capacity"].clone();
+        (count("addresses"), count("notReadyAddresses"), mark)
+    };
+    let web = service(json!({}));
+    world.settle(&web, all(1_005));
+    assert_eq!(told(&world), (995, 5, json!("truncated")));
+    world.settle(&web, all(1_000));
+    assert_eq!(told(&world), (990, 10, Value::Null));
 }

@@ -106,3 +106,24 @@ async fn slices_of_a_service_that_goes_or_selects_go() {
     world.objects.update(&service, select).await.unwrap();
     world.until(SLICES, |world| mirrored(world).is_empty() && world.list(SLICES).len() == 1).await;
 }
+
+#[tokio::test]
+async fn endpoints_follow_their_node_to_another_zone() {
+    let world = World::new().await;
+    let label = |zone: &str| json!({"topology.kubernetes.io/zone": zone});
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "labels": label("a")}});
+    world.create(node).await;
+    service(&world, json!({"app": "x"})).await;
+    let metadata = json!({"name": "p", "namespace": "default", "labels": {"app": "x"}});
+    let spec = json!({"nodeName": "n", "containers": [{"name": "c", "image": "i"}]});
+    world.create(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})).await;
+    let runs = |pod: &mut Value| {
+        pod["status"] = json!({"phase": "Running", "podIP": "10.1.2.3", "podIPs": [{"ip": "10.1.2.3"}]});
+    };
+    world.objects.update_status(&ObjectRef::pod("default", "p"), runs).await.unwrap();
+    let zone = |world: &World| world.list(SLICES)[0]["endpoints"][0]["zone"].clone();
+    world.until(SLICES, |world| world.list(SLICES).len() == 1 && zone(world) == "a").await;
+    let place = ObjectRef { api_version: "v1", kind: "Node", namespace: String::new(), name: "n".to_owned() };
+    world.objects.update(&place, |node| node["metadata"]["labels"] = label("b")).await.unwrap();
+    world.until(SLICES, |world| zone(world) == "b").await;
+}

@@ -18,6 +18,10 @@ impl World {
             self.nodes.keys().for_each(|node| wake(Work::Node(node.clone())));
         }
         for pod in self.pods.on(key.name()) {
+            if change.moved && pod.address.is_some() {
+                let selecting = self.services.selecting(pod.key.namespace(), &pod.labels);
+                selecting.for_each(|service| wake(Work::Endpoints(service.clone())));
+            }
             if change.repels {
                 wake(Work::TaintEviction(pod.key.clone()));
             }
