@@ -72,7 +72,7 @@ pub struct Batch {
     pub tracked: bool,
     /// Whether it has succeeded, once it has ended.
     pub succeeded: Option<bool>,
-    /// When its last container ended, or it was told to go.
+    /// When it came to its end or was told to go, as far as can be told.
     pub finished: Option<Timestamp>,
     /// Its completion index.
     pub index: Option<u32>,
@@ -359,6 +359,22 @@ mod tests {
             pods.forget(&Key::new("default", name));
         }
         assert!(pods.labels.is_empty() && pods.free.is_empty() && pods.controlled.is_empty());
+    }
+
+    #[test]
+    fn ports_of_sidecars_are_found_after_those_of_containers() {
+        let port = |number: u16| json!([{"name": "web", "protocol": "TCP", "containerPort": number}]);
+        let init =
+            |policy: &str, number: u16| json!({"name": "i", "restartPolicy": policy, "ports": port(number)});
+        let pod = json!({
+            "metadata": {},
+            "spec": {"initContainers": [init("", 1), init("Always", 2)], "containers": [{"name": "c", "ports": port(3)}]},
+            "status": {"podIP": "10.0.0.1"},
+        });
+        let mut pods = Pods::default();
+        pods.note(&Key::new("n", "p"), &serde_json::to_vec(&pod).unwrap()).unwrap();
+        let address = pods.get(&Key::new("n", "p")).unwrap().address.clone().unwrap();
+        assert_eq!(address.named.iter().map(|(.., number)| *number).collect::<Vec<_>>(), [3, 2]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Member {
             deletion_cost: cost.and_then(|cost| cost.parse().ok()).unwrap_or(0),
             restarts: (most(&status.container_statuses, |_| true), sidecars(&spec, &status)),
             address: address(&spec, &status),
-            batch: batch(&metadata, &status),
+            batch: batch(&metadata, &spec, &status),
             daemon: daemon(&metadata, &spec, &status),
             node: spec.node_name.filter(|node| !node.is_empty()).map(Into::into),
         };
@@ -45,7 +45,7 @@ impl Member {
 }
 
 /// What a Job reads, of a pod that is or was some Job's.
-fn batch(meta: &Meta, status: &Status) -> Option<Arc<Batch>> {
+fn batch(meta: &Meta, spec: &Spec, status: &Status) -> Option<Arc<Batch>> {
     let tracked = meta.held_by(job::TRACKING);
     if !tracked && meta.controller().is_none_or(|owner| owner.kind != "Job") {
         return None;
@@ -57,21 +57,31 @@ fn batch(meta: &Meta, status: &Status) -> Option<Arc<Batch>> {
         _ => None,
     };
     let containers = || status.container_statuses.iter().chain(&status.init_container_statuses);
-    let finished = containers().filter_map(|one| one.state.terminated.as_ref()?.finished_at).max();
-    // One that was told to go came to its end then, as far as its Job can tell.
-    let grace = SignedDuration::from_secs(meta.deletion_grace_period_seconds.unwrap_or(0));
-    let told_to_go = meta.deletion_timestamp.and_then(|at| at.checked_sub(grace).ok());
     Some(Arc::new(Batch {
         tracked,
         succeeded,
-        finished: match succeeded {
-            Some(_) => finished.or(meta.creation_timestamp),
-            None => told_to_go,
-        },
+        finished: (succeeded.is_some() || meta.deleting()).then(|| finished(meta, spec, status)).flatten(),
         index: number(job::INDEX),
         failures: (number(job::INDEX_FAILURES).unwrap_or(0), number(job::INDEX_IGNORED).unwrap_or(0)),
         restarts: containers().map(|one| one.restart_count).sum(),
     }))
+}
+
+/// When a pod that has ended, or is to go, came to its end, as far as its Job can tell.
+fn finished(meta: &Meta, spec: &Spec, status: &Status) -> Option<Timestamp> {
+    let ready = || status.conditions.iter().find(|condition| condition.is == "Ready");
+    let unready = || ready().filter(|ready| ready.status == "False")?.last_transition_time;
+    let grace = SignedDuration::from_secs(meta.deletion_grace_period_seconds.unwrap_or(0));
+    let told_to_go = || meta.deletion_timestamp?.checked_sub(grace).ok();
+    last_end(spec, status).or_else(unready).or_else(told_to_go).or(meta.creation_timestamp)
+}
+
+/// When the last container ended, once all have, sidecars included.
+fn last_end(spec: &Spec, status: &Status) -> Option<Timestamp> {
+    let sidecars = status.init_container_statuses.iter().filter(|one| spec.is_sidecar(&one.name));
+    let ends = status.container_statuses.iter().chain(sidecars);
+    let ends = ends.map(|one| one.state.terminated.as_ref()?.finished_at);
+    ends.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 /// What a DaemonSet reads, of a pod that is one's.
@@ -86,19 +96,16 @@ fn most(statuses: &[Container], which: impl Fn(&Container) -> bool) -> i32 {
 }
 
 fn sidecars(spec: &Spec, status: &Status) -> i32 {
-    let restarts = |status: &Container| {
-        spec.init_containers.iter().any(|one| one.name == status.name && one.restart_policy == "Always")
-    };
-    most(&status.init_container_statuses, restarts)
+    most(&status.init_container_statuses, |status| spec.is_sidecar(&status.name))
 }
 
-/// Where a pod is reached, once it is. Ports of sidecars count, those of other init containers do not.
+/// Where a pod is reached, once it is. Ports of sidecars count, after those of containers; those of other init containers do not.
 fn address(spec: &Spec, status: &Status) -> Option<Arc<Address>> {
     if status.pod_ip.is_empty() {
         return None;
     }
     let sidecars = spec.init_containers.iter().filter(|one| one.restart_policy == "Always");
-    let ports = sidecars.flat_map(|one| &one.ports).chain(spec.containers.iter().flat_map(|one| &one.ports));
+    let ports = spec.containers.iter().chain(sidecars).flat_map(|one| &one.ports);
     let named = ports.filter(|port| !port.name.is_empty());
     let host = (!spec.hostname.is_empty()).then(|| (spec.hostname.clone(), spec.subdomain.clone()));
     Some(Arc::new(Address {
@@ -127,6 +134,13 @@ struct Spec {
     affinity: Affinity,
     init_containers: Vec<Init>,
     containers: Vec<Init>,
+}
+
+impl Spec {
+    /// Whether an init container goes on beside the containers.
+    fn is_sidecar(&self, name: &str) -> bool {
+        self.init_containers.iter().any(|one| one.name == name && one.restart_policy == "Always")
+    }
 }
 
 #[derive(Default, Deserialize)]
