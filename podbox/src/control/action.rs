@@ -143,17 +143,24 @@ pub struct Saying {
     pub reason: &'static str,
     /// In a sentence. What is written to, or why that failed, is put behind it if it ends in a colon and a space.
     pub message: String,
+    /// Whom it is about, if not whom all else is about.
+    pub of: Option<Box<Subject>>,
 }
 
 impl Saying {
     /// Something went as it should.
     pub fn normal(reason: &'static str, message: impl Into<String>) -> Saying {
-        Saying { warning: false, reason, message: message.into() }
+        Saying { warning: false, reason, message: message.into(), of: None }
     }
 
     /// Something did not.
     pub fn warning(reason: &'static str, message: impl Into<String>) -> Saying {
-        Saying { warning: true, reason, message: message.into() }
+        Saying { warning: true, reason, message: message.into(), of: None }
+    }
+
+    /// It is about another object than all else.
+    pub fn about(self, subject: Subject) -> Saying {
+        Saying { of: Some(Box::new(subject)), ..self }
     }
 }
 

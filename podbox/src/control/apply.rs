@@ -153,10 +153,12 @@ impl<W: Writes> Hand<W> {
     }
 
     fn tell(&self, about: Option<&Subject>, saying: &Saying, of: &str) {
-        let Some(about) = about else { return };
-        let Saying { warning, reason, message } = saying.clone();
-        let message = if message.ends_with(": ") { message + of } else { message };
-        self.events.tell(self.component, about, Saying { warning, reason, message });
+        let Some(about) = saying.of.as_deref().or(about) else { return };
+        let mut said = saying.clone();
+        if said.message.ends_with(": ") {
+            said.message += of;
+        }
+        self.events.tell(self.component, about, said);
     }
 }
 

@@ -24,6 +24,17 @@ pub struct Row {
     pub scaled: bool,
 }
 
+impl Row {
+    /// What its objects are called, with the group: `jobs.batch`.
+    pub fn resource(&self) -> String {
+        match self.collection.split_once('/') {
+            Some(("", plural)) => plural.to_owned(),
+            Some((group, plural)) => format!("{plural}.{group}"),
+            None => self.collection.clone(),
+        }
+    }
+}
+
 /// All of them.
 #[derive(Clone, Debug)]
 pub struct Catalog {

@@ -37,8 +37,8 @@ pub struct Desired<'a> {
 pub struct Observed<'a> {
     /// The pods that it is about.
     pub pods: Vec<&'a Arc<Member>>,
-    /// Who asks for a pod and others like it: the uid, and how many it wants.
-    pub asks: &'a dyn Fn(&Member) -> Option<(String, i32)>,
+    /// Who asks for a pod and others like it: the uid, and how many it wants; or why nobody can say that.
+    pub asks: &'a dyn Fn(&Member) -> Result<Option<(String, i32)>, String>,
 }
 
 /// How many pods there are to be.
@@ -91,7 +91,7 @@ fn scale(observed: &Observed<'_>) -> Result<(i32, bool), String> {
         if known.contains_key(controller) {
             continue;
         }
-        let found = (observed.asks)(pod);
+        let found = (observed.asks)(pod)?;
         let (uid, replicas) =
             found.ok_or_else(|| format!("found no controllers for pod {:?}", pod.key.name()))?;
         known.insert(Arc::clone(controller), ());
@@ -101,7 +101,8 @@ fn scale(observed: &Observed<'_>) -> Result<(i32, bool), String> {
 }
 
 fn told(desired: &Desired<'_>, observed: &Observed<'_>, expected: &Expected, now: Timestamp) -> Actions {
-    let (disrupted, wake_at) = disrupted(desired.object, observed, now);
+    let Disrupted { left: disrupted, next: wake_at, stayed: still_there } =
+        Disrupted::new(desired.object, observed, now);
     let healthy =
         |pod: &&&Arc<Member>| pod.ready.is_some() && !pod.deleting && !disrupted.contains_key(pod.key.name());
     let healthy = i32::try_from(observed.pods.iter().filter(healthy).count()).unwrap_or(i32::MAX);
@@ -128,6 +129,8 @@ fn told(desired: &Desired<'_>, observed: &Observed<'_>, expected: &Expected, now
     if write.is_some() && expected.unmanaged {
         said.push(unmanaged(desired.object));
     }
+    // Who is told of is noted no more, once that is written.
+    said.extend(still_there.iter().filter(|_| write.is_some()).map(|pod| stayed(&desired.at, pod)));
     Actions { said, wake_at, ..Actions::of(write) }
 }
 
@@ -162,26 +165,45 @@ fn write(desired: &Desired<'_>, fields: Value) -> Option<Write> {
     status::write(&desired.at, desired.object, desired.revision, json!({"status": fields}))
 }
 
-/// Pods that were evicted and are not yet being deleted, with when that was; and when the next of them counts again.
-fn disrupted(
-    budget: &Value,
-    observed: &Observed<'_>,
-    now: Timestamp,
-) -> (BTreeMap<String, String>, Option<Timestamp>) {
-    let (mut left, mut next) = (BTreeMap::new(), None);
-    for pod in observed.pods.iter().filter(|pod| !pod.deleting) {
-        let name = pod.key.name();
-        let noted = budget["status"]["disruptedPods"][name].as_str();
-        let until = noted.and_then(|noted| noted.parse::<Timestamp>().ok());
-        let until =
-            until.and_then(|at| at.checked_add(SignedDuration::try_from(limits::DISRUPTED).ok()?).ok());
-        if let (Some(noted), Some(until)) = (noted, until.filter(|until| *until >= now)) {
-            left.insert(name.to_owned(), noted.to_owned());
-            next = Some(next.map_or(until, |next: Timestamp| next.min(until)));
+/// Pods that were evicted and are not being deleted.
+#[derive(Default)]
+struct Disrupted<'a> {
+    /// Those that may still be, with when they were evicted.
+    left: BTreeMap<String, String>,
+    /// When the next of them counts again.
+    next: Option<Timestamp>,
+    /// Those that count again.
+    stayed: Vec<&'a Member>,
+}
+
+impl<'a> Disrupted<'a> {
+    fn new(budget: &Value, observed: &Observed<'a>, now: Timestamp) -> Disrupted<'a> {
+        let mut found = Disrupted::default();
+        for pod in observed.pods.iter().copied().filter(|pod| !pod.deleting) {
+            let name = pod.key.name();
+            let Some(noted) = budget["status"]["disruptedPods"][name].as_str() else { continue };
+            let until = noted.parse::<Timestamp>().ok();
+            let until =
+                until.and_then(|at| at.checked_add(SignedDuration::try_from(limits::DISRUPTED).ok()?).ok());
+            match until.filter(|until| *until >= now) {
+                Some(until) => {
+                    found.left.insert(name.to_owned(), noted.to_owned());
+                    found.next = found.next.into_iter().chain([until]).min();
+                }
+                None => found.stayed.push(pod),
+            }
         }
+        // Just after it.
+        let after = |next: Timestamp| next.saturating_add(SignedDuration::from_secs(1)).unwrap_or(next);
+        Disrupted { next: found.next.map(after), ..found }
     }
-    // Just after it.
-    (left, next.map(|next| next.saturating_add(SignedDuration::from_secs(1)).unwrap_or(next)))
+}
+
+/// What is said of a pod that was evicted and is still there.
+fn stayed(budget: &Target, pod: &Member) -> Saying {
+    let Target { namespace, name, .. } = budget;
+    let why = format!("Pod was expected by PDB {namespace}/{name} to be deleted but it wasn't");
+    Saying::warning("NotDeleted", why).about(Subject { at: pod.target(), uid: pod.uid.to_string() })
 }
 
 /// A map as a merge makes it of the one there is; null, which takes it out, if it is empty.

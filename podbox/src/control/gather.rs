@@ -319,8 +319,9 @@ pub fn budget(world: &World, source: &impl Source, key: &Key, now: Timestamp) ->
     // Without one it is about no pods, with one that asks for nothing about all.
     let about = |labels: &Labels| !given.is_null() && (selector.is_empty() || selects(&selector, labels));
     let asks = |pod: &Member| {
-        let (_, pod, _) = stored(world, source, PODS, &pod.key)?;
-        asks(world, source, key.namespace(), controller(&pod)?)
+        let pod = stored(world, source, PODS, &pod.key);
+        let Some(owner) = pod.and_then(|(_, pod, _)| controller(&pod)) else { return Ok(None) };
+        asks(world, source, key.namespace(), owner)
     };
     let observed =
         disruption::Observed { pods: world.pods.labelled(key.namespace(), about).collect(), asks: &asks };
@@ -335,18 +336,31 @@ fn controller(object: &Value) -> Option<Owner> {
 }
 
 /// Who asks for the pods that an owner controls: its uid, and how many it wants. For ReplicaSets of a Deployment that is
-/// the Deployment.
-fn asks(world: &World, source: &impl Source, namespace: &str, owner: Owner) -> Option<(String, i32)> {
-    let row = world.catalog.row(world.catalog.find(&owner.api_version, &owner.kind)?);
-    let (_, object, _) = stored(world, source, &row.collection, &Key::new(namespace, &owner.name))?;
-    if object::uid(&object) != owner.uid {
-        return None;
+/// the Deployment. Who never says how many it wants is told of in upstream's words.
+fn asks(
+    world: &World,
+    source: &impl Source,
+    namespace: &str,
+    owner: Owner,
+) -> Result<Option<(String, i32)>, String> {
+    let Some(kind) = world.catalog.find(&owner.api_version, &owner.kind) else {
+        return Err(format!("no matches for kind {:?} in version {:?}", owner.kind, owner.api_version));
+    };
+    let row = world.catalog.row(kind);
+    if !row.scaled {
+        return Err(format!("{} does not implement the scale subresource", row.resource()));
     }
+    let found = stored(world, source, &row.collection, &Key::new(namespace, &owner.name));
+    let Some((_, object, _)) = found.filter(|(_, object, _)| object::uid(object) == owner.uid) else {
+        return Ok(None);
+    };
     let above =
         controller(&object).filter(|above| row.collection == REPLICA_SETS && above.kind == "Deployment");
-    if let Some(above) = above {
-        return asks(world, source, namespace, above);
+    if let Some(above) = above
+        && let Some(asked) = asks(world, source, namespace, above)?
+    {
+        return Ok(Some(asked));
     }
     let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
-    row.scaled.then(|| (owner.uid, i32::try_from(replicas).unwrap_or(i32::MAX)))
+    Ok(Some((owner.uid, i32::try_from(replicas).unwrap_or(i32::MAX))))
 }

@@ -151,7 +151,7 @@ impl World {
 
     /// Tells people what a controller says of an object.
     pub fn say(&mut self, about: Option<&Subject>, saying: &Saying, of: &str) {
-        if let Some(about) = about {
+        if let Some(about) = saying.of.as_deref().or(about) {
             self.relate(&story::name(&about.at.kind, &about.at.name), &story::saying(saying, of));
         }
     }

@@ -48,7 +48,11 @@ fn run(mut object: Value, pods: &[Arc<Member>]) -> (Value, Vec<&'static str>, Op
         namespace: "n".into(),
         name: "b".into(),
     };
-    let asks = |pod: &Member| (pod.controller.as_deref() == Some("set")).then(|| ("above".to_owned(), 10));
+    let asks = |pod: &Member| match pod.controller.as_deref() {
+        Some("set") => Ok(Some(("above".to_owned(), 10))),
+        Some("job") => Err("jobs.batch does not implement the scale subresource".to_owned()),
+        _ => Ok(None),
+    };
     let observed = Observed { pods: pods.iter().collect(), asks: &asks };
     let desired = Desired { at: at.clone(), object: &object, revision: 1 };
     let actions = reconcile(&desired, &observed, now());
@@ -113,8 +117,9 @@ fn an_evicted_pod_counts_for_nothing_until_it_goes_or_two_minutes_are_over() {
     assert_eq!((&status["currentHealthy"], &status["disruptionsAllowed"]), (&json!(2), &json!(1)));
     assert!(wake_at.is_some_and(|at| at.to_string() == "2026-01-01T00:11:01Z"));
     let over = json!({"p0": "2026-01-01T00:01:00Z"});
-    let (status, _, wake_at) = run(budget(spec, json!({"disruptedPods": over})), &ready(3));
+    let (status, said, wake_at) = run(budget(spec, json!({"disruptedPods": over})), &ready(3));
     assert_eq!((status.get("disruptedPods"), wake_at), (None, None));
+    assert_eq!(said, ["NotDeleted"]);
 }
 
 #[test]
@@ -133,4 +138,9 @@ fn pods_that_nobody_asks_for_have_no_share() {
     let condition = &status["conditions"][0];
     assert_eq!((&condition["reason"], &condition["observedGeneration"]), (&json!("SyncFailed"), &json!(1)));
     assert_eq!(condition["message"], "found no controllers for pod \"strange\"");
+    let (status, said, _) =
+        run(budget(json!({"maxUnavailable": 1}), json!({})), &[pod("once", Some("job"), true)]);
+    assert_eq!(said, ["CalculateExpectedPodCountFailed"]);
+    let why = &status["conditions"][0]["message"];
+    assert_eq!(why, "jobs.batch does not implement the scale subresource");
 }
