@@ -230,7 +230,7 @@ pub fn cronjob(world: &World, source: &impl Source, key: &Key, now: Timestamp) -
     let Some((at, object, revision)) = stored(world, source, CRON_JOBS, key) else { return Actions::none() };
     let cron = Workload::new(at, object, revision);
     let jobs = world.jobs.controlled_by(cron.uid()).filter_map(|key| stored(world, source, JOBS, key));
-    let jobs: Vec<Started> = jobs.map(|(at, object, _)| Started { at, object }).collect();
+    let jobs: Vec<Started> = jobs.map(|(at, object, revision)| Started { at, object, revision }).collect();
     cronjob::reconcile(&cron, &jobs, now)
 }
 

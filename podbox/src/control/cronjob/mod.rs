@@ -36,6 +36,8 @@ pub struct Started {
     pub at: Target,
     /// As it is stored.
     pub object: Value,
+    /// Its revision.
+    pub revision: u64,
 }
 
 impl Started {
@@ -76,6 +78,14 @@ pub fn reconcile(cron: &Workload, jobs: &[Started], now: Timestamp) -> Actions {
 }
 
 fn step(cron: &Workload, jobs: &[Started], now: Timestamp) -> Actions {
+    let mut actions = next(cron, jobs, now);
+    if actions.actions.is_empty() {
+        actions.said.extend(unexpected(cron, jobs));
+    }
+    actions
+}
+
+fn next(cron: &Workload, jobs: &[Started], now: Timestamp) -> Actions {
     let told = told(cron, jobs);
     if !told.actions.is_empty() {
         return told;
@@ -99,6 +109,17 @@ fn step(cron: &Workload, jobs: &[Started], now: Timestamp) -> Actions {
 
 fn say(saying: Saying) -> Actions {
     Actions { said: vec![saying], ..Actions::none() }
+}
+
+/// Jobs at work that it controls and did not make, or has made and forgotten.
+fn unexpected(cron: &Workload, jobs: &[Started]) -> Vec<Saying> {
+    let active = |job: &Started| {
+        let mut active = cron.object["status"]["active"].as_array().into_iter().flatten();
+        active.any(|reference| reference["uid"] == job.uid())
+    };
+    let strange = jobs.iter().filter(|job| job.ended().is_none() && !active(job));
+    let why = |name: &str| format!("Saw a job that the controller did not create or forgot: {name}");
+    strange.map(|job| Saying::warning("UnexpectedJob", why(&job.at.name))).collect()
 }
 
 /// What the status is to tell of the Jobs that there are.
@@ -125,7 +146,7 @@ fn told(cron: &Workload, jobs: &[Started]) -> Actions {
     for job in jobs.iter().filter(newer).filter(|job| job.ended().is_none()) {
         active.push(json!({
             "apiVersion": "batch/v1", "kind": "Job", "namespace": job.at.namespace, "name": job.at.name,
-            "uid": job.uid(),
+            "uid": job.uid(), "resourceVersion": job.revision.to_string(),
         }));
     }
     let succeeded = jobs.iter().filter(|job| job.ended() == Some("Complete"));

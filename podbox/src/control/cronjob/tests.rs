@@ -57,7 +57,7 @@ impl World {
                             namespace: "n".into(),
                             name: object::name(&object).to_owned(),
                         };
-                        self.jobs.push(Started { at, object });
+                        self.jobs.push(Started { at, object, revision: 7 });
                     }
                     Write::Edit { edit, .. } => edit.apply(&mut self.cron),
                     Write::Delete { at, .. } | Write::Remove { at, .. } => {
@@ -104,6 +104,8 @@ fn a_job_is_made_at_each_time() {
         (world.active(), &world.cron["status"]["lastScheduleTime"]),
         (1, &json!("2026-03-01T10:01:00Z"))
     );
+    assert_eq!(world.cron["status"]["active"][0]["resourceVersion"], "7");
+    assert_eq!(world.told("UnexpectedJob"), 0);
     // It is not made again, even if it goes.
     world.end(0, "Complete");
     assert_eq!(
@@ -126,6 +128,23 @@ fn a_job_that_the_status_does_not_know_is_found() {
     world.cron["status"] = json!({});
     world.at("2026-03-01T10:01:05Z");
     assert_eq!((world.jobs.len(), world.active()), (1, 1));
+}
+
+#[test]
+fn a_job_that_somebody_else_made_for_it_is_told_of() {
+    let mut world = World::new(json!({"concurrencyPolicy": "Forbid"}));
+    world.at("2026-03-01T10:01:00Z");
+    let Started { at, mut object, revision } = world.jobs[0].clone();
+    world.end(0, "Complete");
+    // As `kubectl create job --from` makes it.
+    object["metadata"]["annotations"] = json!({"cronjob.kubernetes.io/instantiate": "manual"});
+    object["metadata"]["uid"] = "by hand".into();
+    world.jobs.push(Started { at: Target { name: "by-hand".into(), ..at }, object, revision });
+    world.at("2026-03-01T10:01:30Z");
+    assert_eq!((world.told("UnexpectedJob"), world.active()), (1, 0));
+    // It forbids none.
+    world.at("2026-03-01T10:02:00Z");
+    assert_eq!(world.active(), 1);
 }
 
 #[test]
