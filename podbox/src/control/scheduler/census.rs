@@ -102,7 +102,7 @@ fn group(load: &Load) -> Group {
 
 /// Who controls a pod that is not on its way out.
 fn staying(load: &Load) -> Option<&Arc<str>> {
-    load.controller.as_ref().filter(|_| !load.going)
+    load.spreader.as_ref().filter(|_| !load.going)
 }
 
 fn total<'a>(all: impl Iterator<Item = &'a Counts>) -> Counts {

@@ -16,6 +16,9 @@ pub const DISRUPTED: &str = "DisruptionTarget";
 /// Its reason where that is the scheduler.
 pub const PREEMPTED: &str = "PreemptionByScheduler";
 
+/// Controllers whose pods are spread though they do not ask for it, as upstream has it: not Jobs, nor DaemonSets.
+const SPREADING: [&str; 3] = ["ReplicationController", "ReplicaSet", "StatefulSet"];
+
 /// What a pod takes of a node, and is to other pods.
 #[derive(Clone, Debug, Default)]
 pub struct Load {
@@ -23,8 +26,8 @@ pub struct Load {
     pub namespace: Arc<str>,
     /// Its labels.
     pub labels: Arc<Labels>,
-    /// Who controls it.
-    pub controller: Option<Arc<str>>,
+    /// Who controls it, if that is one whose pods are spread.
+    pub spreader: Option<Arc<str>>,
     /// Who comes first.
     pub priority: i32,
     /// Whether it is on its way out.
@@ -133,10 +136,11 @@ impl Demand {
 fn load(pod: &Pod) -> Load {
     let known = &pod.metadata;
     let controller = known.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    let spreader = controller.filter(|owner| SPREADING.contains(&owner.kind.as_str()));
     Load {
         namespace: known.namespace.as_deref().unwrap_or_default().into(),
         labels: Arc::new(known.labels.clone().unwrap_or_default()),
-        controller: controller.map(|owner| owner.uid.as_str().into()),
+        spreader: spreader.map(|owner| owner.uid.as_str().into()),
         priority: pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0),
         going: known.deletion_timestamp.is_some(),
         preempted: known.deletion_timestamp.is_some() && is_preempted(pod),

@@ -1,7 +1,8 @@
 //! How evenly a pod and its like are spread over the parts of the cluster: what must be so, and what is better. Pure.
 //!
-//! A pod that says nothing of it is spread all the same, loosely: over nodes and zones, with those that its controller made. (Upstream
-//! counts those that its Services and controllers select; where each pod has one controller, that is the same.)
+//! A pod that says nothing of it is spread all the same, loosely: over nodes and zones, with those that its ReplicaSet, StatefulSet or
+//! ReplicationController made. (Upstream counts whom that selects, and the pod's Services, too: so a pod of a Job is spread there if a
+//! Service selects it, and here it is not.)
 
 use super::census::Counts;
 use super::cluster::Cluster;
@@ -99,7 +100,7 @@ pub fn scores(demand: &Demand, cluster: &Cluster, among: &[NodeId]) -> Option<Ve
     let complete = |node: &Facts| wanted.iter().all(|spread| node.labels.contains_key(&spread.key));
     let counted: BTreeSet<NodeId> =
         among.iter().copied().filter(|id| facts(id).is_some_and(complete)).collect();
-    let all: Vec<Better<'_>> = match (wanted.is_empty(), &demand.load.controller) {
+    let all: Vec<Better<'_>> = match (wanted.is_empty(), &demand.load.spreader) {
         (false, _) => {
             wanted.iter().map(|spread| said(demand, cluster, spread, &counted, &complete)).collect()
         }

@@ -101,11 +101,9 @@ fn provision(claim: &Claim, name: &str, shelf: &Shelf) -> Actions {
     };
     let provisioner = &class.provisioner;
     if provisioner == NONE {
-        return says(
-            claim,
-            "FailedBinding",
-            "no persistent volumes available for this claim and its class makes none",
-        );
+        // In upstream's words: it looks for somebody of this name who makes volumes.
+        let why = format!("no volume plugin matched name: {NONE}");
+        return Actions { said: vec![Saying::warning("ProvisioningFailed", why)], ..about(claim) };
     }
     if claim.provisioner.as_ref() != Some(provisioner) {
         let annotations = json!({PROVISIONER: provisioner, PROVISIONER_BETA: provisioner});

@@ -94,16 +94,24 @@ fn spreading_that_is_only_wished_for_yields() {
 
 #[test]
 fn pods_of_one_controller_are_spread_though_nobody_says_so() {
-    let mut world = World::default();
-    both().iter().for_each(|node| world.node(node));
-    let owned = |name: &str, spec: &str| {
-        let mut pod = pod(name, "", spec);
-        pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "s", "uid": "s", "controller": true}]);
-        pod
+    let second_of = |kind: &str| {
+        let mut world = World::default();
+        both().iter().for_each(|node| world.node(node));
+        let owned = |name: &str| {
+            let mut pod = pod(name, "", "");
+            pod["metadata"]["ownerReferences"] =
+                json!([{"apiVersion": "v1", "kind": kind, "name": "s", "uid": "s", "controller": true}]);
+            pod
+        };
+        world.there(&owned("first"), "a");
+        // The other node is a little fuller.
+        world.there(&pod("other-0", "", &asks("cpu: 200m")), "b");
+        world.pod(&owned("second"));
+        world.all()
     };
-    world.there(&owned("first", ""), "a");
-    // The other node is a little fuller.
-    world.there(&pod("other-0", "", &asks("cpu: 200m")), "b");
-    world.pod(&owned("second", ""));
-    assert_eq!(world.all(), ["second on b"]);
+    for kind in ["ReplicaSet", "StatefulSet", "ReplicationController"] {
+        assert_eq!(second_of(kind), ["second on b"], "{kind}");
+    }
+    // Upstream knows no more that select pods.
+    assert_eq!(second_of("Job"), ["second on a"]);
 }
