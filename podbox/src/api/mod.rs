@@ -11,6 +11,7 @@ pub mod discovery;
 pub mod ephemeral;
 pub mod error;
 pub mod event;
+pub mod eviction;
 pub mod field;
 #[cfg(test)]
 mod hostile;

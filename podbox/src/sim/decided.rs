@@ -35,6 +35,8 @@ impl World {
             Decision::Tell(pod, told) => (format!("says: {}", told.message), self.says(pod, told)),
             Decision::Again(_, message) => (format!("says again: {message}"), Ok(false)),
             Decision::Preempt(pod, told, victims) => {
+                let who = story::name("Pod", pod.key.name());
+                self.relate(&who, &format!("FailedScheduling: {}", told.message));
                 let names: Vec<&str> = victims.iter().map(|victim| victim.key.name()).collect();
                 let what = format!(
                     "has it wait for {} and makes room: {names:?}",
@@ -74,7 +76,12 @@ impl World {
             let gone = said.and_then(|_| self.api.delete(&at, &seen, asked, self.wall));
             match gone {
                 // It has gone by itself.
-                Ok(_) | Err(Refusal::Gone | Refusal::Conflict) => {}
+                Err(Refusal::Gone | Refusal::Conflict) => {}
+                Ok(_) => {
+                    let node = told.nominated.as_deref().unwrap_or_default();
+                    let what = format!("Preempted: Preempted by pod {} on node {node}", about.uid);
+                    self.relate(&story::name("Pod", victim.key.name()), &what);
+                }
                 refused => return refused,
             }
         }

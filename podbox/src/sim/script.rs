@@ -9,6 +9,7 @@
 //! `scripts` are such texts, and a test plays them.
 
 mod command;
+mod drain;
 mod parse;
 mod stage;
 mod table;
@@ -26,12 +27,16 @@ pub const SCRIPTS: &[(&str, &str)] = &[
     ("cronjob", include_str!("scripts/cronjob.txt")),
     ("daemonset", include_str!("scripts/daemonset.txt")),
     ("deployment", include_str!("scripts/deployment.txt")),
+    ("disruption", include_str!("scripts/disruption.txt")),
+    ("endpoints", include_str!("scripts/endpoints.txt")),
     ("garbage", include_str!("scripts/garbage.txt")),
     ("job", include_str!("scripts/job.txt")),
     ("node-loss", include_str!("scripts/node-loss.txt")),
     ("replicaset", include_str!("scripts/replicaset.txt")),
     ("scaling", include_str!("scripts/scaling.txt")),
+    ("scheduling", include_str!("scripts/scheduling.txt")),
     ("statefulset", include_str!("scripts/statefulset.txt")),
+    ("storage", include_str!("scripts/storage.txt")),
 ];
 
 /// Plays a script; gives back its transcript, and why it goes no further, if so.

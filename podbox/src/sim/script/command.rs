@@ -77,6 +77,7 @@ impl Stage {
             }
             ["silence", node] => self.silence(node, true)?,
             ["hear", node] => self.silence(node, false)?,
+            ["drain", node] => self.drain(node)?,
             ["remove", node] => self.world.leave(node),
             ["refuse", count] => self.world.weather.refuse = number(count)?,
             ["restart"] => self.world.restart(),

@@ -129,7 +129,7 @@ impl Stage {
     }
 
     /// Until the control plane has nothing to do.
-    fn quiet(&mut self) -> Result<(), String> {
+    pub fn quiet(&mut self) -> Result<(), String> {
         for _ in 0..PATIENCE {
             self.world.look(usize::MAX);
             let mut busy = self.world.plane.has_ends();
