@@ -33,12 +33,15 @@ pub struct Desired<'a> {
     pub revision: u64,
 }
 
+/// Who asks for a pod and others like it, by uid, and how many it wants; or why nobody can say that.
+pub type Asks = Result<Option<(String, i32)>, String>;
+
 /// What there is.
 pub struct Observed<'a> {
     /// The pods that it is about.
     pub pods: Vec<&'a Arc<Member>>,
-    /// Who asks for a pod and others like it: the uid, and how many it wants; or why nobody can say that.
-    pub asks: &'a dyn Fn(&Member) -> Result<Option<(String, i32)>, String>,
+    /// Who asks for a pod.
+    pub asks: &'a dyn Fn(&Member) -> Asks,
 }
 
 /// How many pods there are to be.

@@ -337,12 +337,7 @@ fn controller(object: &Value) -> Option<Owner> {
 
 /// Who asks for the pods that an owner controls: its uid, and how many it wants. For ReplicaSets of a Deployment that is
 /// the Deployment. Who never says how many it wants is told of in upstream's words.
-fn asks(
-    world: &World,
-    source: &impl Source,
-    namespace: &str,
-    owner: Owner,
-) -> Result<Option<(String, i32)>, String> {
+fn asks(world: &World, source: &impl Source, namespace: &str, owner: Owner) -> disruption::Asks {
     let Some(kind) = world.catalog.find(&owner.api_version, &owner.kind) else {
         return Err(format!("no matches for kind {:?} in version {:?}", owner.kind, owner.api_version));
     };
