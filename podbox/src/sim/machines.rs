@@ -11,6 +11,7 @@
 
 use super::api::Api;
 use super::checks;
+use super::world::target;
 use crate::api::object;
 use crate::control::key::Key;
 use crate::pod::pretend::{self, Stage};
@@ -66,7 +67,13 @@ impl Machines {
             let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
             there.insert(object::uid(pod), node);
             let deed = match self.0.get(node) {
-                Some(machine) if !machine.silent => machine.deed(pod, now),
+                Some(machine) if !machine.silent => {
+                    let heard = || {
+                        api.find(&target("v1", "Node", "", node))
+                            .is_some_and(|node| object::holds(node, "Ready"))
+                    };
+                    machine.deed(pod, now, heard)
+                }
                 _ => None,
             };
             if let Some(deed) = deed {
@@ -102,8 +109,8 @@ impl Machines {
 }
 
 impl Machine {
-    /// What it may do for a pod of its own.
-    fn deed(&self, pod: &Value, now: Duration) -> Option<Deed> {
+    /// What it may do for a pod of its own; `heard` tells whether the API has it as ready.
+    fn deed(&self, pod: &Value, now: Duration, heard: impl FnOnce() -> bool) -> Option<Deed> {
         let process = self.processes.get(object::uid(pod));
         let slow = process.is_some_and(|process| process.slow_until > now);
         // What has ended in others' eyes stays so, whatever becomes of its processes.
@@ -112,9 +119,10 @@ impl Machine {
         }
         let stage = process.map(|process| process.stage);
         let deed = pretend::deed(pod, stage, ends(pod).then_some(0));
-        // Who was given up with its node says that it is ready when that is heard again.
-        let again = stage == Some(Stage::Ready) && !object::deleting(pod) && !checks::is_ready(pod);
-        deed.or_else(|| again.then_some(pretend::Deed::Advance(Stage::Ready))).map(Deed::For)
+        // Who was given up with its node says that it is ready once that is heard again: before, it would be contradicted at once.
+        let again =
+            || stage == Some(Stage::Ready) && !object::deleting(pod) && !checks::is_ready(pod) && heard();
+        deed.or_else(|| again().then_some(pretend::Deed::Advance(Stage::Ready))).map(Deed::For)
     }
 }
 

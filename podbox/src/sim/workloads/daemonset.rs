@@ -9,6 +9,7 @@ use super::{
 use crate::api::object;
 use crate::api::objects::Target;
 use crate::control::action::Actions;
+use crate::pod::pretend::Stage;
 use crate::sim::checks::{has_ended, is_closed, is_ready};
 use crate::sim::random::Random;
 use crate::sim::sights::{Sight, Tally};
@@ -160,7 +161,15 @@ impl Workload for DaemonSet {
             self.calm = false;
         }
         let nodes = self.nodes(world);
-        let one = |node: &&str| self.on(world, node).count() == 1 && self.on(world, node).all(is_ready);
+        // Also in truth: of a node that was replaced, the API may say for a while what ran on the one before.
+        let runs = |node: &str, pod: &Value| {
+            let machine = world.machines.0.get(node);
+            let process = machine.and_then(|machine| machine.processes.get(object::uid(pod)));
+            is_ready(pod) && process.is_some_and(|process| process.stage == Stage::Ready)
+        };
+        let one = |node: &&str| {
+            self.on(world, node).count() == 1 && self.on(world, node).all(|pod| runs(node, pod))
+        };
         let quiet = world.plane.under_way.is_empty() && nodes.iter().all(one);
         if quiet && pods(world, &self.at.namespace).count() == nodes.len() {
             self.calm = true;

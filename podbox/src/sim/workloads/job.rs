@@ -102,6 +102,13 @@ impl Job {
                 self.given_up.insert(uid.to_owned());
             }
         }
+        // Whom it counts as a failure for that may have succeeded between its decision and this.
+        let counted = job.and_then(|job| job["status"]["uncountedTerminatedPods"]["failed"].as_array());
+        for uid in counted.into_iter().flatten().filter_map(Value::as_str).filter(|_| has_failed) {
+            if !self.failed.contains_key(uid) {
+                self.given_up.insert(uid.to_owned());
+            }
+        }
         let suspended = job.is_some_and(|job| job["spec"]["suspend"] == true);
         seen.saw_if(suspended && self.active(world, uid).next().is_some(), Sight::JobSuspended);
     }
