@@ -162,9 +162,9 @@ pub const REGISTRY_READ: Duration = Duration::from_secs(60);
 pub const STORE_QUEUE: usize = 1024;
 /// Writes that one transaction of the store takes.
 pub const STORE_BATCH: usize = 512;
-/// Writes in a transaction from which on the store tries whether others are about to come, each so many transactions.
+/// Writes in a transaction of the store from which on it tries now and then whether others are about to come.
 pub const STORE_TOGETHER: usize = 4;
-/// See there.
+/// Transactions of which one tries that.
 pub const STORE_TRY_EACH: usize = 8;
 /// How long a transaction waits for others at most, where they go on coming: little against what a disk takes.
 pub const STORE_LINGER: Duration = Duration::from_millis(2);

@@ -2,6 +2,7 @@
 //! is kept of it for as long as the pod is on its node.
 
 use super::sender::Sender;
+use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
 
@@ -57,6 +58,13 @@ pub struct Ending {
     pub code: i32,
     /// Why.
     pub cause: Cause,
+}
+
+/// Adds an end to those of a container, of which the latest are kept.
+pub fn remember(ends: &mut Vec<Ending>, ending: Ending) {
+    ends.push(ending);
+    let surplus = ends.len().saturating_sub(limits::ENDS_KEPT);
+    ends.drain(..surplus);
 }
 
 /// What is known of a pod's ends: `podbox why -o json` prints a list of these.

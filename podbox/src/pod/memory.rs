@@ -15,11 +15,10 @@ use super::probe::{Probes, Remembered};
 use super::resize::Share;
 use super::restart::{Backoff, Pace};
 use super::shape::{ContainerShape, Shape};
-use crate::api::cause::{By, Cause, Ending};
+use crate::api::cause::{self, By, Cause, Ending};
 use crate::api::identity::{ContainerRef, PodRef};
 use crate::api::image::Image;
 use crate::api::startup::Startup;
-use crate::limits;
 use crate::sandbox::runtime::{ContainerStatus, ExitStatus, Exited, ProcessUser, Started};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -305,7 +304,7 @@ impl Memory {
         for container in self.containers.values_mut() {
             if let State::Running(started) = &container.state {
                 let message = "The container could not be located when podbox started. It used to be Running";
-                container.ends.push(Ending {
+                let ending = Ending {
                     attempt: container.attempt,
                     started: Some(started.at),
                     ended: wall,
@@ -315,9 +314,8 @@ impl Memory {
                         message: "nobody saw it end: it was not there any more when podbox started".into(),
                         sender: None,
                     },
-                });
-                let surplus = container.ends.len().saturating_sub(limits::ENDS_KEPT);
-                container.ends.drain(..surplus);
+                };
+                cause::remember(&mut container.ends, ending);
                 container.state = State::Ended(Box::new(End {
                     attempt: container.attempt,
                     started: Some(started.at),

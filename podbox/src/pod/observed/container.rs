@@ -10,8 +10,7 @@
 //! [`ContainerSeen::is_ready`], in which its probes have their say.
 
 use super::{ImageState, Termination};
-use crate::api::cause::{By, Cause, Ending};
-use crate::limits;
+use crate::api::cause::{self, By, Cause, Ending};
 use crate::pod::probe::Probes;
 use crate::pod::resize::{Refusal, Resize, Share};
 use crate::pod::restart::{Backoff, Pace};
@@ -258,10 +257,7 @@ impl ContainerSeen {
                 code: exited.status.code(),
                 cause: cause.clone(),
             };
-            if self.ends.len() >= limits::ENDS_KEPT {
-                self.ends.remove(0);
-            }
-            self.ends.push(ending);
+            cause::remember(&mut self.ends, ending);
         }
         let ended =
             Ended { attempt, started, exited, at, oom_killed, failure, hook, message, replaced, cause };
