@@ -12,6 +12,7 @@ use super::pin::{Found, Pins};
 use super::snapshot::{ContainerKey, Ledger, ProgramCost, Snapshot, Totals};
 use super::standing::Skew;
 use super::start::{Beginnings, Watch};
+use super::stat;
 use super::timeline::Follower;
 use crate::api::attribution::{Attribution, OomVictim, OwnRole, Witnessed};
 use crate::api::error::chain;
@@ -26,7 +27,7 @@ use podbox_common::{
     ContainerStats, Dead, EndKey, Kind, Loss, OwnProcess, ProcessKey, VICTIMS_KEPT, VictimKey,
     ZOMBIE_AFTER_NS,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,6 +76,8 @@ pub(super) struct State {
     pub skew: Skew,
     /// Seconds until a cgroup has no process ids left, where they grow.
     pub pids_until: HashMap<u64, f64>,
+    /// Entries of the dead that had not yet come to their end when last looked at.
+    pub ending: HashSet<ProcessKey>,
     /// Entries of the dead that were reaped, and since when that is known.
     pub gone: HashMap<ProcessKey, Duration>,
     /// How many of them nobody told of in the end.
@@ -119,6 +122,7 @@ impl Tracer {
             gaps,
             skew: Skew::default(),
             pids_until: HashMap::new(),
+            ending: HashSet::new(),
             gone: HashMap::new(),
             unseen: 0,
             faults: HashMap::new(),
@@ -360,9 +364,7 @@ fn missed(program: &Program) -> u64 {
 /// When a process started, in hundredths of a second since boot.
 fn start_ticks(pid: u32) -> std::io::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The command name, which may hold anything, ends at the last parenthesis; the state after it is the third field.
-    let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
-    let ticks = after.split(' ').nth(19).and_then(|field| field.parse().ok());
+    let ticks = stat::fields(&stat).map(|(_, started)| started);
     ticks.ok_or_else(|| std::io::Error::other(format!("/proc/{pid}/stat has no start time")))
 }
 
@@ -392,6 +394,13 @@ impl State {
 
     /// The dead that have lain unreaped long enough to be called zombies.
     pub fn zombies(&self, now: Duration) -> HashMap<ProcessKey, Dead> {
+        let mut lying = self.lying(now);
+        lying.retain(|key, _| !self.ending.contains(key));
+        lying
+    }
+
+    /// These, and those that began to end that long ago and are not done.
+    pub fn lying(&self, now: Duration) -> HashMap<ProcessKey, Dead> {
         let now_ns = now.as_nanos() as u64;
         // Entries come and go while the map is walked, and the walk may begin anew: hence the bound, and
         // a map to take each one once.

@@ -1,16 +1,18 @@
 //! The dead that nobody reaps: told once each, when they have lain there for over a second, with who should have.
 //!
-//! The map of the dead is a hint here too: a process that /proc does not know as a zombie any more was reaped. Where the kernel
-//! tells of that late, by what it frees, its entry waits for that; it is removed once nobody has told for long (a thread group
-//! whose leader ended first is released without a call of its own).
+//! The map of the dead is a hint here too: a process that /proc does not know any more was reaped. Where the kernel tells of
+//! that late, by what it frees, its entry waits for that; it is removed once nobody has told for long (a thread group whose
+//! leader ended first is released without a call of its own). And one that ends is in the map before it is a zombie: it has its
+//! memory and its files to give back first, which may take long.
 
 use super::attribute::{self, Facts};
 use super::map::Plain;
+use super::stat;
 use super::tracer::State;
 use crate::api::event::{Detail, KernelEvent};
 use crate::api::zombie::{Fault, Zombie, ZombieCause};
 use crate::limits;
-use podbox_common::{Dead, Head, ProcessKey};
+use podbox_common::{Dead, Head, ProcessKey, TICK_NS};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -24,13 +26,18 @@ pub(super) struct Zombies {
 impl Zombies {
     /// One look: events for those that are new.
     pub fn scan(&mut self, state: &mut State, now: Duration, facts: &Facts) -> Vec<KernelEvent> {
-        let mut zombies = state.zombies(now);
-        zombies.retain(|key, _| {
-            let still = is_zombie(key.tgid);
-            if !still {
-                state.gone.insert(*key, now);
+        let mut zombies = state.lying(now);
+        state.ending.clear();
+        zombies.retain(|key, _| match Stage::of(key) {
+            Stage::Zombie => true,
+            Stage::Ending => {
+                state.ending.insert(*key);
+                false
             }
-            still
+            Stage::Reaped => {
+                state.gone.insert(*key, now);
+                false
+            }
         });
         state.forget_gone(now);
         self.told.retain(|key| zombies.contains_key(key));
@@ -111,11 +118,49 @@ fn fault(tgid: u64) -> Fault {
     Fault { cause, parent_pid: Some(parent), parent_command }
 }
 
-/// Whether the process is dead and unreaped, by /proc.
-fn is_zombie(tgid: u64) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{tgid}/stat")) else {
-        return false;
-    };
-    // The state follows the command name, which may itself contain parentheses.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
+/// How far a process that the kernel said has begun to end has come, by /proc.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Ending,
+    Zombie,
+    Reaped,
+}
+
+impl Stage {
+    fn of(key: &ProcessKey) -> Stage {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", key.tgid)).unwrap_or_default();
+        Stage::read(&stat, key.start_ns)
+    }
+
+    /// From its `stat`, empty if there is none, and when it was started, in nanoseconds since boot.
+    fn read(stat: &str, start_ns: u64) -> Stage {
+        match stat::fields(stat) {
+            // Another has its id.
+            Some((_, started)) if started != start_ns / TICK_NS => Stage::Reaped,
+            Some(('Z' | 'X', _)) => Stage::Zombie,
+            Some(_) => Stage::Ending,
+            None => Stage::Reaped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Stage;
+
+    #[test]
+    fn one_that_is_ending_is_neither_a_zombie_nor_reaped() {
+        let stat = |state: char, started: u64| {
+            format!("7 (a) Z b) {state} 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 {started} 0 0\n")
+        };
+        let started_ns = 12_349_999_999;
+        assert_eq!(Stage::read(&stat('Z', 1234), started_ns), Stage::Zombie);
+        assert_eq!(Stage::read(&stat('X', 1234), started_ns), Stage::Zombie);
+        for state in ['R', 'D', 'S'] {
+            assert_eq!(Stage::read(&stat(state, 1234), started_ns), Stage::Ending);
+            assert_eq!(Stage::read(&stat(state, 1235), started_ns), Stage::Reaped, "another has its id");
+        }
+        assert_eq!(Stage::read(&stat('Z', 1235), started_ns), Stage::Reaped, "another has its id");
+        assert_eq!(Stage::read("", started_ns), Stage::Reaped);
+    }
 }
