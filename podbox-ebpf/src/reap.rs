@@ -27,8 +27,6 @@ static DEAD: HashMap<ProcessKey, Dead> = HashMap::with_max_entries(16384, 0);
 static DEAD_HINT: Array<u64> = Array::with_max_entries(HINT_SLOTS + 1, 0);
 
 const HINT_SLOTS: u32 = 1024;
-/// -ENOENT.
-const NOT_THERE: i32 = -2;
 
 fn hint_slot(tgid: u32) -> u32 {
     1 + tgid % HINT_SLOTS
@@ -99,16 +97,13 @@ fn find(task: Task) -> Option<(ProcessKey, Dead)> {
 
 #[inline(always)]
 fn reaped(key: ProcessKey, dead: Dead, reaper_tgid: u32, reaper_comm: Comm) {
-    match DEAD.remove(&key) {
-        Ok(()) => {
-            change_hint(0, -1);
-            change_hint(hint_slot(key.tgid as u32), -1);
-        }
-        // Only the one that removes it counts: user space removes what it finds gone.
-        Err(NOT_THERE) => return,
-        // What was interrupted on this processor is at the same part of the map: user space will remove it.
-        Err(_) => {}
+    // Only the one that removes it counts: user space removes what it finds gone, and what the kernel's lock did not let be
+    // removed here.
+    if DEAD.remove(&key).is_err() {
+        return;
     }
+    change_hint(0, -1);
+    change_hint(hint_slot(key.tgid as u32), -1);
     let at_ns = now_ns();
     let lifetime_ns = at_ns.saturating_sub(dead.died_ns);
     if let Some(counts) = Counts::of(dead.container) {
