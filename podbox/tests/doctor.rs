@@ -1,32 +1,42 @@
 //! `podbox doctor` on this host: what it says, what its status says, and that it leaves nothing.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn doctor(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_podbox")).args(["doctor"]).args(args).output().unwrap()
+    run(args).1
 }
 
-/// What it could leave, by the name that all of it has: links, mounts, directories, cgroups.
-fn traces() -> String {
+/// Its process id, too, which is in the names of what it makes where others are.
+fn run(args: &[&str]) -> (u32, Output) {
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_podbox"));
+    doctor.args(["doctor"]).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let doctor = doctor.spawn().unwrap();
+    (doctor.id(), doctor.wait_with_output().unwrap())
+}
+
+/// What it could leave, by the name that all of it has: links and mounts, which are this test's own; directories and cgroups, of
+/// which others that run meanwhile may have some.
+fn left(pid: u32) -> Vec<String> {
     const TRIAL: &str = "podbox-try";
-    let lines = ["/proc/self/mounts", "/proc/net/dev"].map(|path| {
+    let own = ["/proc/self/mounts", "/proc/net/dev"].into_iter().flat_map(|path| {
         let text = std::fs::read_to_string(path).unwrap();
         text.lines().filter(|line| line.contains(TRIAL)).map(str::to_owned).collect::<Vec<_>>()
     });
-    let left = ["/var/lib", "/run", "/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(|dir| {
-        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.file_name().to_string_lossy().contains(TRIAL)).count()
-    });
-    format!("{lines:?} {left:?}")
+    let shared =
+        ["/var/lib", "/run", "/sys/fs/cgroup", "/sys/fs/cgroup/unified"].into_iter().flat_map(|dir| {
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path().display().to_string())
+        });
+    own.chain(shared.filter(|path| path.ends_with(&format!("{TRIAL}-{pid}")))).collect()
 }
 
 #[test]
 fn its_status_agrees_with_what_it_says_and_it_leaves_nothing() {
-    let before = traces();
-    let text = doctor(&[]);
-    let json = doctor(&["-o", "json"]);
-    assert_eq!(traces(), before);
+    let (pid, text) = run(&[]);
+    assert_eq!(left(pid), [""; 0]);
+    let (pid, json) = run(&["-o", "json"]);
+    assert_eq!(left(pid), [""; 0]);
     let report: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     let can_run = report["can_run"].as_bool().unwrap();
     assert_eq!((text.status.success(), json.status.success()), (can_run, can_run));

@@ -36,7 +36,7 @@ fn a_container_in_anothers_pid_namespace_sees_its_processes_and_leaves_none_behi
         let engine = host.engine().await;
         let pod = host.pod("debugged");
         engine.create_sandbox(&pod).await.unwrap();
-        let app = host.script(&pod, "app", "trap 'exit 3' USR1; while :; do sleep 1; done");
+        let app = host.script(&pod, "app", "trap 'exit 3' USR1; touch /trapped; while :; do sleep 1; done");
         let beside = |name: &str, script: &str| {
             let pid = PidNamespace::OfContainer("app".into());
             ContainerSpec { pid, ..host.script(&pod, name, script) }
@@ -51,6 +51,8 @@ fn a_container_in_anothers_pid_namespace_sees_its_processes_and_leaves_none_behi
         assert_eq!(engine.wait(&look.container).await.unwrap().status, ExitStatus::Code(5));
         assert!(host.log(&look).contains("trap 'exit 3'"), "{}", host.log(&look));
         assert!(!ask(&engine, &app, "ps").await.contains("sleep 1000"));
+        // To a first process that has no trap, the signal is nothing.
+        ask(&engine, &app, "until test -e /trapped; do sleep 0.05; done").await;
         // It ends with the one whose namespace it is in.
         let debugger = beside("debugger", "kill -USR1 1; sleep 1000");
         engine.start(&debugger).await.unwrap();

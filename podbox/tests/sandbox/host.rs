@@ -192,7 +192,7 @@ impl Host {
 pub async fn exec(engine: &Engine, spec: &ContainerSpec, script: &str) -> ExecResult {
     let args = ["sh", "-c", script].map(String::from).to_vec();
     let spec_ =
-        ExecSpec { args, timeout: Some(Duration::from_secs(30)), output_limit: 1 << 20, alone: false };
+        ExecSpec { args, timeout: Some(Duration::from_secs(120)), output_limit: 1 << 20, alone: false };
     engine.exec(&spec.container, &spec_).await.unwrap()
 }
 

@@ -1,6 +1,7 @@
 //! A temporary cgroup subtree, and processes in it.
 
 use podbox::api::identity::{ContainerRef, PodRef};
+use podbox::clock::instant;
 use std::ffi::CString;
 use std::fs;
 use std::io::Write;
@@ -10,9 +11,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The level of containers in these trees: TREE/CONTAINER.
 pub const LEVEL: u32 = 2;
+
+/// How long what ends may be on its way, and how often it is looked at.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Says, past the test harness's capture, that a test did not run.
 pub fn skipped(test: &str, why: &str) {
@@ -74,14 +80,24 @@ impl Tree {
 impl Drop for Tree {
     fn drop(&mut self) {
         let _ = fs::write(self.dir.join("cgroup.kill"), "1");
-        // What was killed leaves its cgroup a moment later.
-        for _ in 0..10_000 {
-            remove(&self.dir);
-            if !self.dir.exists() {
-                return;
-            }
-            std::thread::yield_now();
+        if !removed(&self.dir) {
+            let _ = writeln!(std::io::stderr(), "{} is left", self.dir.display());
         }
+    }
+}
+
+/// Removes a cgroup with all below; false if something stays in it. What was killed, or waited for, leaves it a moment later.
+pub fn removed(dir: &Path) -> bool {
+    let end = instant() + PATIENCE;
+    loop {
+        remove(dir);
+        if !dir.exists() {
+            return true;
+        }
+        if instant() > end {
+            return false;
+        }
+        std::thread::sleep(LOOK);
     }
 }
 

@@ -30,8 +30,7 @@ fn an_exit_is_told_with_code_or_signal_and_its_container() {
         ] {
             let mut child = container.shell(script);
             child.wait().unwrap();
-            let (event, detail) = watch.about(child.id()).await;
-            let Detail::Exit(told) = detail else { panic!("{detail:?}") };
+            let (event, told) = watch.end(child.id()).await;
             let sender = told.sender.as_ref().map(|sender| sender.origin);
             assert_eq!(sender, told.signal.map(|_| Origin::Itself), "{script}");
             assert_eq!(Exit { sender: None, ..told }, expected, "{script}");
@@ -58,8 +57,8 @@ fn a_process_below_the_containers_cgroup_is_the_containers() {
         std::fs::create_dir(&leaf).unwrap();
         let mut child = command_in(&leaf, "/bin/sh", &["-c", "exit 3"]).spawn().unwrap();
         child.wait().unwrap();
-        let (event, detail) = watch.about(child.id()).await;
-        assert_eq!(detail, Detail::Exit(code(3)));
+        let (event, exit) = watch.end(child.id()).await;
+        assert_eq!(exit, code(3));
         assert_eq!(event.subject.unwrap().container, "app");
         assert_ne!(event.cgroup, container.id);
         Ok(())
@@ -82,8 +81,8 @@ fn threads_that_end_are_not_processes_that_end() {
             return Err("needs python3".into());
         };
         child.wait().unwrap();
-        let (_, detail) = watch.about(child.id()).await;
-        assert_eq!(detail, Detail::Exit(code(6)));
+        let (_, exit) = watch.end(child.id()).await;
+        assert_eq!(exit, code(6));
         let stats = watch.totals(&container).stats;
         assert_eq!((stats.exits_success, stats.exits_error), (0, 1));
         Ok(())
@@ -100,7 +99,7 @@ fn processes_outside_are_neither_told_nor_counted() {
         outside.wait().unwrap();
         let mut inside = container.shell("exit 2");
         inside.wait().unwrap();
-        let first = watch.next(|event| Some(event.pid)).await;
+        let first = watch.next(|event| matches!(event.detail, Detail::Exit(_)).then_some(event.pid)).await;
         assert_eq!(first, inside.id());
         assert_eq!(sent(&watch.tracer, Kind::Exit), 1);
         Ok(())
@@ -159,7 +158,7 @@ fn a_full_ring_loses_events_but_no_counts_and_says_how_many() {
         // One more goes through now, and shows the gap.
         let mut last = container.shell("exit 9");
         last.wait().unwrap();
-        watch.about(last.id()).await;
+        watch.end(last.id()).await;
         // It counts once it has lasted: an event may be on its way.
         let told = watch.until(|tracer| tracer.snapshot().missed.contains(&(Kind::Exit, lost))).await;
         assert!(told, "{:?} but {lost} lost", watch.tracer.snapshot().missed);

@@ -36,13 +36,13 @@ fn a_socket_is_told_when_it_listens_and_when_no_more() {
         let mut watch = Watch::start(&[&container])?;
         for family in ["4", "6"] {
             let (mut server, port) = serve(&container, family)?;
-            let (event, detail) = watch.about(server.id()).await;
-            assert_eq!(detail, Detail::Listen(Listen { port, ended: false }));
+            let (event, listen) = watch.listen(server.id()).await;
+            assert_eq!(listen, Listen { port, ended: false });
             assert_eq!(event.subject.unwrap().container, "app");
             assert_eq!((event.command.as_str(), event.cgroup), ("python3", container.id));
             drop(server.stdin.take());
-            let (_, detail) = watch.about(server.id()).await;
-            assert_eq!(detail, Detail::Listen(Listen { port, ended: true }));
+            let (_, listen) = watch.listen(server.id()).await;
+            assert_eq!(listen, Listen { port, ended: true });
             server.wait().unwrap();
         }
         assert_eq!(sent(&watch.tracer, Kind::Listen), 4);
@@ -57,10 +57,10 @@ fn a_server_that_is_killed_listens_no_more() {
         let container = tree.container("app");
         let mut watch = Watch::start(&[&container])?;
         let (mut server, port) = serve(&container, "4")?;
-        watch.about(server.id()).await;
+        watch.listen(server.id()).await;
         server.kill().unwrap();
-        let ended = Detail::Listen(Listen { port, ended: true });
-        watch.next(|event| (event.pid == server.id() && event.detail == ended).then_some(())).await;
+        let (_, listen) = watch.listen(server.id()).await;
+        assert_eq!(listen, Listen { port, ended: true });
         server.wait().unwrap();
         Ok(())
     });

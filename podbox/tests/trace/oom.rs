@@ -7,11 +7,15 @@ use podbox::api::attribution::{Attribution, OomRole, OomVictim};
 use podbox::api::event::{Detail, KernelEvent, Oom, OomLimit};
 use podbox::api::sender::Origin;
 use podbox::trace::{Kind, Loss};
+use std::io::{BufRead, BufReader};
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::process::Child;
+use std::process::{Child, Stdio};
 
 /// Takes memory until it is killed: `tail` keeps an endless last line.
 const EAT: &str = "tail /dev/zero";
+
+/// Takes memory, and keeps it.
+const HOLD: &str = "$| = 1; open my $zeros, '<', '/dev/zero'; sysread $zeros, my $held, 50331648; print qq(held\\n); sleep 1000";
 
 fn oom(event: &KernelEvent) -> Option<(KernelEvent, Oom)> {
     match &event.detail {
@@ -68,7 +72,7 @@ fn a_sigkill_is_no_oom_kill() {
         let shell = container.shell("kill -KILL $$");
         let pid = shell.id();
         finish(shell).await;
-        watch.about(pid).await;
+        watch.end(pid).await;
         assert_eq!(watch.tracer.oom_victims(container.id), []);
         Ok(())
     });
@@ -82,11 +86,16 @@ fn a_group_kill_names_the_chosen_one_and_counts_each_victim_once() {
         container.set("memory.max", "33554432");
         container.set("memory.oom.group", "1");
         let watch = Watch::start(&[&container])?;
-        let shell = container.shell(&format!("sleep 1000 & {EAT}; exit 5"));
+        // Until then the other one is a shell, too.
+        let executed = "until read -r name </proc/$!/comm && [ $name = sleep ]; do :; done";
+        let shell = container.shell(&format!("sleep 1000 & {executed}; {EAT}; exit 5"));
         let pid = shell.id();
         finish(shell).await;
         // Not from events: the map alone must know, and the first process is gone.
         let victims = watch.tracer.oom_victims(container.id);
+        assert!(victims.iter().any(|victim| victim.pid == pid), "{victims:#?}");
+        // The kernel kills one after the other: who is at it may be on its way still.
+        let victims = victims_of(&watch, &container, 3).await;
         let by_role = |role| names(&victims, role);
         if watch.tracer.oom_watched() {
             assert_eq!(by_role(OomRole::Chosen), ["tail"]);
@@ -94,11 +103,18 @@ fn a_group_kill_names_the_chosen_one_and_counts_each_victim_once() {
         } else {
             assert_eq!(by_role(OomRole::Unknown), ["sh", "sleep", "tail"]);
         }
-        assert!(victims.iter().any(|victim| victim.pid == pid));
         let counted = watch.totals(&container).oom_victims(watch.tracer.oom_watched());
         assert_eq!(counted.values().sum::<u64>(), 3);
         Ok(())
     });
+}
+
+/// So many victims, once they are.
+async fn victims_of(watch: &Watch, container: &Container, number: usize) -> Vec<OomVictim> {
+    let are = watch.until(|tracer| tracer.oom_victims(container.id).len() >= number).await;
+    let victims = watch.tracer.oom_victims(container.id);
+    assert!(are && victims.len() == number, "{number} expected: {victims:#?}");
+    victims
 }
 
 fn names(victims: &[OomVictim], role: OomRole) -> Vec<&str> {
@@ -115,9 +131,11 @@ fn a_pods_limit_kills_in_one_container_what_another_triggered() {
         let (holder, eater) = (tree.container("holder"), tree.container("eater"));
         tree.set("memory.max", "100663296");
         let mut watch = Watch::start(&[&holder, &eater])?;
-        // 48 MiB held until told to end; the other one may not be chosen, but allocates.
-        let held = holder.shell("head -c 50331648 /dev/zero | tail -c 50331648 - | sleep 1000");
-        until_charged(&holder, 48 << 20).await;
+        // 48 MiB held until it is ended, and nothing more taken once it says so; the other one may not be chosen, but allocates.
+        let mut held = holder.command("perl", &["-e", HOLD]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(held.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "held\n");
         let spared = eater.shell(&format!("echo -1000 >/proc/self/oom_score_adj; exec {EAT}"));
         let spared_pid = spared.id();
         let (event, oom) = watch.next(oom).await;
@@ -150,7 +168,8 @@ fn who_shares_the_victims_memory_is_told_though_the_kernel_marks_and_counts_one(
         let events = std::fs::read_to_string(container.dir.join("memory.events")).unwrap();
         assert!(events.contains("\noom_kill 1\n"), "{events}");
 
-        let victims = watch.tracer.oom_victims(container.id);
+        // The kernel turns to who shares the victim's memory when that one may be gone already.
+        let victims = victims_of(&watch, &container, 2).await;
         let chosen = if watch.tracer.oom_watched() { OomRole::Chosen } else { OomRole::Unknown };
         let roles: Vec<(OomRole, bool)> =
             victims.iter().map(|victim| (victim.oom.role, victim.pid == pid)).collect();
@@ -166,17 +185,6 @@ fn who_shares_the_victims_memory_is_told_though_the_kernel_marks_and_counts_one(
         }
         Ok(())
     });
-}
-
-/// Until the container's memory is at least so many bytes.
-async fn until_charged(container: &Container, bytes: u64) {
-    loop {
-        let current = std::fs::read_to_string(container.dir.join("memory.current")).unwrap();
-        if current.trim().parse::<u64>().unwrap() >= bytes {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
 }
 
 /// What the exit path of a container relies on, without a timer: the reason is in the map before the

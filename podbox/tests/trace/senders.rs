@@ -3,7 +3,7 @@
 use super::cgroup::{Container, Tree};
 use super::watch::{Watch, host_only, run};
 use podbox::api::attribution::{Attribution, Witnessed};
-use podbox::api::event::{Detail, Exit};
+use podbox::api::event::Exit;
 use podbox::api::sender::{Origin, Sender};
 use std::process::{Child, Command};
 
@@ -77,8 +77,8 @@ fn a_fault_is_the_kernels_and_an_exit_is_nobodys() {
         let fault = sender(&watch, &app, reads);
         assert_eq!((fault.origin, fault.signal, fault.code, fault.detail), (Origin::Kernel, 11, 1, Some(16)));
         assert_eq!(fault.to_string(), "by the kernel: no memory is mapped at 0x10");
-        let (_, told) = watch.about(pid).await;
-        let Detail::Exit(Exit { sender: Some(told), .. }) = told else { panic!("{told:?}") };
+        let (_, told) = watch.end(pid).await;
+        let Exit { sender: Some(told), .. } = told else { panic!("{told:?}") };
         assert_eq!((told.origin, told.detail), (fault.origin, fault.detail));
 
         // What a signal does not end, it did not end.

@@ -1,6 +1,6 @@
 //! How containers begin, as the kernel notes it.
 
-use super::cgroup::{LEVEL, Tree};
+use super::cgroup::{LEVEL, Tree, removed};
 use super::watch::{Watch, load, run};
 use podbox::api::attribution::Attribution;
 use podbox::clock;
@@ -31,7 +31,7 @@ fn the_first_program_of_a_container_is_noted_and_no_later_one() {
         let missed = tracer.firsts(earlier.id).unwrap();
         assert!(missed.missed && missed.executed.is_none(), "{missed:?}");
         // A cgroup that is removed under it takes nothing along.
-        std::fs::remove_dir(&container.dir).unwrap();
+        assert!(removed(&container.dir));
         assert_eq!(tracer.firsts(container.id), Some(firsts));
 
         // Once nothing is about to begin, whoever executes something pays for nothing; the next container's is seen all the same.

@@ -3,7 +3,6 @@
 use super::cgroup::{Container, LEVEL, Tree};
 use super::watch::{Watch, load, lost, run, sent, totals};
 use podbox::api::attribution::{Attribution, OomRole};
-use podbox::api::event::Detail;
 use podbox::trace::{self, Gap, Kind, Loss, TraceConfig, Tracer};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,8 +70,8 @@ fn what_happens_between_two_tracers_is_counted_and_told_by_the_second() {
         assert!(tracer.watched(container.id));
         let mut watch = Watch { events: tracer.subscribe(), tracer };
         watch.tracer.spawn_reader().unwrap();
-        let (event, detail) = watch.about(pid).await;
-        assert!(matches!(detail, Detail::Exit(exit) if exit.code == Some(4)), "{event:?}");
+        let (event, exit) = watch.end(pid).await;
+        assert_eq!(exit.code, Some(4), "{event:?}");
         let stats = watch.totals(&container).stats;
         assert_eq!((stats.exits_error, stats.exits_signal[9]), (2, 1));
         // A tombstone keeps its counts, too.

@@ -2,7 +2,7 @@
 
 use super::cgroup::{Container, LEVEL};
 use podbox::api::attribution::Attribution;
-use podbox::api::event::{Detail, KernelEvent};
+use podbox::api::event::{Detail, Exit, KernelEvent, Listen};
 use podbox::trace::{Kind, Loss, Totals, TraceConfig, TraceError, Tracer};
 use std::future::Future;
 use std::io::Write;
@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-/// Long enough for an emulated machine; a test that comes near it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Long enough for an emulated machine that is starved, and for what the tracer itself waits half a minute for; a test that
+/// comes near it has failed.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub struct Watch {
     pub tracer: Arc<Tracer>,
@@ -66,9 +67,22 @@ impl Watch {
         tokio::time::timeout(Duration::from_secs(1), found).await.is_ok()
     }
 
-    /// The detail of the next event about a process.
-    pub async fn about(&mut self, pid: u32) -> (KernelEvent, Detail) {
-        self.next(|event| (event.pid == pid).then(|| (event.clone(), event.detail.clone()))).await
+    /// The end of a process. Other events of it may be told before: rings are read one after the other.
+    pub async fn end(&mut self, pid: u32) -> (KernelEvent, Exit) {
+        let end = |event: &KernelEvent| match &event.detail {
+            Detail::Exit(exit) if event.pid == pid => Some((event.clone(), exit.clone())),
+            _ => None,
+        };
+        self.next(end).await
+    }
+
+    /// The next socket of a process that begins, or ends, to listen.
+    pub async fn listen(&mut self, pid: u32) -> (KernelEvent, Listen) {
+        let listen = |event: &KernelEvent| match &event.detail {
+            Detail::Listen(listen) if event.pid == pid => Some((event.clone(), listen.clone())),
+            _ => None,
+        };
+        self.next(listen).await
     }
 
     /// Whether something comes true that no event tells of.
