@@ -71,7 +71,7 @@ mod tests {
                 watch.next().await.unwrap();
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes");
+        tokio::time::timeout(Duration::from_secs(120), wait).await.expect("it comes");
     }
 
     #[tokio::test]

@@ -11,6 +11,9 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long something may take on a machine that is slow and busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A cluster without anything that runs.
 pub struct World {
     pub store: Store,
@@ -47,6 +50,6 @@ impl World {
                 watch.next().await.unwrap();
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes")
+        tokio::time::timeout(PATIENCE, wait).await.expect("it comes")
     }
 }

@@ -41,7 +41,7 @@ fn reopened(dir: &Path) -> Store {
 }
 
 fn podbox_wait<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let limit = crate::clock::instant() + std::time::Duration::from_secs(10);
+    let limit = crate::clock::instant() + std::time::Duration::from_secs(120);
     loop {
         match look() {
             Some(found) => return found,

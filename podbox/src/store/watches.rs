@@ -106,7 +106,7 @@ mod tests {
         put(&store, "b", "x").await;
         put(&store, "b", "y").await;
         put(&store, "other", "x").await;
-        timeout(Duration::from_secs(10), watches.changed()).await.expect("it wakes");
+        timeout(Duration::from_secs(120), watches.changed()).await.expect("it wakes");
         assert_eq!(watches.marked(), BTreeSet::from([1]));
         let told = watches.read(1).expect("history is there").changes;
         let names: Vec<&str> = told.iter().map(|change| change.entry.key.name()).collect();
@@ -116,7 +116,7 @@ mod tests {
         watches.replace(2, store.watch("c", None, store.revision()).expect("the newest is known"));
         assert_eq!(watches.marked(), BTreeSet::from([2]));
         let ((), woken) =
-            tokio::join!(put(&store, "c", "z"), timeout(Duration::from_secs(10), watches.changed()));
+            tokio::join!(put(&store, "c", "z"), timeout(Duration::from_secs(120), watches.changed()));
         woken.expect("it wakes");
         assert_eq!(watches.marked(), BTreeSet::from([2]));
         assert_eq!(watches.read(2).expect("history is there").changes.len(), 1);

@@ -101,7 +101,7 @@ impl Accel {
     fn boot_limit(self) -> Duration {
         Duration::from_secs(match self {
             Accel::Kvm => 20,
-            Accel::Tcg => 180,
+            Accel::Tcg => 600,
         })
     }
 }

@@ -15,6 +15,7 @@ use crate::api::object;
 use crate::api::objects::{Seen, Target, Writes};
 use crate::auth::certificate;
 use crate::auth::token::Tokens;
+use crate::clock;
 use crate::server::api::Api;
 use crate::server::api::local::Local;
 use crate::store::{Key, Store};
@@ -24,6 +25,11 @@ use std::time::Duration;
 
 /// Where a pod of a DaemonSet says which node it is for.
 const MEANT: &str = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchFields/0/values/0";
+
+/// How long something may take on a machine that is slow and busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks, if nothing changes.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A cluster without nodes.
 pub struct World {
@@ -65,15 +71,17 @@ impl World {
         page.entries.iter().map(|entry| serde_json::from_slice(&entry.bytes).unwrap()).collect()
     }
 
-    /// Waits until something is so.
+    /// Waits until something is so. It is looked at with each change of a collection, and now and then, as it may hang on others.
     #[track_caller]
     pub fn until(&self, collection: &str, good: impl Fn(&World) -> bool) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         let mut watch = self.store.watch(collection, None, self.store.revision()).unwrap();
+        let end = clock::instant() + PATIENCE;
         async move {
             while !good(self) {
-                let next = tokio::time::timeout(Duration::from_secs(20), watch.next()).await;
-                assert!(next.is_ok(), "{caller}: it does not come: {:#?}", self.list(collection));
+                let late = clock::instant() > end;
+                assert!(!late, "{caller}: it does not come: {:#?}", self.list(collection));
+                drop(tokio::time::timeout(LOOK, watch.next()).await);
             }
         }
     }

@@ -140,7 +140,7 @@ mod tests {
         let (done, others) = mpsc::channel();
         let went_on = runtime.block_on(async {
             let heavy = tokio::spawn(async move {
-                let work = async move { others.recv_timeout(Duration::from_secs(10)).is_ok() };
+                let work = async move { others.recv_timeout(Duration::from_secs(60)).is_ok() };
                 Aside::default().run(work).await
             });
             tokio::spawn(async move { done.send(()) });

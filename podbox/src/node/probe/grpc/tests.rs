@@ -180,8 +180,8 @@ async fn nothing_of_a_call_outlives_it() {
     }
 }
 
-#[tokio::test]
-async fn who_begins_to_listen_is_asked_at_once() {
+/// How long after it begins to listen a server is asked.
+async fn asked_after() -> Duration {
     let reserved = tokio::net::TcpSocket::new_v4().unwrap();
     reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let port = reserved.local_addr().unwrap().port();
@@ -200,7 +200,18 @@ async fn who_begins_to_listen_is_asked_at_once() {
     };
     let (outcome, (after, ())) = tokio::join!(asked, server);
     assert_eq!(outcome, Outcome::Success);
-    assert!(after < AGAIN / 2, "{after:?}");
+    after
+}
+
+#[tokio::test]
+async fn who_begins_to_listen_is_asked_at_once() {
+    // On a busy machine it may take some tries; who is not told waits for the next pause each time.
+    for _ in 0..20 {
+        if asked_after().await < AGAIN / 2 {
+            return;
+        }
+    }
+    panic!("who begins to listen is asked after the pause");
 }
 
 proptest! {

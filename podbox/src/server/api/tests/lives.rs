@@ -129,7 +129,7 @@ async fn told(api: &Arc<Api>, collection: &str, name: &str, from: &str, wanted: 
     let mut body = begin(&mut watcher, "GET", &path, &json!({}), Bytes::new()).await.into_body();
     let mut bytes = Vec::new();
     loop {
-        let frame = tokio::time::timeout(Duration::from_secs(20), body.frame()).await;
+        let frame = tokio::time::timeout(Duration::from_secs(120), body.frame()).await;
         let frame = frame.unwrap_or_else(|_| panic!("{path}: {}", String::from_utf8_lossy(&bytes)));
         bytes.extend(frame.expect("it goes on").unwrap().into_data().unwrap_or_default());
         let events = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>().map_while(Result::ok);

@@ -3,15 +3,46 @@
 use super::*;
 use crate::api::recorded;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Watches whose revision is of a list that has no line of its own: everything before is not told.
 const LISTED_ANEW: &str = "deletecollection events";
 
-/// A watch ends as soon as the API allows; one during which something is written leaves a slow disk some time for it.
+/// For what is recorded to come, on a slow disk.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// For what is not recorded to come after it.
+const MORE: Duration = Duration::from_millis(300);
+
+/// How long a watch goes on: as short as the API allows; if something is written meanwhile, until that has been told, and where
+/// its end itself is recorded, long enough for a slow disk.
 fn hurried(path: &str, quiet: bool) -> String {
     let Some((before, rest)) = path.split_once("timeoutSeconds=") else { return path.to_owned() };
-    let seconds = if quiet { 1 } else { 4 };
+    let seconds = match (quiet, ends(path)) {
+        (true, _) => 1,
+        (false, true) => 8,
+        (false, false) => PATIENCE.as_secs(),
+    };
     format!("{before}timeoutSeconds={seconds}{}", rest.trim_start_matches(|one: char| one.is_ascii_digit()))
+}
+
+/// Whether a watch tells something at its end.
+fn ends(path: &str) -> bool {
+    path.contains("allowWatchBookmarks")
+}
+
+/// All events of a watch; of one that goes on, until so many have come and no more are on their way.
+async fn told(response: Response<Incoming>, wanted: Option<usize>) -> Vec<Value> {
+    let (mut body, mut bytes) = (response.into_body(), Vec::new());
+    loop {
+        let told = bytes.iter().filter(|byte| **byte == b'\n').count();
+        let patience = if wanted.is_some_and(|wanted| told >= wanted) { MORE } else { PATIENCE };
+        match tokio::time::timeout(patience, body.frame()).await {
+            Ok(Some(frame)) => bytes.extend(frame.unwrap().into_data().unwrap_or_default()),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
 
 /// Whether a value is what was recorded, whose placeholders stand for anything.
@@ -97,9 +128,8 @@ async fn watched(client: &mut Client, line: &Value, path: &str) -> Vec<Value> {
         let (code, answer) = client.send(method, path, &headers, body.into()).await;
         assert!(code < 300, "{method} {path}: {code} {}", String::from_utf8_lossy(&answer));
     }
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    let goes_on = line["during"].as_array().is_some_and(|during| !during.is_empty()) && !ends(path);
+    told(response, line["response"].as_array().map(Vec::len).filter(|_| goes_on)).await
 }
 
 #[tokio::test]

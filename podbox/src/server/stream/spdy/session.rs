@@ -299,6 +299,6 @@ mod tests {
         read.send(()).unwrap();
         client.write_all(&frames[sent..]).await.unwrap();
         client.shutdown().await.unwrap();
-        timeout(Duration::from_secs(30), serving).await.expect("it goes on").unwrap();
+        timeout(Duration::from_secs(120), serving).await.expect("it goes on").unwrap();
     }
 }
