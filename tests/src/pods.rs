@@ -9,7 +9,7 @@ use crate::host::IMAGE;
 use crate::needs;
 use crate::node::Node;
 use crate::run::limit;
-use crate::wait::wait_for;
+use crate::wait::{wait_for, wait_until};
 
 /// Where pods are in the API.
 pub const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -31,8 +31,8 @@ pub fn script(name: &str, text: &str, more: Value) -> Value {
     container
 }
 
-/// A script that goes on until it is asked to end.
-pub const STAYS: &str = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+/// A script that goes on until it is asked to end. It says when it can be: [`Node::wait_stays`].
+pub const STAYS: &str = "trap 'exit 0' TERM; echo stays; while :; do sleep 0.1; done";
 
 /// A container's status, wherever the pod has it.
 pub fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
@@ -84,6 +84,13 @@ impl Node {
         found.unwrap_or_else(|_| {
             panic!("pod {name} never {what}: {:#}\n{}", last["status"], self.complained())
         })
+    }
+
+    /// Waits until a container that [`STAYS`] would heed that it is asked to end: when it runs, its shell may not have begun.
+    #[track_caller]
+    pub fn wait_stays(&self, name: &str, container: &str) {
+        let says = || self.host.lines(name, container, 0).iter().any(|line| line == "stays");
+        wait_until(&format!("{container} of {name} can be asked to end"), limit(), says);
     }
 
     /// Waits until `kubectl describe` tells all of this of a pod: what a person reads who wonders why it does not run.

@@ -2,7 +2,6 @@
 //! without its Kubernetes discovery; vmagent reads the same configuration and gives the same labels.
 
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -12,7 +11,7 @@ use kube::runtime::{WatchStreamExt, conditions, wait, watcher};
 use kube::{Api, Client, Config, Error};
 use podbox_tests::host::IMAGE;
 use podbox_tests::node::Node;
-use podbox_tests::run::Run;
+use podbox_tests::run::{Run, limit};
 use podbox_tests::wait::wait_for;
 use podbox_tests::{needs, workspace};
 use serde_json::{Value, json};
@@ -65,7 +64,7 @@ fn a_prometheus_finds_nodes_pods_and_services() {
     for file in ["pods.yaml", "web.yaml", "kinds.yaml"] {
         node.kubectl(&["apply", "-f", manifests.join(file).to_str().expect("the path is UTF-8")]);
     }
-    node.kubectl(&["wait", "pod/server", "--for=condition=Ready", "--timeout=60s"]);
+    node.kubectl(&["wait", "pod/server", "--for=condition=Ready", "--timeout=180s"]);
     let config = node.host.file("prometheus.yaml", discovery(&node));
     let mut agent = Command::new("vmagent");
     agent
@@ -84,7 +83,7 @@ fn a_prometheus_finds_nodes_pods_and_services() {
         Some(String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let labels = |job: &'static str, label: &str, value: &str| {
-        wait_for(&format!("a {job} with {label}={value}"), Duration::from_secs(60), || {
+        wait_for(&format!("a {job} with {label}={value}"), limit(), || {
             let text = targets()?;
             found(&text, job).into_iter().find(|labels| labels[label] == value)
         })

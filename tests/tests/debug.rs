@@ -8,7 +8,7 @@ use podbox_tests::needs;
 use podbox_tests::node::Node;
 use podbox_tests::run::limit;
 use podbox_tests::terminal::Terminal;
-use podbox_tests::wait::wait_until;
+use podbox_tests::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
 
 /// A node with busybox' images; none, loudly, where the test cannot run.
@@ -28,7 +28,7 @@ fn run_pod(node: &Node, name: &str, spec: Value) {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": whole});
     let file = node.host.file(&format!("{name}.json"), pod.to_string());
     node.kubectl(&["apply", "-f", file.to_str().expect("the test's paths are text")]);
-    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=60s"]);
+    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=180s"]);
 }
 
 fn container(name: &str, image: &str, script: &str) -> Value {
@@ -54,8 +54,7 @@ fn events(node: &Node, pod: &str) -> String {
 
 #[track_caller]
 fn wait_until_pod(node: &Node, name: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
-    wait_until(what, limit(), || condition(&pod(node, name)));
-    pod(node, name)
+    wait_for(what, limit(), || Some(pod(node, name)).filter(&condition))
 }
 
 const TRAP: &str = "trap 'exit 0' TERM; echo version $(cat /version); while :; do sleep 0.1; done";
@@ -75,6 +74,8 @@ fn a_pod_follows_its_later_versions() {
     }
 
     // Another image: that container runs again, with it, and the other one stays.
+    let says = || node.kubectl(&["logs", "changing", "-c", "web"]);
+    wait_until("it can be asked to end", limit(), || says() == "version 1\n");
     node.kubectl(&["set", "image", "pod/changing", &format!("web={}", NAMES[1])]);
     let web = |pod: &Value| {
         let all = pod["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
@@ -86,7 +87,6 @@ fn a_pod_follows_its_later_versions() {
     assert_eq!(web(&after)["image"], NAMES[1]);
     assert_ne!(web(&after)["imageID"], web(&before)["imageID"]);
     assert_eq!(web(&after)["lastState"]["terminated"]["exitCode"], 0);
-    let says = || node.kubectl(&["logs", "changing", "-c", "web"]);
     wait_until("its log", limit(), || says() == "version 2\n");
     let killing = "Killing Container web definition changed, will be restarted\n";
     wait_until("the Event", limit(), || events(&node, "changing").contains(killing));
@@ -181,7 +181,7 @@ fn kubectl_debug_looks_into_a_running_pod() {
     assert!(described.contains("Ephemeral Containers:"), "{described}");
 
     // With the pod it goes.
-    node.kubectl(&["delete", "pod", "patient", "--timeout=60s"]);
+    node.kubectl(&["delete", "pod", "patient", "--timeout=180s"]);
 }
 
 #[test]
@@ -223,5 +223,5 @@ fn kubectl_debug_copies_a_pod_and_looks_at_the_node() {
     assert!(screen.contains("of the host\n1\nlooked"), "{screen}");
     shell.press("exit\n");
     shell.end();
-    node.kubectl(&["delete", "pods", "--all", "--timeout=60s"]);
+    node.kubectl(&["delete", "pods", "--all", "--timeout=180s"]);
 }

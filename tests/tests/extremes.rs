@@ -40,10 +40,11 @@ fn a_grace_period_that_no_clock_can_count_ends_with_the_pod() {
     ]);
     for name in ["patient", "asked"] {
         node.wait_pod(name, "runs", is_ready);
+        node.wait_stays(name, "c");
     }
-    node.kubectl(&["delete", "pod", "patient", "--timeout=60s"]);
+    node.kubectl(&["delete", "pod", "patient", "--timeout=180s"]);
     let forever = format!("--grace-period={FOREVER}");
-    node.kubectl(&["delete", "pod", "asked", &forever, "--timeout=60s"]);
+    node.kubectl(&["delete", "pod", "asked", &forever, "--timeout=180s"]);
     assert!(!node.complained().contains("broke"), "{}", node.complained());
 }
 
@@ -117,6 +118,7 @@ fn who_is_asked_to_go_is_told_to_be_over_though_somebody_holds_it() {
     let missing = json!({"volumes": [{"name": "v", "secret": {"secretName": "missing"}}]});
     node.create_all(&[held(stays("ran", json!({}))), held(stays("never", missing))]);
     node.wait_pod("ran", "runs", is_ready);
+    node.wait_stays("ran", "c");
     node.wait_described("never", &["FailedMount", "secret \"missing\" not found"]);
     for (name, phase) in [("ran", "Succeeded"), ("never", "Failed")] {
         node.kubectl(&["delete", "pod", name, "--wait=false"]);
@@ -124,7 +126,7 @@ fn who_is_asked_to_go_is_told_to_be_over_though_somebody_holds_it() {
         assert_eq!(over["status"]["phase"], phase, "{name}");
         assert!(over["metadata"]["deletionTimestamp"].is_string());
         node.kubectl(&["patch", "pod", name, "-p", "{\"metadata\":{\"finalizers\":null}}"]);
-        node.kubectl(&["wait", "--for=delete", &format!("pod/{name}"), "--timeout=60s"]);
+        node.kubectl(&["wait", "--for=delete", &format!("pod/{name}"), "--timeout=180s"]);
     }
 }
 
@@ -165,6 +167,6 @@ fn a_pod_that_was_evicted_says_so_and_its_job_does_not_count_it() {
     let free = "{\"metadata\":{\"$deleteFromPrimitiveList/finalizers\":[\"example.com/held\"]}}";
     node.kubectl(&["patch", "pod", &name, "-p", free]);
     fs::write(dir.join("done"), "").expect("the test's tmpfs has room");
-    node.kubectl(&["wait", "job/job", "--for=condition=Complete", "--timeout=60s"]);
+    node.kubectl(&["wait", "job/job", "--for=condition=Complete", "--timeout=180s"]);
     assert_eq!(node.kubectl(&["get", "job", "job", "-o", "jsonpath={.status.failed}"]), "");
 }

@@ -58,7 +58,8 @@ fn every_end_and_every_zombie_is_told_as_it_was_and_counted() {
         "ends",
         &format!(
             "{WAIT} /bin/testjobs exit 7; /bin/testjobs abort; /bin/busybox sh -c 'kill -USR1 $$$$'; \
-             /bin/testjobs zombies 3 --hold 2500; exit 3"
+             /bin/busybox sh -c '{exits} exec /bin/testjobs read /gate/told --retry-until 140000'; exit 3",
+            exits = ["/bin/testjobs exit 0 &"; 3].join(" "),
         ),
         GATE,
     );
@@ -81,6 +82,9 @@ fn every_end_and_every_zombie_is_told_as_it_was_and_counted() {
     run.wait_said("default/beacon beacon: Running");
     let mut events = Events::follow(&host, "beacon");
     host.file("gate/go", "");
+    // They lie there, for the shell has become a program that takes nobody's end.
+    wait_until("its dead are told of", limit(), || of(&events.all(), "a", "ends", "zombie").len() == 3);
+    host.file("gate/told", "");
     let first = events.wait("the container's own process ends", |event| {
         event["kind"] == "exit" && event["container"] == "ends" && event["ns_pid"] == 1
     });

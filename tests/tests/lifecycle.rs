@@ -9,6 +9,7 @@ use podbox_tests::host::{Host, IMAGE};
 use podbox_tests::manifest;
 use podbox_tests::needs;
 use podbox_tests::node::Node;
+use podbox_tests::pods::{container, is_over as over};
 use podbox_tests::run::{Run, limit};
 use podbox_tests::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
@@ -98,19 +99,9 @@ impl Life {
     }
 }
 
-fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
-    let all = ["initContainerStatuses", "containerStatuses"].map(|list| pod["status"][list].as_array());
-    let mut all = all.into_iter().flatten().flatten();
-    all.find(|status| status["name"] == name).unwrap_or(&Value::Null)
-}
-
 fn condition<'a>(pod: &'a Value, kind: &str) -> &'a Value {
     let mut all = pod["status"]["conditions"].as_array().into_iter().flatten();
     all.find(|condition| condition["type"] == kind).unwrap_or(&Value::Null)
-}
-
-fn over(pod: &Value) -> bool {
-    matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
 #[test]
@@ -119,8 +110,9 @@ fn hooks_come_after_the_start_and_before_the_stop_signal_and_hold_up_what_they_s
     let Some(life) = Life::start(test) else { return };
     let post_start = sh("until [ -e /h/go ]; do sleep 0.05; done; echo post >> /h/log");
     let hooks = json!({"lifecycle": {"postStart": post_start, "preStop": sh("echo pre >> /h/log")}});
-    let after = script("after", "echo after >> /h/log; exec sleep 1000", json!({}));
-    life.create("hooked", json!({"containers": [script("main", MAIN, hooks), after]}));
+    let after = "trap 'exit 0' TERM; echo after >> /h/log; while :; do sleep 0.05; done";
+    let containers = [script("main", MAIN, hooks), script("after", after, json!({}))];
+    life.create("hooked", json!({"terminationGracePeriodSeconds": 60, "containers": containers}));
     life.wait_log("hooked", "main");
     let told = |pod: &Value| container(pod, "main")["state"]["waiting"].is_object();
     let pod = life.wait("hooked", "tells of its containers", told);
@@ -131,7 +123,7 @@ fn hooks_come_after_the_start_and_before_the_stop_signal_and_hold_up_what_they_s
     assert_eq!(ready["reason"], "ContainersNotReady", "{ready}");
     assert_eq!(ready["message"], "containers with unready status: [main after]");
     fs::write(life.dir("hooked").join("go"), "").expect("the test's tmpfs has room");
-    life.node.kubectl(&["wait", "pod/hooked", "--for=condition=Ready", "--timeout=60s"]);
+    life.node.kubectl(&["wait", "pod/hooked", "--for=condition=Ready", "--timeout=180s"]);
     life.wait_log("hooked", "after");
     life.delete("hooked");
     assert_eq!(life.log("hooked"), ["main", "post", "after", "pre", "term"]);
@@ -150,9 +142,10 @@ fn hooks_come_after_the_start_and_before_the_stop_signal_and_hold_up_what_they_s
     server_first["restartPolicy"] = "Always".into();
     life.create(
         "net",
-        json!({"initContainers": [server_first, waiting], "containers": [script("main", MAIN, get)]}),
+        json!({"terminationGracePeriodSeconds": 60, "initContainers": [server_first, waiting],
+            "containers": [script("main", MAIN, get)]}),
     );
-    life.node.kubectl(&["wait", "pod/net", "--for=condition=Ready", "--timeout=60s"]);
+    life.node.kubectl(&["wait", "pod/net", "--for=condition=Ready", "--timeout=180s"]);
     life.delete("net");
     assert_eq!(life.log("net"), ["main", "term"]);
     let events = life.node.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]);
@@ -198,13 +191,11 @@ fn hooks_that_fail_are_told_and_do_what_upstream_has_them_do() {
         life.delete(name);
         assert_eq!(life.log(name), ["main", "term"], "{name}");
     }
-    let events = life.node.kubectl(&[
-        "get",
-        "events",
-        "-o",
-        "jsonpath={range .items[*]}{.involvedObject.name} {.message}{\"\\n\"}{end}",
-    ]);
-    assert!(events.contains("prestop PreStopHook failed"), "{events}");
+    let form = "jsonpath={range .items[*]}{.involvedObject.name} {.message}{\"\\n\"}{end}";
+    let events = wait_for("an Event tells of the hook", limit(), || {
+        let events = life.node.kubectl(&["get", "events", "-o", form]);
+        events.contains("prestop PreStopHook failed").then_some(events)
+    });
     assert!(!events.contains("oh no"), "what a hook says may be a secret: {events}");
     // Both are in back-off or over: nothing holds up their end.
     life.node.kubectl(&["delete", "pods", "--all"]);
@@ -241,7 +232,7 @@ fn last_words_are_in_the_status() {
 #[test]
 fn a_deadline_ends_a_pod_also_across_a_restart_of_podbox() {
     let Some(mut life) = Life::start("a_deadline_ends_a_pod_also_across_a_restart_of_podbox") else { return };
-    life.create("late", json!({"activeDeadlineSeconds": 3, "containers": [script("main", MAIN, json!({}))]}));
+    life.create("late", json!({"activeDeadlineSeconds": 5, "containers": [script("main", MAIN, json!({}))]}));
     life.wait_log("late", "main");
     life.node.restart(Signal::SIGKILL);
     let pod = life.wait("late", "is over", over);
@@ -262,16 +253,24 @@ fn sidecars_end_last_the_last_one_first_and_a_second_delete_hastens_the_end() {
     let test = "sidecars_end_last_the_last_one_first_and_a_second_delete_hastens_the_end";
     let Some(life) = Life::start(test) else { return };
     let side = |name: &str| {
-        let text = format!("trap 'echo {name} >> /h/log; exit 0' TERM; while :; do sleep 0.05; done");
+        let text = format!(
+            "trap 'echo {name} >> /h/log; exit 0' TERM; touch /h/up-{name}; while :; do sleep 0.05; done"
+        );
         script(name, &text, json!({"restartPolicy": "Always"}))
     };
     let main = script(
         "main",
-        "trap 'sleep 0.3; echo main >> /h/log; exit 0' TERM; while :; do sleep 0.05; done",
+        "trap 'sleep 0.3; echo main >> /h/log; exit 0' TERM; touch /h/up-main; while :; do sleep 0.05; done",
         json!({}),
     );
-    life.create("sides", json!({"initContainers": [side("one"), side("two")], "containers": [main]}));
-    life.node.kubectl(&["wait", "pod/sides", "--for=condition=Ready", "--timeout=60s"]);
+    let inits = [side("one"), side("two")];
+    life.create(
+        "sides",
+        json!({"terminationGracePeriodSeconds": 60, "initContainers": inits, "containers": [main]}),
+    );
+    let up = |name: &str| life.dir("sides").join(format!("up-{name}")).exists();
+    wait_until("all know what to do", limit(), || ["one", "two", "main"].into_iter().all(up));
+    life.node.kubectl(&["wait", "pod/sides", "--for=condition=Ready", "--timeout=180s"]);
     life.delete("sides");
     assert_eq!(life.log("sides"), ["main", "two", "one"]);
 
@@ -347,7 +346,7 @@ fn a_pod_is_ready_once_its_gates_are_open() {
     let Some(life) = Life::start("a_pod_is_ready_once_its_gates_are_open") else { return };
     let gates = json!([{"conditionType": "example.com/gate"}]);
     life.create("gated", json!({"readinessGates": gates, "containers": [script("main", MAIN, json!({}))]}));
-    life.node.kubectl(&["wait", "pod/gated", "--for=condition=ContainersReady", "--timeout=60s"]);
+    life.node.kubectl(&["wait", "pod/gated", "--for=condition=ContainersReady", "--timeout=180s"]);
     let ready = life.wait("gated", "says why it is not ready", |pod| {
         condition(pod, "Ready")["reason"] == "ReadinessGatesNotReady"
     });
@@ -359,7 +358,7 @@ fn a_pod_is_ready_once_its_gates_are_open() {
         life.node.kubectl(&["patch", "pod", "gated", "--subresource=status", "-p", &patch]);
     };
     patch("True");
-    life.node.kubectl(&["wait", "pod/gated", "--for=condition=Ready", "--timeout=60s"]);
+    life.node.kubectl(&["wait", "pod/gated", "--for=condition=Ready", "--timeout=180s"]);
     patch("False");
     let closed = life.wait("gated", "is not ready", |pod| condition(pod, "Ready")["status"] == "False");
     let message = "the status of pod readiness gate \"example.com/gate\" is not \"True\", but False";
@@ -415,7 +414,7 @@ fn a_restart_of_podbox_calls_no_hook_again_whose_answer_it_had() {
     let hooks = json!({"lifecycle": {"postStart": sh("echo post >> /h/log"), "preStop": pre_stop}});
     let containers = json!([script("main", MAIN, hooks)]);
     life.create("kept", json!({"terminationGracePeriodSeconds": 60, "containers": containers}));
-    life.node.kubectl(&["wait", "pod/kept", "--for=condition=Ready", "--timeout=60s"]);
+    life.node.kubectl(&["wait", "pod/kept", "--for=condition=Ready", "--timeout=180s"]);
     life.node.restart(Signal::SIGKILL);
     life.node.kubectl(&["delete", "pod", "kept", "--wait=false"]);
     life.wait_log("kept", "pre");
@@ -424,7 +423,7 @@ fn a_restart_of_podbox_calls_no_hook_again_whose_answer_it_had() {
     let calls = |life: &Life| life.log("kept").iter().filter(|line| *line == "pre").count();
     wait_until("the preStop hook is called again", limit(), || calls(&life) == 2);
     fs::write(life.dir("kept").join("go"), "").expect("the test's tmpfs has room");
-    life.node.kubectl(&["wait", "pod/kept", "--for=delete", "--timeout=60s"]);
+    life.node.kubectl(&["wait", "pod/kept", "--for=delete", "--timeout=180s"]);
     let mut log = life.log("kept");
     log[..2].sort();
     assert_eq!(log, ["main", "post", "pre", "pre", "term"]);

@@ -1,17 +1,13 @@
 //! The node's own duties, as people see them by kubectl: what it tells of itself, what it measures, and what it does when it
 //! runs short of something.
 
-use std::time::Duration;
-
 use nix::sys::signal::Signal;
 use podbox_tests::host::{Host, IMAGE};
 use podbox_tests::needs;
 use podbox_tests::node::Node;
-use podbox_tests::wait::wait_until;
+use podbox_tests::run::limit;
+use podbox_tests::wait::{wait_for, wait_until};
 use serde_json::Value;
-
-/// More than the time between two looks at what pods use and have on disk.
-const LOOKS: Duration = Duration::from_secs(90);
 
 /// The answer of `kubectl ARGS` in JSON.
 #[track_caller]
@@ -41,8 +37,7 @@ fn condition(object: &Value, of: &str) -> (String, String) {
 #[track_caller]
 fn failed(node: &Node, pod: &str) -> Value {
     let get = || json(node, &["get", "pod", pod, "-o", "json"]);
-    wait_until("the pod fails", LOOKS, || get()["status"]["phase"] == "Failed");
-    get()
+    wait_for("the pod fails", limit(), || Some(get()).filter(|pod| pod["status"]["phase"] == "Failed"))
 }
 
 fn said(pod: &Value) -> (&str, &str) {
@@ -76,7 +71,10 @@ fn a_node_tells_what_it_is_and_keeps_what_people_set() {
     let images = told["status"]["images"].as_array().expect("there are images");
     assert!(images.iter().any(|image| image["names"].to_string().contains(IMAGE)), "{images:?}");
     assert!(images.iter().all(|image| image["sizeBytes"].as_u64().is_some_and(|bytes| bytes > 0)));
-    let lease = json(&node, &["get", "lease", "-n", "kube-node-lease", &name, "-o", "json"]);
+    // It is renewed beside.
+    let lease = || json(&node, &["get", "leases", "-n", "kube-node-lease", "-o", "json"])["items"][0].take();
+    let lease = wait_for("it has a lease", limit(), || Some(lease()).filter(Value::is_object));
+    assert_eq!(lease["metadata"]["name"], name);
     assert_eq!(lease["metadata"]["ownerReferences"][0]["uid"], told["metadata"]["uid"]);
 
     node.kubectl(&["label", "--overwrite", "node", &name, "shelf=upper", "kubernetes.io/os=plan9"]);
@@ -104,10 +102,10 @@ fn a_node_answers_what_clients_ask_a_kubelet_for() {
     node.kubectl(&["wait", "pod/idle", "--for=condition=Ready", "--timeout=180s"]);
     let path = |rest: &str| format!("/api/v1/nodes/{name}/proxy/{rest}");
     let summary = || json(&node, &["get", "--raw", &path("stats/summary")]);
-    wait_until("the pod is measured", LOOKS, || {
-        summary()["pods"][0]["containers"][0]["cpu"]["usageNanoCores"].is_u64()
+    let summary = wait_for("the pod is measured", limit(), || {
+        let measured = |told: &Value| told["pods"][0]["containers"][0]["cpu"]["usageNanoCores"].is_u64();
+        Some(summary()).filter(measured)
     });
-    let summary = summary();
     let (of_node, pod) = (&summary["node"], &summary["pods"][0]);
     assert_eq!(of_node["nodeName"], name);
     for field in ["/memory/workingSetBytes", "/memory/availableBytes", "/fs/capacityBytes", "/rlimit/curproc"]
@@ -164,11 +162,11 @@ fn a_node_short_of_memory_takes_few_pods_and_makes_others_go() {
     assert_eq!(disrupted, ("True".to_owned(), "TerminationByKubelet".to_owned()));
     let event =
         || node.kubectl(&["get", "events", "--field-selector", "involvedObject.name=modest,reason=Evicted"]);
-    wait_until("it is told", LOOKS, || event().contains("The node was low on resource: memory."));
+    wait_until("it is told", limit(), || event().contains("The node was low on resource: memory."));
 
     node.kubectl(&["wait", &object, "--for=condition=MemoryPressure", "--timeout=180s"]);
     let taints = |node: &Node| node.kubectl(&["get", &object, "-o", "jsonpath={.spec.taints[*].key}"]);
-    wait_until("the node is tainted", LOOKS, || taints(&node) == "node.kubernetes.io/memory-pressure");
+    wait_until("the node is tainted", limit(), || taints(&node) == "node.kubernetes.io/memory-pressure");
     apply(&node, &pod("careless", ""));
     let careless = failed(&node, "careless");
     let expected = ("Evicted", "Pod was rejected: The node had condition: [MemoryPressure]. ");
@@ -177,7 +175,7 @@ fn a_node_short_of_memory_takes_few_pods_and_makes_others_go() {
     node.host.set("PODBOX_EVICTION_HARD", "");
     node.restart(Signal::SIGTERM);
     node.kubectl(&["wait", &object, "--for=condition=MemoryPressure=False", "--timeout=180s"]);
-    wait_until("the taint goes", LOOKS, || taints(&node).is_empty());
+    wait_until("the taint goes", limit(), || taints(&node).is_empty());
     apply(&node, &pod("welcome", ""));
     node.kubectl(&["wait", "pod/welcome", "--for=condition=Ready", "--timeout=180s"]);
 }

@@ -89,9 +89,12 @@ fn a_probe_says_where_its_time_went() {
         .sum();
     assert!(all <= passed["took_us"].as_u64().unwrap_or(0), "the parts are of the whole: {passed}");
 
-    let failed = result(&node, "slow", "liveness", "failure");
-    let application = part(&failed, "application").expect("it was connected");
-    assert!(application > 500_000 && part(&failed, "transfer").is_none(), "{failed}");
+    // One that connected in time; the server may not have served at first.
+    let failed = wait_for("an answer is waited for", limit(), || {
+        let mut all = results(&node, "slow", "liveness").into_iter();
+        all.find(|result| part(result, "application").is_some_and(|waited| waited > 500_000))
+    });
+    assert!(failed["verdict"] == "failure" && part(&failed, "transfer").is_none(), "{failed}");
 
     let table = node.client("podbox").args(["probes", "default/slow"]).output().expect("podbox starts");
     let table = String::from_utf8_lossy(&table.stdout).into_owned();

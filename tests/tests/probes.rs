@@ -102,6 +102,11 @@ fn sh(script: &str) -> Value {
     json!({"command": ["/bin/busybox", "sh", "-c", script]})
 }
 
+/// Fields of a container that does a job once `/h/go` is there.
+fn later(job: &str) -> Value {
+    sh(&format!("until [ -e /h/go ]; do /bin/busybox sleep 0.05; done; exec /bin/testjobs {job}"))
+}
+
 /// A probe with these fields, every second, of which the first failure counts.
 fn probe(handler: Value) -> Value {
     let mut probe = json!({"periodSeconds": 1, "failureThreshold": 1});
@@ -125,10 +130,12 @@ fn readiness_follows_the_container_and_endpoints_follow_readiness() {
     );
     probed.node.kubectl(&["expose", "pod", "exec", "--port=80", "--target-port=8080"]);
     let web = json!({"httpGet": {"port": "web", "path": "/x", "httpHeaders": [{"name": "X", "value": "y"}]}});
-    let named = json!({"readinessProbe": probe(web), "ports": [{"name": "web", "containerPort": 8080}]});
-    probed.create("http", json!({"containers": [container("c", "http 8080 --after 3000", named)]}));
-    let tcp = json!({"readinessProbe": probe(json!({"tcpSocket": {"port": 8080}}))});
-    probed.create("tcp", json!({"containers": [container("c", "tcp 8080 --after 3000", tcp)]}));
+    let mut named = later("http 8080");
+    (named["readinessProbe"], named["ports"]) = (probe(web), json!([{"name": "web", "containerPort": 8080}]));
+    probed.create("http", json!({"containers": [container("c", "", named)]}));
+    let mut tcp = later("tcp 8080");
+    tcp["readinessProbe"] = probe(json!({"tcpSocket": {"port": 8080}}));
+    probed.create("tcp", json!({"containers": [container("c", "", tcp)]}));
     let sick = json!({"readinessProbe": probe(json!({"httpGet": {"port": 8080, "path": "/status/503"}}))});
     probed.create("sick", json!({"containers": [container("c", "http 8080", sick)]}));
 
@@ -158,14 +165,18 @@ fn readiness_follows_the_container_and_endpoints_follow_readiness() {
     probed.wait("exec", "is not ready any more", |pod| !ready(pod));
     wait_until("its endpoint is not ready any more", limit(), || endpoints() == false);
 
-    probed.wait("http", "is ready", ready);
-    assert!(probed.node.kubectl(&["logs", "http"]).contains("GET /x HTTP/1.1 -> 200"));
     probed.told(
         "http",
         &["Readiness probe failed: Get \"http://IP:8080/x\": dial tcp IP:8080: connect: connection refused"],
     );
-    probed.wait("tcp", "is ready", ready);
     probed.told("tcp", &["Readiness probe failed: dial tcp IP:8080: connect: connection refused"]);
+    for name in ["http", "tcp"] {
+        fs::write(probed.dir(name).join("go"), "").expect("the test's tmpfs has room");
+        probed.wait(name, "is ready", ready);
+    }
+    wait_until("the server says who asked", limit(), || {
+        probed.node.kubectl(&["logs", "http"]).contains("GET /x HTTP/1.1 -> 200")
+    });
     probed.told("sick", &["Readiness probe failed: HTTP probe failed with statuscode: 503"]);
     let sick = probed.pod("sick");
     assert_eq!((ready(&sick), restarts(&sick, "c")), (false, 0));
@@ -175,12 +186,14 @@ fn readiness_follows_the_container_and_endpoints_follow_readiness() {
 fn liveness_and_startup_end_the_container_within_the_probes_own_grace_and_it_runs_again() {
     let test = "liveness_and_startup_end_the_container_within_the_probes_own_grace_and_it_runs_again";
     let Some(probed) = Probed::start(test) else { return };
-    let stubborn = "trap 'echo term >> /h/log' TERM; echo run >> /h/log; while :; do sleep 0.05; done";
-    let mut live = probe(json!({"tcpSocket": {"port": 81}, "terminationGracePeriodSeconds": 1}));
+    let stubborn =
+        "trap 'echo term >> /h/log' TERM; echo run >> /h/log; touch /h/up; while :; do sleep 0.05; done";
+    let live = probe(json!({"tcpSocket": {"port": 81}, "terminationGracePeriodSeconds": 3}));
     let mut fields = sh(stubborn);
     // By then it has said what it does when it is asked to end.
-    live["initialDelaySeconds"] = 1.into();
-    fields["livenessProbe"] = live.clone();
+    let mut up = probe(json!({"exec": {"command": ["/bin/busybox", "cat", "/h/up"]}, "timeoutSeconds": 60}));
+    up["failureThreshold"] = 1000.into();
+    (fields["startupProbe"], fields["livenessProbe"]) = (up, live.clone());
     let spec = json!({"terminationGracePeriodSeconds": 600, "containers": [container("c", "", fields)]});
     probed.create("live", spec);
     // A sidecar, and a container that is not to run again.
@@ -250,10 +263,12 @@ fn a_pod_that_is_run_without_a_node_is_probed_too() {
     let test = "a_pod_that_is_run_without_a_node_is_probed_too";
     let Some(()) = needs::host(test) else { return };
     let Some(host) = Host::new(test) else { return };
-    let probe = "tcpSocket: {port: 81}, initialDelaySeconds: 1, periodSeconds: 1, failureThreshold: 1";
+    let probe = "exec: {command: [/bin/busybox, sh, -c, '[ ! -e /v/sick ]']}, timeoutSeconds: 60, periodSeconds: 1, \
+                 failureThreshold: 1";
     let fields = format!("volumeMounts: [{{name: v, mountPath: /v}}], livenessProbe: {{{probe}}}");
-    let container =
-        manifest::script("c", "[ -e /v/ran ] && exit 0; touch /v/ran; exec sleep 1000000", &fields);
+    // The second run is well, however long it takes to end.
+    let text = "[ -e /v/ran ] && exit 0; trap 'rm /v/sick; exit 1' TERM; touch /v/ran /v/sick; while :; do sleep 0.05; done";
+    let container = manifest::script("c", text, &fields);
     let spec = format!(
         "restartPolicy: OnFailure, volumes: [{{name: v, emptyDir: {{}}}}], containers: [{container}]"
     );
@@ -376,12 +391,12 @@ fn commands_end_with_all_they_started_and_a_frozen_container_fails_in_time() {
     let told = "command timed out: \"/bin/busybox sh -c trap '' TERM INT HUP; sleep 1000001 & sleep 1000001\" timed out after 1s";
     probed.told("stuck", &[&format!("Readiness probe failed: {told}")]);
 
-    // Between two probes there is nothing of either; never is there more than of one.
+    // Between two probes there is nothing of either. One that does not end at once is waited for beside the next.
     for pod in ["stuck", "forks"] {
         let leaf =
             |dir: &PathBuf| dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("probe-"));
         wait_until("nothing of a probe is left", limit(), || !probed.cgroups(pod).iter().any(leaf));
-        assert!(probed.cgroups(pod).iter().filter(|dir| leaf(dir)).count() <= 1, "{pod}");
+        assert!(probed.cgroups(pod).iter().filter(|dir| leaf(dir)).count() <= 2, "{pod}");
     }
 
     let container = probed

@@ -55,7 +55,7 @@ fn waiting(node: &Node, pod: &str, field: &str) -> String {
 
 #[track_caller]
 fn wait_ready(node: &Node, pod: &str) {
-    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), "--timeout=60s"]);
+    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), "--timeout=180s"]);
 }
 
 #[test]
@@ -77,7 +77,8 @@ fn a_closed_registry_lets_in_who_has_the_secret_and_nobody_else() {
     wait_for_event(&node, "nobody", &format!("Pulling Pulling image {image:?}"));
     wait_for_event(&node, "nobody", "Failed Error: ErrImagePull");
     wait_for_event(&node, "nobody", &format!("BackOff Back-off pulling image {image:?}"));
-    assert!(events(&node, "nobody").contains(&format!("Failed Failed to pull image {image:?}: ")));
+    let failed = format!("Failed Failed to pull image {image:?}: ");
+    wait_until("the pull's failure is told", limit(), || events(&node, "nobody").contains(&failed));
 
     // The most particular place first, then the next, until one is let in.
     let places = [(&*format!("{ADDRESS}/team"), "sesame"), ("https://*.0.0.1:5000/v2/", PASSWORD)];

@@ -7,7 +7,7 @@ use podbox_tests::host::IMAGE;
 use podbox_tests::needs;
 use podbox_tests::node::Node;
 use podbox_tests::run::limit;
-use podbox_tests::wait::wait_until;
+use podbox_tests::wait::wait_for;
 use serde_json::{Value, json};
 
 /// What a container may use at most, and asks for at least: the same, or next to nothing. A host that cannot limit may not
@@ -56,8 +56,7 @@ fn condition(pod: &Value, type_: &str) -> Option<(String, String)> {
 
 #[track_caller]
 fn wait_until_pod(node: &Node, name: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
-    wait_until(what, limit(), || condition(&pod(node, name)));
-    pod(node, name)
+    wait_for(what, limit(), || Some(pod(node, name)).filter(&condition))
 }
 
 /// The cgroup of a pod, or of a run of its container.

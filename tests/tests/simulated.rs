@@ -7,7 +7,7 @@ use podbox_tests::host::Host;
 use podbox_tests::needs;
 use podbox_tests::node::Node;
 use podbox_tests::run::limit;
-use podbox_tests::wait::wait_until;
+use podbox_tests::wait::{wait_equal, wait_until};
 
 const OWN: &str = "-l=podbox.io/simulated=true";
 /// Pods leave a node that does not answer, or that says it is not ready, after a second.
@@ -49,7 +49,7 @@ fn of(nodes: &[usize], pods: usize) -> BTreeMap<String, usize> {
 }
 
 fn rolled_out(node: &Node, what: &str) {
-    node.kubectl(&["rollout", "status", what, "--timeout=60s"]);
+    node.kubectl(&["rollout", "status", what, "--timeout=180s"]);
 }
 
 fn nodes(node: &Node) -> String {
@@ -78,7 +78,8 @@ fn simulated_nodes_take_pods_and_lose_them_as_real_ones_do() {
     let options =
         |nodes: &str| ["--simulated-nodes", nodes, "--simulated-start", "100ms"].map(str::to_owned).to_vec();
     let mut node = Node::with(host, options("6"));
-    assert_eq!(nodes(&node), "sim-0 True, sim-1 True, sim-2 True, sim-3 True, sim-4 True, sim-5 True");
+    let six = "sim-0 True, sim-1 True, sim-2 True, sim-3 True, sim-4 True, sim-5 True";
+    wait_equal("all are there", limit(), &six.to_owned(), || nodes(&node));
     let shown = node.kubectl(&["get", "nodes", OWN, "-L", "topology.kubernetes.io/zone"]);
     let line = shown.lines().nth(2).unwrap_or_default();
     for word in ["sim-1", "Ready", "simulated", "zone-b"] {
@@ -110,7 +111,7 @@ fn simulated_nodes_take_pods_and_lose_them_as_real_ones_do() {
     apply(&node, &workload("StatefulSet", "db", &fields, "start=0s", "terminationGracePeriodSeconds: 1"));
     rolled_out(&node, "statefulset/db");
     node.kubectl(&["delete", "statefulset", "db"]);
-    node.kubectl(&["delete", "pvc", "--all", "--timeout=60s"]);
+    node.kubectl(&["delete", "pvc", "--all", "--timeout=180s"]);
 
     // A DaemonSet is where its nodes are labelled.
     node.kubectl(&["label", "nodes", "sim-1", "sim-4", "disk=ssd"]);
@@ -127,8 +128,8 @@ fn simulated_nodes_take_pods_and_lose_them_as_real_ones_do() {
         &workload("Job", "good", "completions: 3, parallelism: 2, ", "run=200ms", "restartPolicy: Never"),
     );
     apply(&node, &workload("Job", "bad", "backoffLimit: 0, ", "run=200ms, exit=3", "restartPolicy: Never"));
-    node.kubectl(&["wait", "job/good", "--for=condition=Complete", "--timeout=60s"]);
-    node.kubectl(&["wait", "job/bad", "--for=condition=Failed", "--timeout=60s"]);
+    node.kubectl(&["wait", "job/good", "--for=condition=Complete", "--timeout=180s"]);
+    node.kubectl(&["wait", "job/bad", "--for=condition=Failed", "--timeout=180s"]);
 
     // A taint drives out who does not bear it.
     node.kubectl(&["taint", "nodes", "sim-0", "out=now:NoExecute"]);
@@ -138,25 +139,25 @@ fn simulated_nodes_take_pods_and_lose_them_as_real_ones_do() {
 
     // A budget holds a drain back.
     node.kubectl(&["create", "poddisruptionbudget", "web", "--selector=app=web", "--min-available=12"]);
-    node.kubectl(&["wait", "pdb/web", "--for=jsonpath={.status.currentHealthy}=12", "--timeout=60s"]);
-    let drain = ["drain", "sim-1", "--ignore-daemonsets", "--timeout=2s"];
+    node.kubectl(&["wait", "pdb/web", "--for=jsonpath={.status.currentHealthy}=12", "--timeout=180s"]);
+    let drain = ["drain", "sim-1", "--ignore-daemonsets", "--timeout=5s"];
     let held = node.client("kubectl").args(drain).output().expect("kubectl starts");
     let told = String::from_utf8_lossy(&held.stderr);
     assert!(!held.status.success() && told.contains("violate the pod's disruption budget"), "{told}");
     assert!(spread(&node, "web").contains_key("sim-1"));
     node.kubectl(&["delete", "pdb", "web"]);
-    node.kubectl(&["drain", "sim-1", "--ignore-daemonsets", "--timeout=60s"]);
+    node.kubectl(&["drain", "sim-1", "--ignore-daemonsets", "--timeout=180s"]);
     assert!(!spread(&node, "web").contains_key("sim-1"));
     rolled_out(&node, "deployment/web");
 
     // A node that falls silent loses its pods, which nobody ends until it is heard again.
     node.kubectl(&["annotate", "nodes", "sim-3", "podbox.io/simulate=silent"]);
-    node.kubectl(&["wait", "node/sim-3", "--for=condition=Ready=Unknown", "--timeout=120s"]);
+    node.kubectl(&["wait", "node/sim-3", "--for=condition=Ready=Unknown", "--timeout=180s"]);
     wait_until("its pods are to go", limit(), || !spread(&node, "web").contains_key("sim-3"));
     rolled_out(&node, "deployment/web");
     assert!(!on(&node, 3).is_empty(), "a silent node confirms nothing");
     node.kubectl(&["annotate", "nodes", "sim-3", "podbox.io/simulate-"]);
-    node.kubectl(&["wait", "node/sim-3", "--for=condition=Ready", "--timeout=60s"]);
+    node.kubectl(&["wait", "node/sim-3", "--for=condition=Ready", "--timeout=180s"]);
     wait_until("it has ended its pods", limit(), || on(&node, 3).is_empty());
 
     // One that is not ready says so, and a restart with fewer takes away those at the end.
@@ -165,6 +166,7 @@ fn simulated_nodes_take_pods_and_lose_them_as_real_ones_do() {
     wait_until("its pods leave", limit(), || !spread(&node, "web").contains_key("sim-2"));
     let before = on(&node, 4);
     node.restart_with(Signal::SIGTERM, options("5"));
-    assert_eq!(nodes(&node), "sim-0 True, sim-1 True, sim-2 False, sim-3 True, sim-4 True");
+    let five = "sim-0 True, sim-1 True, sim-2 False, sim-3 True, sim-4 True";
+    wait_equal("the last one is gone", limit(), &five.to_owned(), || nodes(&node));
     assert_eq!(on(&node, 4), before, "who stays does not notice");
 }

@@ -95,8 +95,13 @@ fn a_clock_that_jumps_ends_nothing_and_lengthens_nothing() {
     let Some(mut node) = Node::start(test) else { return };
     let web = || {
         let mut web = spec("Always", "exec /bin/testjobs http 8080");
-        web["containers"][0]["readinessProbe"] = json!({"httpGet": {"port": 8080}, "periodSeconds": 1});
-        web["containers"][0]["livenessProbe"] = web["containers"][0]["readinessProbe"].clone();
+        let mut patient = json!({"httpGet": {"port": 8080}, "periodSeconds": 1, "timeoutSeconds": 60});
+        web["containers"][0]["readinessProbe"] = patient.clone();
+        patient["failureThreshold"] = 1.into();
+        web["containers"][0]["livenessProbe"] = patient.clone();
+        // Until it serves, nothing is held against it.
+        patient["failureThreshold"] = 1000.into();
+        web["containers"][0]["startupProbe"] = patient;
         web
     };
     let is_ready = |pod: &Value| container(pod)["ready"] == true;
@@ -121,7 +126,7 @@ fn a_clock_that_jumps_ends_nothing_and_lengthens_nothing() {
 
     let lifetimes = |of| metric(&format!("podbox_zombie_lifetime_seconds_{of}"), &of_pile);
     // The shell, its child, and the two.
-    assert_eq!(lifetimes("count"), 4.0);
+    wait_equal("all four were reaped", limit(), &4.0, || lifetimes("count"));
     assert!(lifetimes("sum") < 600.0, "{} s", lifetimes("sum"));
     for name in ["web", "ahead", "back"] {
         let told = stages(&node, name).expect("it is known");
@@ -146,8 +151,8 @@ fn orphans(node: &Node, name: &str, annotations: Value) -> String {
     let script = format!("trap '' USR1; {leave}; : >/v/go; exec /bin/testjobs signals --code 7");
     let mut spec = spec("Never", &script);
     let tell = "[ ! -e /v/go ] || kill -USR1 1";
-    spec["containers"][0]["livenessProbe"] =
-        json!({"exec": {"command": ["/bin/busybox", "sh", "-c", tell]}, "periodSeconds": 1});
+    let tells = json!({"exec": {"command": ["/bin/busybox", "sh", "-c", tell]}, "periodSeconds": 1, "timeoutSeconds": 60});
+    spec["containers"][0]["livenessProbe"] = tells;
     node.create_with(name, &annotations, spec)
 }
 

@@ -54,7 +54,7 @@ fn comes_first(cgroup: &Path) {
 /// A server that always answers well within its liveness probe's time, whose first failure kills.
 fn server(name: &str) -> Value {
     let probe =
-        json!({"httpGet": {"port": 8080, "path": "/delay/500"}, "periodSeconds": 1, "timeoutSeconds": 1});
+        json!({"httpGet": {"port": 8080, "path": "/delay/250"}, "periodSeconds": 1, "timeoutSeconds": 1});
     let mut liveness = probe.clone();
     liveness["failureThreshold"] = 1.into();
     let container = json!({

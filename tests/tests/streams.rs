@@ -14,7 +14,7 @@ use podbox_tests::node::Node;
 use podbox_tests::rounds::Random;
 use podbox_tests::run::limit;
 use podbox_tests::terminal::Terminal;
-use podbox_tests::wait::wait_until;
+use podbox_tests::wait::{wait_equal, wait_until};
 
 /// Programs of busybox that pods get for their user to run.
 const PROGRAMS: [&str; 6] = ["sh", "cat", "tar", "stty", "tty", "sleep"];
@@ -66,7 +66,7 @@ fn run_pod(node: &Node, name: &str, container: &str) {
     );
     let file = node.host.file(&format!("{name}.yaml"), manifest);
     node.kubectl(&["apply", "-f", file.to_str().expect("the test's paths are text")]);
-    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=60s"]);
+    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=180s"]);
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -272,9 +272,12 @@ fn a_container_is_attached_to_and_its_log_is_whole() {
     let output = told(&node, &["attach", "-i", "pipe"], script, &[]);
     assert_eq!((output.status.code(), &*text(&output.stdout)), (Some(0), "one\nhalf line\n"));
     assert!(text(&output.stderr).ends_with("two\n"), "{}", text(&output.stderr));
-    let mut lines: Vec<_> = node.kubectl(&["logs", "pipe"]).lines().map(str::to_owned).collect();
-    lines.sort();
-    assert_eq!(lines, ["half line", "one", "two"]);
+    let whole = ["half line", "one", "two"].map(str::to_owned).to_vec();
+    wait_equal("its log is whole", limit(), &whole, || {
+        let mut lines: Vec<_> = node.kubectl(&["logs", "pipe"]).lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    });
     let code =
         ["get", "pod", "pipe", "-o", "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}"];
     wait_until("its exit code is told", limit(), || node.kubectl(&code) == "3");
@@ -287,8 +290,9 @@ fn a_container_is_attached_to_and_its_log_is_whole() {
     shell.press("until [ \"$(stty size)\" = '30 100' ]; do :; done; tty; exit 4\n");
     shell.wait("/dev/pts/0");
     assert_eq!(shell.end(), Some(0));
-    let log = node.kubectl(&["logs", "terminal"]);
-    assert_eq!(log.matches("/dev/pts/0").count(), 1, "{log}");
+    wait_equal("its log has it once", limit(), &1, || {
+        node.kubectl(&["logs", "terminal"]).matches("/dev/pts/0").count()
+    });
 }
 
 #[test]
@@ -302,9 +306,11 @@ fn kubectl_run_talks_to_what_it_runs() {
     };
     let output = run("ends", &["exit", "6", "--after", "1000"]);
     assert_eq!(output.status.code(), Some(6), "{}", text(&output.stderr));
-    let output = run("writes", &["lines", "3", "--every", "700"]);
-    assert!(text(&output.stdout).contains("line 3\n"), "{}", text(&output.stderr));
-    assert_eq!(node.kubectl(&["get", "pods"]), "");
+    // It hears what is written once it has come.
+    let output = run("writes", &["lines", "15", "--every", "300"]);
+    assert!(text(&output.stdout).contains("line 15\n"), "{}", text(&output.stderr));
+    // It does not wait for them to go.
+    wait_equal("both are gone", limit(), &String::new(), || node.kubectl(&["get", "pods"]));
 }
 
 /// A `kubectl port-forward` that goes on.
@@ -412,7 +418,7 @@ fn requests_are_passed_on_to_a_pods_server() {
     let services = "/api/v1/namespaces/default/services";
     let get = |path: &str| told(&node, &["get", "--raw", &format!("{services}/{path}")], b"", &[]);
     for path in ["front/proxy/delay/5", "front:web/proxy/delay/5", "http:front:80/proxy/delay/5"] {
-        assert!(text(&get(path).stdout).contains("waited 5 ms"), "{path}");
+        wait_until(path, limit(), || text(&get(path).stdout).contains("waited 5 ms"));
     }
     // The API is a service that speaks TLS.
     let sealed = get("https:kubernetes:https/proxy/readyz");

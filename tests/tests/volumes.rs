@@ -11,6 +11,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use podbox_tests::manifest::{pod, script};
 use podbox_tests::needs;
 use podbox_tests::node::Node;
+use podbox_tests::pods::container;
 use podbox_tests::run::limit;
 use podbox_tests::wait::wait_until;
 use serde_json::{Value, json};
@@ -198,13 +199,14 @@ fn what_is_missing_is_told_and_can_be_mended_without_deleting_the_pod() {
     let state = || node.kubectl(&["get", "pod", "env", "-o", waiting]);
     wait_until("it says why", limit(), || state().contains("configmap \\\"x\\\" not found"));
     assert!(state().contains("CreateContainerConfigError"), "{}", state());
+    node.wait_pod("env", "has one that runs", |pod| container(pod, "c")["ready"] == true);
     assert_eq!(sh(&node, "env", "echo unharmed"), "unharmed");
 
     apply(&node, &(config_map("x", "data: {k: v}") + &secret("x", "{k: v}")));
     apply(&node, &(config_map("some", "data: {k: v}") + &secret("some", "{k: v}")));
     for (name, _, _) in volumes {
         // Well before the kubelet's wait would be over, which doubles each time.
-        node.kubectl(&["wait", &format!("pod/{name}"), "--for=condition=Ready", "--timeout=10s"]);
+        node.kubectl(&["wait", &format!("pod/{name}"), "--for=condition=Ready", "--timeout=20s"]);
         assert_eq!(sh(&node, name, "cat /v/k"), "v", "{name}");
     }
     ready(&node, "env");

@@ -110,6 +110,7 @@ impl Probed {
             self.results("soon", "readiness").len() >= 3 && !by_period("soon", "readiness").is_empty()
         });
         assert_eq!(by_period("soon", "readiness").len(), 1);
+        self.result("ended", "readiness", "fails at first", |result| result["verdict"] == "failure");
         self.allow("soon");
         self.allow("ended");
         self.node.wait_pod("periods", "is ready", is_ready);

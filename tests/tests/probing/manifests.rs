@@ -230,7 +230,8 @@ pub fn periods() -> Value {
 
 /// A server of IPv6 alone, in the host's network.
 pub fn six() -> Value {
-    let get = probe(NEVER, json!({"httpGet": {"host": "::1", "port": 8300, "path": "/busybox"}}));
+    let mut get = probe(NEVER, json!({"httpGet": {"host": "::1", "port": 8300, "path": "/busybox"}}));
+    get["timeoutSeconds"] = 60.into();
     let fields = json!({"readinessProbe": get, "command": ["/bin/busybox", "httpd", "-f", "-p", "[::1]:8300", "-h", "/bin"]});
     pod("six", json!({"hostNetwork": true, "containers": [container("six", "", fields)]}))
 }
@@ -262,14 +263,15 @@ pub fn stalled() -> Value {
 pub fn particular() -> Value {
     let tcp = |port: u16| json!({"tcpSocket": {"port": port}});
     let mut delayed = probe(NEVER, tcp(8401));
-    delayed["initialDelaySeconds"] = 4.into();
+    (delayed["initialDelaySeconds"], delayed["timeoutSeconds"]) = (4.into(), 60.into());
     let mut thrice = probe(1, json!({"tcpSocket": {"port": "own"}}));
     thrice["successThreshold"] = 3.into();
     let named = json!({"readinessProbe": thrice, "ports": [{"name": "own", "containerPort": 8402}]});
     let mut patient = probe(1, exec("[ ! -e /h/fail ]"));
     (patient["failureThreshold"], patient["timeoutSeconds"]) = (4.into(), 60.into());
     // The port is another container's.
-    let beside = probe(NEVER, tcp(8403));
+    let mut beside = probe(NEVER, tcp(8403));
+    beside["timeoutSeconds"] = 60.into();
     let mut serves = probe(1, json!({"grpc": {"port": 8404, "service": "any"}}));
     serves["timeoutSeconds"] = 60.into();
     pod(
