@@ -5,7 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podbox_tests::comeback::{Node, container, spec};
 use podbox_tests::run::limit;
-use podbox_tests::wait::{wait_for, wait_until};
+use podbox_tests::wait::{wait_equal, wait_for, wait_until};
 use podbox_tests::{metrics, needs};
 use serde_json::{Value, json};
 use std::process::Command;
@@ -143,17 +143,25 @@ fn a_clock_that_jumps_ends_nothing_and_lengthens_nothing() {
     node.stop();
 }
 
-/// Makes a pod whose container leaves eight orphans and is then told of signals; its uid.
+/// Makes a pod whose container has eight orphans, which end once [`let_end`], and is told of signals from then on; its uid.
 fn orphans(node: &Node, name: &str, annotations: Value) -> String {
-    // They outlive the shell, which would reap them.
     let leave = "/bin/busybox sh -c '/bin/testjobs read /v/go --retry-until 600000 & exit 0'";
     let leave = format!("for i in 1 2 3 4 5 6 7 8; do {leave}; done");
-    let script = format!("trap '' USR1; {leave}; : >/v/go; exec /bin/testjobs signals --code 7");
+    let script = format!("trap '' USR1; {leave}; exec /bin/testjobs signals --code 7");
     let mut spec = spec("Never", &script);
     let tell = "[ ! -e /v/go ] || kill -USR1 1";
     let tells = json!({"exec": {"command": ["/bin/busybox", "sh", "-c", tell]}, "periodSeconds": 1, "timeoutSeconds": 60});
     spec["containers"][0]["livenessProbe"] = tells;
     node.create_with(name, &annotations, spec)
+}
+
+/// Lets the orphans end, now that the shell, which would reap them, has become another program.
+fn let_end(node: &Node, uid: &str, name: &str) {
+    wait_until("the shell has become another program", limit(), || {
+        node.lines(uid, name).iter().any(|line| line == "waiting for signals")
+    });
+    let go = node.host.dir.join("state/pods").join(uid).join("volume-v/go");
+    std::fs::write(go, "").expect("its volume is there");
 }
 
 /// The container's first process, and its id as the container sees it.
@@ -176,6 +184,8 @@ fn an_init_reaps_hands_signals_on_and_is_in_nobodys_way() {
         hog["containers"][0]["resources"] = json!({"limits": {"memory": "32Mi"}});
         node.create_with("hog", &json!({"podbox.io/init": "c", "podbox.io/oom-kill-of-child": "ignore"}), hog)
     });
+    let_end(&node, &with, "with");
+    let_end(&node, &without, "without");
     let piles = |pod: &Value| {
         let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
         conditions.iter().any(|it| it["type"] == "podbox.io/ZombiesPileUp" && it["status"] == "True")
@@ -192,7 +202,7 @@ fn an_init_reaps_hands_signals_on_and_is_in_nobodys_way() {
     let reaped = || metric("podbox_zombie_lifetime_seconds_count", &[("pod", "with")]);
     wait_until("all that ended was reaped", limit(), || reaped() >= 16.0);
     let zombies = |pod| metric("podbox_zombies", &[("pod", pod)]);
-    wait_until("the others lie there", limit(), || (zombies("with"), zombies("without")) == (0.0, 8.0));
+    wait_equal("the others lie there", limit(), &(0.0, 8.0), || (zombies("with"), zombies("without")));
     assert!(!piles(&node.pod("with")));
 
     let ((program, id), (_, alone)) = (first(&node, &with), first(&node, &without));

@@ -25,6 +25,7 @@ mod ring;
 mod snapshot;
 mod standing;
 mod start;
+mod stat;
 mod survival;
 mod timeline;
 mod tracer;

@@ -12,6 +12,7 @@ use super::pin::{Found, Pins};
 use super::snapshot::{ContainerKey, Ledger, ProgramCost, Snapshot, Totals};
 use super::standing::Skew;
 use super::start::{Beginnings, Watch};
+use super::stat;
 use super::timeline::Follower;
 use crate::api::attribution::{Attribution, OomVictim, OwnRole, Witnessed};
 use crate::api::error::chain;
@@ -75,12 +76,12 @@ pub(super) struct State {
     pub skew: Skew,
     /// Seconds until a cgroup has no process ids left, where they grow.
     pub pids_until: HashMap<u64, f64>,
+    /// Entries of the dead that had not yet come to their end when last looked at.
+    pub ending: HashSet<ProcessKey>,
     /// Entries of the dead that were reaped, and since when that is known.
     pub gone: HashMap<ProcessKey, Duration>,
     /// How many of them nobody told of in the end.
     pub unseen: u64,
-    /// Those that began to end over a second ago and are not dead yet: they are no zombies.
-    pub exiting: HashSet<ProcessKey>,
     /// Whose fault it is that those that were told as zombies lie there.
     pub faults: HashMap<ProcessKey, Fault>,
     /// Containers whose beginning is being told.
@@ -121,9 +122,9 @@ impl Tracer {
             gaps,
             skew: Skew::default(),
             pids_until: HashMap::new(),
+            ending: HashSet::new(),
             gone: HashMap::new(),
             unseen: 0,
-            exiting: HashSet::new(),
             faults: HashMap::new(),
             beginnings: Beginnings::default(),
             journal,
@@ -361,16 +362,10 @@ fn missed(program: &Program) -> u64 {
 }
 
 /// When a process started, in hundredths of a second since boot.
-pub(super) fn start_ticks(pid: u32) -> std::io::Result<u64> {
+fn start_ticks(pid: u32) -> std::io::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    start_of(&stat).ok_or_else(|| std::io::Error::other(format!("/proc/{pid}/stat has no start time")))
-}
-
-/// The same, of what `/proc/PID/stat` says.
-pub(super) fn start_of(stat: &str) -> Option<u64> {
-    // The command name, which may hold anything, ends at the last parenthesis; the state after it is the third field.
-    let (_, after) = stat.rsplit_once(") ")?;
-    after.split(' ').nth(19)?.parse().ok()
+    let ticks = stat::fields(&stat).map(|(_, started)| started);
+    ticks.ok_or_else(|| std::io::Error::other(format!("/proc/{pid}/stat has no start time")))
 }
 
 /// BPF_NOEXIST: a container that is registered again keeps its counts.
@@ -399,12 +394,19 @@ impl State {
 
     /// The dead that have lain unreaped long enough to be called zombies.
     pub fn zombies(&self, now: Duration) -> HashMap<ProcessKey, Dead> {
+        let mut lying = self.lying(now);
+        lying.retain(|key, _| !self.ending.contains(key));
+        lying
+    }
+
+    /// These, and those that began to end that long ago and are not done.
+    pub fn lying(&self, now: Duration) -> HashMap<ProcessKey, Dead> {
         let now_ns = now.as_nanos() as u64;
         // Entries come and go while the map is walked, and the walk may begin anew: hence the bound, and
         // a map to take each one once.
         let entries = self.maps.dead.iter().take(limits::ZOMBIES_READ).flatten();
         let old = entries.filter(|(_, dead)| now_ns.saturating_sub(dead.0.died_ns) > ZOMBIE_AFTER_NS);
-        let lying = old.filter(|(key, _)| !self.gone.contains_key(&key.0) && !self.exiting.contains(&key.0));
+        let lying = old.filter(|(key, _)| !self.gone.contains_key(&key.0));
         lying.map(|(key, dead)| (key.0, dead.0)).collect()
     }
 

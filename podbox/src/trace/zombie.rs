@@ -1,13 +1,14 @@
 //! The dead that nobody reaps: told once each, when they have lain there for over a second, with who should have.
 //!
-//! The map of the dead is a hint here too: a process that /proc does not know any more was reaped. Where the kernel
-//! tells of that late, by what it frees, its entry waits for that; it is removed once nobody has told for long (a thread group
-//! whose leader ended first is released without a call of its own). One that /proc still has as alive is on its way: it is in the
-//! map from when it began to end, and to give its memory back, or to get the processor for it, may take a while.
+//! The map of the dead is a hint here too: a process that /proc does not know any more was reaped. Where the kernel tells of
+//! that late, by what it frees, its entry waits for that; it is removed once nobody has told for long (a thread group whose
+//! leader ended first is released without a call of its own). And one that ends is in the map before it is a zombie: it has its
+//! memory and its files to give back first, which may take long.
 
 use super::attribute::{self, Facts};
 use super::map::Plain;
-use super::tracer::{State, start_of};
+use super::stat;
+use super::tracer::State;
 use crate::api::event::{Detail, KernelEvent};
 use crate::api::zombie::{Fault, Zombie, ZombieCause};
 use crate::limits;
@@ -25,16 +26,18 @@ pub(super) struct Zombies {
 impl Zombies {
     /// One look: events for those that are new.
     pub fn scan(&mut self, state: &mut State, now: Duration, facts: &Facts) -> Vec<KernelEvent> {
-        state.exiting.clear();
-        let mut zombies = state.zombies(now);
-        zombies.retain(|key, _| {
-            let fate = Fate::of(key);
-            match fate {
-                Fate::Zombie => {}
-                Fate::Exiting => drop(state.exiting.insert(*key)),
-                Fate::Reaped => drop(state.gone.insert(*key, now)),
+        let mut zombies = state.lying(now);
+        state.ending.clear();
+        zombies.retain(|key, _| match Stage::of(key) {
+            Stage::Zombie => true,
+            Stage::Ending => {
+                state.ending.insert(*key);
+                false
             }
-            fate == Fate::Zombie
+            Stage::Reaped => {
+                state.gone.insert(*key, now);
+                false
+            }
         });
         state.forget_gone(now);
         self.told.retain(|key| zombies.contains_key(key));
@@ -115,56 +118,49 @@ fn fault(tgid: u64) -> Fault {
     Fault { cause, parent_pid: Some(parent), parent_command }
 }
 
-/// What has become of a process since it began to end, by /proc.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// Not dead yet: nobody could reap it.
-    Exiting,
-    /// Dead and unreaped.
+/// How far a process that the kernel said has begun to end has come, by /proc.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Ending,
     Zombie,
-    /// Gone; its id may be another's by now.
     Reaped,
 }
 
-impl Fate {
-    fn of(key: &ProcessKey) -> Fate {
+impl Stage {
+    fn of(key: &ProcessKey) -> Stage {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", key.tgid)).unwrap_or_default();
-        Fate::told(&stat, key.start_ns / TICK_NS)
+        Stage::read(&stat, key.start_ns)
     }
 
-    /// By what `/proc/PID/stat` says, of one that started then.
-    fn told(stat: &str, start_ticks: u64) -> Fate {
-        // The state follows the command name, which may itself contain parentheses.
-        if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])) {
-            return Fate::Zombie;
+    /// From its `stat`, empty if there is none, and when it was started, in nanoseconds since boot.
+    fn read(stat: &str, start_ns: u64) -> Stage {
+        match stat::fields(stat) {
+            // Another has its id.
+            Some((_, started)) if started != start_ns / TICK_NS => Stage::Reaped,
+            Some(('Z' | 'X', _)) => Stage::Zombie,
+            Some(_) => Stage::Ending,
+            None => Stage::Reaped,
         }
-        if start_of(stat) == Some(start_ticks) { Fate::Exiting } else { Fate::Reaped }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::Stage;
 
     #[test]
-    fn who_is_not_dead_yet_was_not_reaped() {
-        let stat = |state: char, start: u64| {
-            format!("7 (a) b) {state} 1 7 7 0 -1 4 0 0 0 0 1 2 3 4 20 0 1 0 {start} 0 0")
+    fn one_that_is_ending_is_neither_a_zombie_nor_reaped() {
+        let stat = |state: char, started: u64| {
+            format!("7 (a) Z b) {state} 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 {started} 0 0\n")
         };
-        for (stat, fate) in [
-            (stat('Z', 500), Fate::Zombie),
-            (stat('X', 500), Fate::Zombie),
-            (stat('R', 500), Fate::Exiting),
-            (stat('D', 500), Fate::Exiting),
-            (stat('S', 501), Fate::Reaped),
-            (String::new(), Fate::Reaped),
-        ] {
-            assert_eq!(Fate::told(&stat, 500), fate, "{stat}");
+        let started_ns = 12_349_999_999;
+        assert_eq!(Stage::read(&stat('Z', 1234), started_ns), Stage::Zombie);
+        assert_eq!(Stage::read(&stat('X', 1234), started_ns), Stage::Zombie);
+        for state in ['R', 'D', 'S'] {
+            assert_eq!(Stage::read(&stat(state, 1234), started_ns), Stage::Ending);
+            assert_eq!(Stage::read(&stat(state, 1235), started_ns), Stage::Reaped, "another has its id");
         }
-        let own = podbox_common::ProcessKey {
-            tgid: std::process::id().into(),
-            start_ns: crate::trace::tracer::start_ticks(std::process::id()).unwrap() * TICK_NS,
-        };
-        assert_eq!(Fate::of(&own), Fate::Exiting);
+        assert_eq!(Stage::read(&stat('Z', 1235), started_ns), Stage::Reaped, "another has its id");
+        assert_eq!(Stage::read("", started_ns), Stage::Reaped);
     }
 }
