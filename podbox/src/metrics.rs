@@ -43,6 +43,8 @@ table! {
     CONTAINERS = Gauge "podbox_containers" ["state"] "Containers on this node by state.";
     CONTAINER_RESTARTS = Counter "podbox_container_restarts_total" ["namespace", "pod", "container"] "Restarts of a container.";
     SANDBOX_STEP_SECONDS = Histogram "podbox_sandbox_step_duration_seconds" ["step"] "Time of one step of building a sandbox or a container.";
+    CGROUP_SECONDS = Histogram "kubelet_cgroup_manager_duration_seconds" ["operation_type"] "Time of making (create), changing (update) or removing (destroy) one cgroup of a pod or a container.";
+    STORAGE_SECONDS = Histogram "storage_operation_duration_seconds" ["volume_plugin", "operation_name", "status", "migrated"] "Time of making or filling one volume of a pod (volume_mount), of giving it to a group in that (volume_fsgroup_recursive_apply), and of taking it away (volume_unmount).";
     POD_ADDRESSES = Gauge "podbox_pod_addresses" ["state"] "Addresses of the pod range, leased and free.";
     NODE_NAME = Gauge "kubelet_node_name" ["node"] "Which node this is.";
     BUILD_INFO = Gauge "kubernetes_build_info" ["git_version", "major", "minor", "platform"] "The version of Kubernetes whose API this is.";
@@ -181,6 +183,7 @@ mod tests {
                 "process_",
                 "prober_",
                 "scheduler_",
+                "storage_",
                 "volume_manager_",
                 "workqueue_",
             ];

@@ -20,11 +20,16 @@ const PAGES: [&str; 5] =
     ["/metrics", "/metrics/cadvisor", "/metrics/probes", "/metrics/resource", "/metrics/state"];
 /// What kubernetes-mixin asks of kubelets and of the control plane, by the jobs by which it looks for them, beside what our own
 /// dashboards ask.
-const MIXIN: [&str; 10] = [
+const MIXIN: [&str; 15] = [
     r#"kubelet_node_name{job="kubelet",metrics_path="/metrics"}"#,
     r#"kubelet_pod_worker_duration_seconds_bucket{job="kubelet"}"#,
     r#"volume_manager_total_volumes{job="kubelet",state="actual_state_of_world"}"#,
     r#"container_memory_working_set_bytes{job="kubelet",metrics_path="/metrics/cadvisor",container!=""}"#,
+    r#"container_memory_rss{job="kubelet",metrics_path="/metrics/cadvisor",node!="",container!=""}"#,
+    r#"sum by (node) (kubelet_running_pods{job="kubelet",metrics_path="/metrics",node!=""})"#,
+    r#"kube_pod_info{job="kube-state-metrics",node!=""} * on (node) group_left () kubelet_node_name{job="kubelet"}"#,
+    r#"kubelet_cgroup_manager_duration_seconds_bucket{job="kubelet",operation_type="destroy"}"#,
+    r#"storage_operation_duration_seconds_bucket{job="kubelet",operation_name="volume_mount",volume_plugin!="",status="success"}"#,
     r#"kube_pod_owner{job="kube-state-metrics",owner_kind="ReplicaSet"}"#,
     r#"apiserver_request_sli_duration_seconds_bucket{job="kube-apiserver",scope="cluster",le=~"30(\\.0)?"}"#,
     r#"apiserver_client_certificate_expiration_seconds_count{job="kube-apiserver"}"#,

@@ -5,6 +5,7 @@ use super::compose::Context;
 use super::environ;
 use super::references::{self, ClaimRef};
 use super::sources::{Entries, Place};
+use crate::api::plugin::Plugin;
 use crate::api::quantity::Quantity;
 use crate::limits;
 use crate::sandbox::spec::{EmptyDir, FileVolume, FsGroup, HostKind, HostVolume, VolumeFile};
@@ -134,7 +135,14 @@ fn file_volume(volume: &Volume, mut files: Vec<VolumeFile>) -> FileVolume {
     let mut seen = BTreeSet::new();
     files.retain(|file: &VolumeFile| seen.insert(file.path.clone()));
     files.reverse();
-    FileVolume { name: volume.name.clone(), memory: volume.config_map.is_none(), files }
+    let plugin = match volume {
+        Volume { config_map: Some(_), .. } => Plugin::ConfigMap,
+        Volume { downward_api: Some(_), .. } => Plugin::DownwardApi,
+        Volume { secret: Some(_), .. } => Plugin::Secret,
+        _ => Plugin::Projected,
+    };
+    let memory = plugin != Plugin::ConfigMap;
+    FileVolume { name: volume.name.clone(), plugin: Some(plugin), memory, files }
 }
 
 /// Whether a volume is made of files, which containers cannot write.

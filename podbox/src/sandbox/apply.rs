@@ -12,14 +12,17 @@ use super::message::Body;
 use super::netns::{self, NetnsError, PinSpec, Pinned};
 use super::ownership;
 use super::step::{Lane, Step, Undo};
+use super::timing::{self, OnCgroup, OnVolume};
 use super::tree;
 use crate::api::attribution::Attribution;
 use crate::api::error::chain;
+use crate::api::plugin::Plugin;
 use crate::api::startup::Lap;
 use crate::net::masquerade::NftError;
 use crate::net::nat;
 use crate::{clock, metrics as table};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -95,6 +98,8 @@ pub struct Hands<'a> {
     pub bridge: &'a str,
     /// Largest packet of a link.
     pub mtu: u32,
+    /// What makes the volumes that these steps are about, by where they are.
+    pub volumes: BTreeMap<PathBuf, Plugin>,
     /// Fail at the step of this index: for tests of what is left then.
     pub fail_at: Option<usize>,
 }
@@ -156,7 +161,8 @@ impl Hands<'_> {
     fn run<'s>(&self, steps: &[(usize, &'s Step)], done: &mut Vec<Done<'s>>) -> LaneResult {
         let mut pinned = None;
         let mut reply = None;
-        for (index, step) in steps {
+        let mut filling = Duration::ZERO;
+        for (place, (index, step)) in steps.iter().enumerate() {
             let began = clock::boot();
             let result = match self.fail_at {
                 Some(at) if at == *index => Err(StepError::Injected),
@@ -164,6 +170,20 @@ impl Hands<'_> {
             };
             let took = clock::boot().saturating_sub(began);
             ::metrics::histogram!(table::SANDBOX_STEP_SECONDS, "step" => step.name()).record(took);
+            let plugin = step.directory().and_then(|directory| self.volumes.get(directory).copied());
+            if let Some(plugin) = plugin {
+                filling += took;
+                if let Step::GiveGroup { .. } = step {
+                    timing::volume(OnVolume::GiveGroup, plugin, result.is_ok(), took);
+                }
+                // The steps of a volume are next to each other.
+                let goes_on =
+                    steps.get(place + 1).is_some_and(|(_, next)| next.directory() == step.directory());
+                if result.is_err() || !goes_on {
+                    let took = std::mem::take(&mut filling);
+                    timing::volume(OnVolume::Mount, plugin, result.is_ok(), took);
+                }
+            }
             result.map_err(|error| (step.name(), step.subject(), error))?;
             done.push(Done { step, began, took });
         }
@@ -186,7 +206,9 @@ impl Hands<'_> {
                 files::replace(path, files, *memory, *group, clock::wall()).map(drop)?;
             }
             Step::GiveGroup { path, group } => ownership::give(path, group)?,
-            Step::MakeCgroup { path, settings, delegate } => cgroup::create(path, settings, delegate)?,
+            Step::MakeCgroup { path, settings, delegate } => {
+                timing::cgroup(OnCgroup::Create, || cgroup::create(path, settings, delegate))?;
+            }
             Step::PinNamespaces { dir, hostname, network, ipc } => {
                 let spec = PinSpec { hostname: hostname.clone(), network: *network, ipc: *ipc };
                 *pinned = Some(netns::pin(dir, &spec)?);
@@ -216,7 +238,19 @@ impl Hands<'_> {
 
     /// Takes back, in this order, going on whatever happens. Returns what failed.
     pub fn undo(&self, undos: impl IntoIterator<Item = Undo>) -> Vec<StepError> {
-        undos.into_iter().filter_map(|undo| self.undo_one(&undo).err()).collect()
+        undos.into_iter().filter_map(|undo| self.undo_timed(&undo).err()).collect()
+    }
+
+    fn undo_timed(&self, undo: &Undo) -> Result<(), StepError> {
+        let began = clock::boot();
+        let undone = self.undo_one(undo);
+        if let Undo::Remove(path) | Undo::Unmount(path) = undo
+            && let Some(plugin) = self.volumes.get(path)
+        {
+            let took = clock::boot().saturating_sub(began);
+            timing::volume(OnVolume::Unmount, *plugin, undone.is_ok(), took);
+        }
+        undone
     }
 
     fn undo_one(&self, undo: &Undo) -> Result<(), StepError> {
@@ -227,7 +261,7 @@ impl Hands<'_> {
         match undo {
             Undo::Remove(path) => remove(path).map_err(stays(path))?,
             Undo::Unmount(target) => unmount(target).map_err(stays(target))?,
-            Undo::RemoveCgroup(path) => cgroup::remove(path)?,
+            Undo::RemoveCgroup(path) => timing::cgroup(OnCgroup::Destroy, || cgroup::remove(path))?,
             Undo::Unpin(dir) => netns::unpin(dir)?,
             Undo::DetachLink(name) => link::detach(name)?,
             Undo::ClosePorts { target, forwards } => nat::remove(*target, forwards)?,

@@ -38,6 +38,7 @@ mod ownership;
 mod record;
 pub mod session;
 pub mod strain;
+mod timing;
 pub mod tree;
 pub mod usage;
 

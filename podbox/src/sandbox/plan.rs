@@ -20,7 +20,7 @@ use volumes::volumes;
 
 pub use facts::Facts;
 pub use limits::{enforced, kept, resized, unenforced};
-pub use volumes::refill;
+pub use volumes::{plugins, refill};
 
 /// A pod's `/dev/shm` has the size that Docker and containerd give it.
 const SHM_BYTES: u64 = 64 << 20;

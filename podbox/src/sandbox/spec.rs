@@ -2,6 +2,7 @@
 //! Nothing here knows of manifests, images by name, or the kernel.
 
 use crate::api::identity::{ContainerRef, PodRef, QosClass};
+use crate::api::plugin::Plugin;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -144,6 +145,9 @@ pub struct FsGroup {
 pub struct FileVolume {
     /// The volume's name in the pod.
     pub name: String,
+    /// What fills it; nobody knows of one that an earlier podbox made.
+    #[serde(default)]
+    pub plugin: Option<Plugin>,
     /// On a tmpfs, so that it never reaches a disk: secrets.
     pub memory: bool,
     /// Path below the volume (no `..`, not absolute), content, permission bits.

@@ -6,7 +6,7 @@ use super::spec::{Forward, FsGroup, Sysctl, VolumeFile};
 use crate::api::identity::ContainerRef;
 use crate::api::startup::Stage;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Steps in different lanes do not need each other and run at the same time; within a lane they run in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,6 +210,17 @@ impl Step {
             Step::ForwardPorts { target, .. } => target.to_string(),
             Step::Pause(pause) => pause.id.clone(),
             Step::Launch(launch) => launch.id.clone(),
+        }
+    }
+
+    /// The directory that it makes or fills, if that is what it does: a volume's, maybe.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Step::MakeDirectory { path, .. }
+            | Step::FillVolume { path, .. }
+            | Step::GiveGroup { path, .. }
+            | Step::MountTmpfs { target: path, .. } => Some(path),
+            _ => None,
         }
     }
 

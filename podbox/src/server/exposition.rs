@@ -5,7 +5,10 @@
 
 use super::pages::Writer;
 use crate::metrics::text::Page;
-use crate::metrics::{CLIENT_CERTIFICATE_SECONDS, Kind, REQUEST_SLI_SECONDS, TABLE};
+use crate::metrics::{
+    CLIENT_CERTIFICATE_SECONDS, IMAGE_PULL_SECONDS, KUBELET_POD_START_SECONDS, Kind, POD_START_SECONDS,
+    REQUEST_SLI_SECONDS, STARTUP_STAGE_SECONDS, STORAGE_SECONDS, TABLE,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +20,18 @@ pub const SECONDS: [f64; 17] = [
     50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
+
+/// Those that follow where an image has to come first, which may take minutes.
+const MINUTES: [f64; 6] = [20.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+
+/// Those of a pod's start by the kubelet's name, upstream's: to an hour.
+const POD_STARTS: [f64; 25] = [
+    0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0,
+    480.0, 600.0, 900.0, 1_200.0, 1_800.0, 2_700.0, 3_600.0,
+];
+
+/// Those of work on volumes, upstream's.
+const VOLUMES: [f64; 13] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 25.0, 50.0, 120.0, 300.0, 600.0];
 
 /// Those of requests by objectives: upstream's objectives are at 1, 5 and 30 s.
 const OBJECTIVES: [f64; 12] = [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
@@ -37,6 +52,18 @@ const LEFT: [f64; 14] = [
     7_776_000.0,
     15_552_000.0,
     31_104_000.0,
+];
+
+/// What has bounds of its own, and these.
+const OWN: [(&str, &[f64]); 2] = [(REQUEST_SLI_SECONDS, &OBJECTIVES), (CLIENT_CERTIFICATE_SECONDS, &LEFT)];
+
+/// What has the bounds of [`SECONDS`] that are shorter than the first of these, and then these.
+const LONGER: [(&str, &[f64]); 5] = [
+    (IMAGE_PULL_SECONDS, &MINUTES),
+    (POD_START_SECONDS, &MINUTES),
+    (STARTUP_STAGE_SECONDS, &MINUTES),
+    (KUBELET_POD_START_SECONDS, &POD_STARTS),
+    (STORAGE_SECONDS, &VOLUMES),
 ];
 
 /// Why metrics cannot be set up.
@@ -65,11 +92,17 @@ impl fmt::Debug for Exposition {
 impl Exposition {
     /// Records this process' metrics from now on.
     pub fn install() -> Result<Self, ExpositionError> {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
-            .set_buckets_for_metric(Matcher::Full(REQUEST_SLI_SECONDS.into()), &OBJECTIVES)?
-            .set_buckets_for_metric(Matcher::Full(CLIENT_CERTIFICATE_SECONDS.into()), &LEFT)?
-            .build_recorder();
+        let mut builder =
+            PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?;
+        for (name, bounds) in OWN {
+            builder = builder.set_buckets_for_metric(Matcher::Full(name.into()), bounds)?;
+        }
+        for (name, bounds) in LONGER {
+            let shorter = SECONDS.into_iter().take_while(|bound| *bound < bounds[0]);
+            let all: Vec<f64> = shorter.chain(bounds.iter().copied()).collect();
+            builder = builder.set_buckets_for_metric(Matcher::Full(name.into()), &all)?;
+        }
+        let recorder = builder.build_recorder();
         let handle = recorder.handle();
         ::metrics::set_global_recorder(recorder).map_err(|_| ExpositionError::Installed)?;
         for row in TABLE {

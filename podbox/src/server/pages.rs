@@ -8,6 +8,8 @@
 //! | `/metrics/resource` | CPU time and memory, for autoscalers |
 //! | `/metrics/state` | the API's objects, as kube-state-metrics tells them; only with `podbox node` |
 //!
+//! `/targets` tells Prometheus of them.
+//!
 //! All but what the recorder keeps is written at each scrape, from what there is then.
 //! **Invariant:** of each page one is written at a time, with a bounded number of series; what is left out is counted.
 
@@ -15,6 +17,7 @@ mod cadvisor;
 mod kubelet;
 mod resource;
 mod state;
+mod targets;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +31,7 @@ use crate::metrics;
 use crate::metrics::text::Page;
 use crate::store::Store;
 use hyper::body::Incoming;
+use hyper::header::HOST;
 use hyper::{Method, Request, Response, StatusCode};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Mutex;
@@ -129,6 +133,15 @@ impl Pages {
         }
     }
 
+    /// What Prometheus is to scrape at the address by which it asks.
+    fn targets<B>(&self, request: &Request<B>) -> Response<Body> {
+        let Some(host) = request.headers().get(HOST).and_then(|host| host.to_str().ok()) else {
+            return text(StatusCode::BAD_REQUEST, "the header Host has to say where this is\n");
+        };
+        let node = self.cluster.get().map(|cluster| &*cluster.node);
+        with_type(StatusCode::OK, "application/json", full(targets::of(host, node).to_string()))
+    }
+
     async fn books(&self) -> Result<Books, (StatusCode, String)> {
         self.accounts.open().await.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error + "\n"))
     }
@@ -161,9 +174,13 @@ impl Handler for Pages {
         match (request.method(), path) {
             // Of what answers HEAD, the server sends the head.
             (&Method::GET | &Method::HEAD, "/healthz") => text(StatusCode::OK, "ok"),
+            (&Method::GET | &Method::HEAD, "/targets") => self.targets(&request),
             (&Method::GET | &Method::HEAD, _) => self.at(path).await.unwrap_or_else(|| {
                 let all = PAGES.map(|(path, ..)| format!("/metrics{path}")).join(", ");
-                text(StatusCode::NOT_FOUND, format!("not found; podbox serves {all} and /healthz here\n"))
+                text(
+                    StatusCode::NOT_FOUND,
+                    format!("not found; podbox serves {all}, /targets and /healthz here\n"),
+                )
             }),
             _ => text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n"),
         }

@@ -138,7 +138,8 @@ fn containers_of_a_pod_share_what_pods_share() {
             EmptyDir { name: "ram".into(), memory: true, size_limit: Some(1 << 20) },
         ];
         let file = VolumeFile { path: "a/key".into(), bytes: b"secret".to_vec(), mode: 0o400, owner: None };
-        pod.file_volumes = vec![FileVolume { name: "conf".into(), memory: true, files: vec![file] }];
+        pod.file_volumes =
+            vec![FileVolume { name: "conf".into(), plugin: None, memory: true, files: vec![file] }];
         engine.create_sandbox(&pod).await.unwrap();
         let volume = |name: &str, target: &str, read_only| Mount {
             source: MountSource::Volume(name.into()),

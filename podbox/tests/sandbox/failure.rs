@@ -20,7 +20,8 @@ fn whichever_step_of_a_sandbox_fails_nothing_is_left() {
             EmptyDir { name: "ram".into(), memory: true, size_limit: None },
         ];
         let file = VolumeFile { path: "a/b".into(), bytes: b"x".to_vec(), mode: 0o644, owner: None };
-        pod.file_volumes = vec![FileVolume { name: "conf".into(), memory: false, files: vec![file] }];
+        pod.file_volumes =
+            vec![FileVolume { name: "conf".into(), plugin: None, memory: false, files: vec![file] }];
         let mut failed = 0;
         for step in 0..STEPS {
             let engine = host.engine_with(Options { fail_at: Some(step), ..Options::default() }).await;

@@ -339,10 +339,10 @@ pub const ALERTS: &[Alert] = &[
             "Is it a lot, and going on? Look at what else traces on this host (`bpftool prog`); report it as a bug of podbox with the program's name.",
         ],
         proof: Proof {
-            series: &[("podbox_bpf_program_skipped_total{program=\"exit\"}", "0x5 3x20")],
+            series: &[("podbox_bpf_program_skipped_total{program=\"signal_sent\"}", "0x5 3x20")],
             quiet: "5m",
             due: "8m",
-            labels: &[("program", "exit")],
+            labels: &[("program", "signal_sent")],
         },
     },
     Alert {

@@ -9,8 +9,6 @@
 //! **Invariant: a start makes one Job.** Its name is the minute's, and that it was made is read from the Job itself: so podbox
 //! may be killed between the Job and the status that tells of it.
 
-mod times;
-
 #[cfg(test)]
 mod tests;
 
@@ -19,12 +17,12 @@ use super::condition;
 use super::meta::written;
 use super::status;
 use super::workload::Workload;
+use crate::api::cron::Times;
 use crate::api::lifecycle::Propagation;
 use crate::api::object;
 use crate::api::objects::{Seen, Target};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use times::Times;
 
 /// The time that a Job was made for.
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";

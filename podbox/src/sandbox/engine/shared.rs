@@ -16,6 +16,7 @@ use crate::sandbox::plan::{self, Facts};
 use crate::sandbox::record::{self, Label};
 use crate::sandbox::runtime::Started;
 use crate::sandbox::spec::{ContainerSpec, FileVolume, PidNamespace, Resources, SandboxSpec};
+use crate::sandbox::timing::{self, OnCgroup};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -47,8 +48,15 @@ impl Shared {
             devices: &self.devices,
             bridge: &self.bridge,
             mtu: self.options.mtu,
+            volumes: BTreeMap::new(),
             fail_at: self.options.fail_at,
         }
+    }
+
+    /// The same, for steps that are about the volumes of a pod.
+    fn hands_on(&self, spec: &SandboxSpec) -> Hands<'_> {
+        // Whatever cannot be planned does not come to hands.
+        Hands { volumes: plan::plugins(spec, &self.facts).unwrap_or_default(), ..self.hands() }
     }
 
     /// The containers that the keeper holds, or those of one pod.
@@ -69,7 +77,7 @@ impl Shared {
         }
         // Before the first step: whoever finds the record can take away whatever was done.
         let built = record::write(spec, &self.facts).map_err(EngineError::from).and_then(|()| {
-            let applied = self.hands().apply(&steps);
+            let applied = self.hands_on(spec).apply(&steps);
             applied.map_err(|source| EngineError::Create { pod: pod.clone(), source })
         });
         built
@@ -92,7 +100,7 @@ impl Shared {
         let steps: Result<Vec<_>, _> =
             volumes.iter().map(|volume| plan::refill(volume, &spec, &self.facts)).collect();
         let steps = steps.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
-        let applied = self.hands().apply(&steps);
+        let applied = self.hands_on(&spec).apply(&steps);
         applied.map(drop).map_err(|source| EngineError::Refill { pod: pod.clone(), source })
     }
 
@@ -101,7 +109,7 @@ impl Shared {
         let planned = plan::sandbox(&spec, &self.facts);
         let steps = planned.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
         lock(&self.askers).remove(pod);
-        let hands = self.hands();
+        let hands = self.hands_on(&spec);
         let mut left = Vec::new();
         let held = self.list(Some(pod))?;
         for label in held.iter().filter_map(|held| Label::parse(&held.label).ok()) {
@@ -154,7 +162,8 @@ impl Shared {
         let classes = [QosClass::Guaranteed, QosClass::Burstable];
         let groups = classes.map(|class| (slice.join(class.cgroup()), kept(Some(class))));
         for (group, bytes) in [(slice.clone(), kept(None))].iter().chain(&groups) {
-            if let Err(error) = cgroup::set(group, [&plan::kept(*bytes)]) {
+            let set = timing::cgroup(OnCgroup::Update, || cgroup::set(group, [&plan::kept(*bytes)]));
+            if let Err(error) = set {
                 tracing::warn!("memory that pods have requested is not kept for them: {}", chain(&error));
             }
         }
@@ -225,9 +234,11 @@ impl Shared {
             cgroup::check_usage(&inner, limit)?;
         }
         let (own, pod) = (plan::resized(own, &self.facts), plan::resized(whole, &self.facts));
-        cgroup::set(&outer, pod.iter().filter(|setting| cgroup::grows(&outer, setting)))?;
-        cgroup::set(&inner, &own)?;
-        cgroup::set(&outer, &pod)?;
+        timing::cgroup(OnCgroup::Update, || {
+            cgroup::set(&outer, pod.iter().filter(|setting| cgroup::grows(&outer, setting)))
+        })?;
+        timing::cgroup(OnCgroup::Update, || cgroup::set(&inner, &own))?;
+        timing::cgroup(OnCgroup::Update, || cgroup::set(&outer, &pod))?;
         self.note_share(&container.pod, whole)
     }
 

@@ -1,6 +1,7 @@
 //! Plans as people read them.
 
 use super::*;
+use crate::api::plugin::Plugin;
 use crate::sandbox::spec::{
     CpuMax, EmptyDir, FileVolume, Forward, Mount, Resources, Security, Sysctl, User, VolumeFile,
 };
@@ -35,6 +36,7 @@ fn pod() -> SandboxSpec {
         empty_dirs: vec![EmptyDir { name: "data".into(), memory: false, size_limit: None }],
         file_volumes: vec![FileVolume {
             name: "key".into(),
+            plugin: Some(Plugin::Secret),
             memory: true,
             files: vec![VolumeFile { path: "a/b".into(), bytes: vec![1], mode: 0o400, owner: None }],
         }],
@@ -282,4 +284,17 @@ fn a_container_joins_the_pid_namespace_of_the_run_that_there_is() {
     assert_eq!(pids(PidNamespace::OfPod), Ok(Pids::Of("u1/pids".into())));
     let error = pids(PidNamespace::OfContainer("gone".into())).unwrap_err().to_string();
     assert_eq!(error, "unable to find target container \"gone\": it does not run");
+}
+
+#[test]
+fn volumes_are_known_by_what_makes_them() {
+    let plugins = plugins(&pod(), &facts(&[])).unwrap();
+    let told: Vec<_> = plugins.iter().map(|(path, plugin)| (path.to_str().unwrap(), plugin.name())).collect();
+    let data = ("/state/pods/u1/volume-data", "kubernetes.io/empty-dir");
+    let key = ("/run/pods/u1/volume-key", "kubernetes.io/secret");
+    assert_eq!(told, [key, data]);
+    // Each by the directory of one of the steps that make it.
+    let steps = sandbox(&pod(), &facts(&[])).unwrap();
+    let made = |path: &str| steps.iter().any(|step| step.directory() == Some(Path::new(path)));
+    assert!(made(data.0) && made(key.0), "{steps:?}");
 }

@@ -3,13 +3,16 @@
 //! A volume of files is filled in one step, which an update of its files repeats: see [`refill`].
 
 use super::{Facts, PlanError, check_name};
+use crate::api::plugin::Plugin;
 use crate::sandbox::spec::{FileVolume, SandboxSpec};
 use crate::sandbox::step::Step;
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 /// A volume: where it is, and the steps that make it.
 pub(super) struct Volume<'a> {
     pub(super) name: &'a str,
+    plugin: Option<Plugin>,
     pub(super) path: PathBuf,
     pub(super) steps: Vec<Step>,
 }
@@ -32,7 +35,7 @@ pub(super) fn volumes<'a>(spec: &'a SandboxSpec, facts: &Facts) -> Result<Vec<Vo
             false => Step::MakeDirectory { path: path.clone(), mode },
         };
         let steps = std::iter::once(made).chain(own(&path)).collect();
-        all.push(Volume { name: &dir.name, path, steps });
+        all.push(Volume { name: &dir.name, plugin: Some(Plugin::EmptyDir), path, steps });
     }
     for volume in &spec.file_volumes {
         check_name("volume", &volume.name)?;
@@ -43,15 +46,22 @@ pub(super) fn volumes<'a>(spec: &'a SandboxSpec, facts: &Facts) -> Result<Vec<Vo
             false => Step::MakeDirectory { path: path.clone(), mode },
         };
         let steps = vec![made, fill(volume, spec, path.clone())?];
-        all.push(Volume { name: &volume.name, path, steps });
+        all.push(Volume { name: &volume.name, plugin: volume.plugin, path, steps });
     }
     for volume in &spec.host_volumes {
         check_name("volume", &volume.name)?;
         let path = volume.path.clone();
         let steps = own(&path).filter(|_| volume.owned).into_iter().collect();
-        all.push(Volume { name: &volume.name, path, steps });
+        let plugin = Some(if volume.owned { Plugin::Local } else { Plugin::HostPath });
+        all.push(Volume { name: &volume.name, plugin, path, steps });
     }
     Ok(all)
+}
+
+/// What makes each of a pod's volumes, by where it is.
+pub fn plugins(spec: &SandboxSpec, facts: &Facts) -> Result<BTreeMap<PathBuf, Plugin>, PlanError> {
+    let volumes = volumes(spec, facts)?.into_iter();
+    Ok(volumes.filter_map(|volume| Some((volume.path, volume.plugin?))).collect())
 }
 
 fn directory(base: &Path, name: &str) -> PathBuf {

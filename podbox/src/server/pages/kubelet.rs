@@ -4,6 +4,7 @@
 
 use super::super::api::version;
 use crate::api::object;
+use crate::api::plugin::Plugin;
 use crate::metrics;
 use crate::metrics::text::{Page, Series, labels};
 use crate::pod::glance;
@@ -17,14 +18,14 @@ use std::fs;
 use std::time::Duration;
 
 /// What upstream calls what makes a volume, by its field.
-const PLUGINS: [(&str, &str); 7] = [
-    ("configMap", "kubernetes.io/configmap"),
-    ("downwardAPI", "kubernetes.io/downward-api"),
-    ("emptyDir", "kubernetes.io/empty-dir"),
-    ("hostPath", "kubernetes.io/host-path"),
-    ("persistentVolumeClaim", "kubernetes.io/local-volume"),
-    ("projected", "kubernetes.io/projected"),
-    ("secret", "kubernetes.io/secret"),
+const PLUGINS: [(&str, Plugin); 7] = [
+    ("configMap", Plugin::ConfigMap),
+    ("downwardAPI", Plugin::DownwardApi),
+    ("emptyDir", Plugin::EmptyDir),
+    ("hostPath", Plugin::HostPath),
+    ("persistentVolumeClaim", Plugin::Local),
+    ("projected", Plugin::Projected),
+    ("secret", Plugin::Secret),
 ];
 
 /// Writes all of it.
@@ -51,7 +52,7 @@ fn mounted(page: &mut Page, pods: &[Value]) {
             conditions.any(|one| one["type"] == "PodReadyToStartContainers" && one["status"] == "True");
         for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
             if let Some((_, plugin)) = PLUGINS.iter().find(|(kind, _)| !volume[kind].is_null()) {
-                let (actual, desired) = volumes.entry(plugin).or_default();
+                let (actual, desired) = volumes.entry(plugin.name()).or_default();
                 *actual += u64::from(made);
                 *desired += 1;
             }

@@ -2,6 +2,7 @@
 
 use super::{Name, Subject, at, owners, some};
 use crate::api::allowed::Allowed;
+use crate::api::cron::Times;
 use crate::metrics::text::{Family, Page, Series, gauge};
 use crate::store::Store;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -91,6 +92,13 @@ const CRON_JOB: &[Family<CronJob>] = &[
     gauge("kube_cronjob_status_last_schedule_time", "When it last started one.", |cron, series| {
         at(series, cron.status.as_ref().and_then(|status| status.last_schedule_time.as_ref()));
     }),
+    gauge(
+        "kube_cronjob_next_schedule_time",
+        "When the start after its last one is due, or its first.",
+        |cron, series| {
+            some(series, next(cron));
+        },
+    ),
     gauge("kube_cronjob_status_last_successful_time", "When one last succeeded.", |cron, series| {
         at(series, cron.status.as_ref().and_then(|status| status.last_successful_time.as_ref()));
     }),
@@ -116,6 +124,18 @@ const CRON_JOB: &[Family<CronJob>] = &[
     ),
 ];
 
+/// When a CronJob has its start after the last one, in seconds since the epoch: in the past where that one is late. None while it
+/// is held.
+fn next(cron: &CronJob) -> Option<i64> {
+    if cron.spec.suspend == Some(true) {
+        return None;
+    }
+    let times = Times::new(&cron.spec.schedule, cron.spec.time_zone.as_deref().unwrap_or("UTC")).ok()?;
+    let last = cron.status.as_ref().and_then(|status| status.last_schedule_time.as_ref());
+    let after = last.or(cron.metadata.creation_timestamp.as_ref())?;
+    Some(times.next(after.0)?.as_second())
+}
+
 /// How it ended; nothing until it has.
 fn ended(job: &Job, what: &str, series: &mut Series<'_>) {
     let mut conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
@@ -123,5 +143,30 @@ fn ended(job: &Job, what: &str, series: &mut Series<'_>) {
         for word in ["true", "false", "unknown"] {
             series.with(&[("condition", word)], own.status.eq_ignore_ascii_case(word));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_cron_job_is_due_after_its_last_start_or_its_creation_unless_it_is_held() {
+        let due = |suspend: bool, last: Option<&str>| {
+            let cron = json!({
+                "metadata": {"creationTimestamp": "1970-01-05T00:00:00Z"},
+                "spec": {
+                    "schedule": "0 3 * * *", "timeZone": "Europe/Berlin", "suspend": suspend,
+                    "jobTemplate": {"spec": {"template": {}}},
+                },
+                "status": {"lastScheduleTime": last},
+            });
+            next(&serde_json::from_value(cron).unwrap())
+        };
+        // Three o'clock there, the day after.
+        assert_eq!(due(false, Some("1970-01-01T02:00:00Z")), Some(86_400 + 7_200));
+        assert_eq!(due(false, None), Some(4 * 86_400 + 7_200));
+        assert_eq!(due(true, None), None);
     }
 }
