@@ -1,7 +1,7 @@
 //! The kernel itself: its release, our rights, and what it can tell about processes.
 
 use super::report::Finding;
-use crate::trace::{Capability, CapabilityReport};
+use crate::trace::{Capability, CapabilityReport, Signal};
 use std::fs;
 
 /// The oldest kernel that podbox is tested on.
@@ -86,10 +86,16 @@ pub fn signals(report: &CapabilityReport) -> Vec<Finding> {
 fn signal(capability: &Capability) -> Finding {
     let name = format!("BPF: {}", capability.signal.to_string().trim_start_matches("BPF "));
     let reason = told(&capability.reason);
+    let mend = match capability.signal {
+        Signal::Survival => {
+            "let podbox mount a bpffs below its run directory (`--run-dir`), or take another one, and start it again"
+        }
+        _ => "",
+    };
     match capability.backend {
         Some(backend) if reason.is_empty() => Finding::ok(&name, backend),
-        Some(backend) => Finding::degraded(&name, format!("{backend} ({reason})"), capability.lost, ""),
-        None => Finding::degraded(&name, reason, capability.lost, ""),
+        Some(backend) => Finding::degraded(&name, format!("{backend} ({reason})"), capability.lost, mend),
+        None => Finding::degraded(&name, reason, capability.lost, mend),
     }
 }
 
@@ -115,7 +121,6 @@ pub fn seccomp() -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Signal;
 
     #[test]
     fn releases_are_told_apart() {

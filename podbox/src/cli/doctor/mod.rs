@@ -1,10 +1,12 @@
 //! `podbox doctor`: what this host offers, found by trying it with the code that pods are built with, and what is
-//! lost without it. Whatever it tries it takes away again; most of it happens in namespaces that end with it.
+//! lost without it. Whatever it tries it takes away again; most of it happens in namespaces that end with it. The podbox that runs
+//! here, if one does, is asked what it has given up and lost since.
 
 mod kernel;
 mod network;
 mod process;
 mod report;
+mod running;
 mod storage;
 
 use crate::config::Config;
@@ -47,6 +49,8 @@ fn examine(config: &Config) -> Vec<Finding> {
     let mut signals = crate::trace::probe();
     given_up(config, &mut signals);
     findings.extend(kernel::signals(&signals));
+    let page = asked(config, "/metrics").and_then(|bytes| String::from_utf8(bytes).ok());
+    findings.extend(page.iter().flat_map(|page| running::findings(page)));
     findings.extend([kernel::seccomp(), kernel::sparing()]);
     findings.extend(process::cgroup(&config.cgroup_root));
     findings.extend(network::examine(config));
@@ -56,16 +60,27 @@ fn examine(config: &Config) -> Vec<Finding> {
 
 /// What this host offers and the podbox that runs here, if one does, has given up since.
 fn given_up(config: &Config, report: &mut CapabilityReport) {
-    let asked = super::runtime().ok().and_then(|runtime| {
-        runtime.block_on(async { client::get(&config.run_dir, "/capabilities").await?.all().await }).ok()
-    });
-    let told: Value = asked.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let told: Value = asked(config, "/capabilities")
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
     for signal in told["signals"].as_array().into_iter().flatten() {
-        if let (Ok(name), Some(reason)) = (Signal::deserialize(&signal["signal"]), signal["reason"].as_str())
-        {
-            report.given_up(name, reason);
+        match (Signal::deserialize(&signal["signal"]), signal["reason"].as_str()) {
+            // Where it keeps its maps, not where a trial could.
+            (Ok(Signal::Survival), Some(reason))
+                if signal["backend"].is_null() && report.has(Signal::Survival) =>
+            {
+                report.lost(Signal::Survival, reason.to_owned());
+            }
+            (Ok(name), Some(reason)) => report.given_up(name, reason),
+            _ => {}
         }
     }
+}
+
+/// What the podbox that runs here answers.
+fn asked(config: &Config, path: &'static str) -> Option<Vec<u8>> {
+    let answer = async { client::get(&config.run_dir, path).await?.all().await };
+    super::runtime().ok()?.block_on(answer).ok()
 }
 
 /// Does the work on a thread of its own, which takes the namespaces it makes with it.
