@@ -64,7 +64,7 @@ fn a_prometheus_finds_nodes_pods_and_services() {
     for file in ["pods.yaml", "web.yaml", "kinds.yaml"] {
         node.kubectl(&["apply", "-f", manifests.join(file).to_str().expect("the path is UTF-8")]);
     }
-    node.kubectl(&["wait", "pod/server", "--for=condition=Ready", "--timeout=180s"]);
+    node.kubectl(&["wait", "pod/server", "--for=condition=Ready", "--timeout=300s"]);
     let config = node.host.file("prometheus.yaml", discovery(&node));
     let mut agent = Command::new("vmagent");
     agent

@@ -9,7 +9,7 @@ use podbox_tests::host::{IMAGE, answers};
 use podbox_tests::node::Node;
 use podbox_tests::pods::script;
 use podbox_tests::run::limit;
-use podbox_tests::wait::wait_for;
+use podbox_tests::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
 
 /// What is done with a node here.
@@ -196,8 +196,13 @@ fn containers_that_share_processes_have_a_first_one_that_reaps_and_can_do_nothin
     let pids = node.host.cgroup.join(format!("podbox.slice/besteffort/pod{uid}/pids/cgroup.procs"));
     let pause = || fs::read_to_string(&pids).unwrap_or_default().trim().parse::<i32>().ok();
 
-    assert!(node.inside("shared", "one", "ps").contains("sleep 7654321"), "one sees two");
-    assert!(node.inside("shared", "two", "ps").contains("sleep 1234567"), "two sees one");
+    // A container runs before its shell has begun.
+    let sees = |container: &str, program: &str| {
+        let what = format!("{container} sees {program:?}");
+        wait_until(&what, limit(), || node.inside("shared", container, "ps").contains(program));
+    };
+    sees("one", "sleep 7654321");
+    sees("two", "sleep 1234567");
     let status = node.inside("shared", "two", "cat /proc/1/status");
     for (name, value) in [
         ("Name", "podbox"),
@@ -249,7 +254,9 @@ fn containers_that_share_processes_have_a_first_one_that_reaps_and_can_do_nothin
         let statuses = pod["status"]["containerStatuses"].as_array().unwrap();
         statuses.iter().all(|status| status["restartCount"] == 1 && status["ready"] == true)
     });
-    assert!(node.inside("shared", "two", "ps").contains("sleep 1234567"));
+    wait_until("two sees the one that came back", limit(), || {
+        node.inside("shared", "two", "ps").contains("sleep 1234567")
+    });
     assert!(pause().is_some_and(|pid| pid != first));
     node.kubectl(&["delete", "pod", "shared"]);
     wait_for("nothing of it is left", limit(), || (!pids.exists()).then_some(()));

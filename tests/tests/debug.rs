@@ -28,7 +28,7 @@ fn run_pod(node: &Node, name: &str, spec: Value) {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": whole});
     let file = node.host.file(&format!("{name}.json"), pod.to_string());
     node.kubectl(&["apply", "-f", file.to_str().expect("the test's paths are text")]);
-    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=180s"]);
+    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=300s"]);
 }
 
 fn container(name: &str, image: &str, script: &str) -> Value {
@@ -181,7 +181,7 @@ fn kubectl_debug_looks_into_a_running_pod() {
     assert!(described.contains("Ephemeral Containers:"), "{described}");
 
     // With the pod it goes.
-    node.kubectl(&["delete", "pod", "patient", "--timeout=180s"]);
+    node.kubectl(&["delete", "pod", "patient", "--timeout=300s"]);
 }
 
 #[test]
@@ -223,5 +223,5 @@ fn kubectl_debug_copies_a_pod_and_looks_at_the_node() {
     assert!(screen.contains("of the host\n1\nlooked"), "{screen}");
     shell.press("exit\n");
     shell.end();
-    node.kubectl(&["delete", "pods", "--all", "--timeout=180s"]);
+    node.kubectl(&["delete", "pods", "--all", "--timeout=300s"]);
 }

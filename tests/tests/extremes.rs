@@ -42,9 +42,9 @@ fn a_grace_period_that_no_clock_can_count_ends_with_the_pod() {
         node.wait_pod(name, "runs", is_ready);
         node.wait_stays(name, "c");
     }
-    node.kubectl(&["delete", "pod", "patient", "--timeout=180s"]);
+    node.kubectl(&["delete", "pod", "patient", "--timeout=300s"]);
     let forever = format!("--grace-period={FOREVER}");
-    node.kubectl(&["delete", "pod", "asked", &forever, "--timeout=180s"]);
+    node.kubectl(&["delete", "pod", "asked", &forever, "--timeout=300s"]);
     assert!(!node.complained().contains("broke"), "{}", node.complained());
 }
 
@@ -126,7 +126,7 @@ fn who_is_asked_to_go_is_told_to_be_over_though_somebody_holds_it() {
         assert_eq!(over["status"]["phase"], phase, "{name}");
         assert!(over["metadata"]["deletionTimestamp"].is_string());
         node.kubectl(&["patch", "pod", name, "-p", "{\"metadata\":{\"finalizers\":null}}"]);
-        node.kubectl(&["wait", "--for=delete", &format!("pod/{name}"), "--timeout=180s"]);
+        node.kubectl(&["wait", "--for=delete", &format!("pod/{name}"), "--timeout=300s"]);
     }
 }
 
@@ -167,6 +167,6 @@ fn a_pod_that_was_evicted_says_so_and_its_job_does_not_count_it() {
     let free = "{\"metadata\":{\"$deleteFromPrimitiveList/finalizers\":[\"example.com/held\"]}}";
     node.kubectl(&["patch", "pod", &name, "-p", free]);
     fs::write(dir.join("done"), "").expect("the test's tmpfs has room");
-    node.kubectl(&["wait", "job/job", "--for=condition=Complete", "--timeout=180s"]);
+    node.kubectl(&["wait", "job/job", "--for=condition=Complete", "--timeout=300s"]);
     assert_eq!(node.kubectl(&["get", "job", "job", "-o", "jsonpath={.status.failed}"]), "");
 }

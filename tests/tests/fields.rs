@@ -207,7 +207,7 @@ fn a_sidecar_that_crashes_comes_back_signals_are_those_that_were_asked_for_and_n
 
     for (name, signal) in [("own", "USR1\n"), ("image", "USR2\n")] {
         wait_until("it heeds its signal", limit(), || marks.join(format!("up-{name}")).exists());
-        node.kubectl(&["delete", "pod", name, "--grace-period=30", "--timeout=180s"]);
+        node.kubectl(&["delete", "pod", name, "--grace-period=30", "--timeout=300s"]);
         let heard = fs::read_to_string(marks.join(name)).expect("it was asked to end");
         assert_eq!(heard, signal);
     }
@@ -234,7 +234,7 @@ fn a_sidecar_that_crashes_comes_back_signals_are_those_that_were_asked_for_and_n
         (left.len() <= 2).then_some(left)
     });
     assert_eq!(last, ["4.log", "5.log"]);
-    node.kubectl(&["delete", "pods", "--all", "--grace-period=1", "--timeout=180s"]);
+    node.kubectl(&["delete", "pods", "--all", "--grace-period=1", "--timeout=300s"]);
     assert_eq!(dirs(), Vec::<PathBuf>::new());
 }
 
@@ -340,6 +340,6 @@ fn memory_that_was_requested_is_kept_where_the_node_is_told_so() {
     );
     assert_eq!([read(part.clone(), "memory.min"), read(part, "memory.max")], [mib(40), mib(40)]);
     wait_until("it is kept for it", limit(), || sums() == [mib(80), mib(24), mib(56)]);
-    node.kubectl(&["delete", "pod", "part", "whole", "--grace-period=1", "--timeout=180s"]);
+    node.kubectl(&["delete", "pod", "part", "whole", "--grace-period=1", "--timeout=300s"]);
     wait_until("only what is there is kept", limit(), || sums() == [mib(16), mib(0), mib(16)]);
 }

@@ -123,7 +123,7 @@ fn hooks_come_after_the_start_and_before_the_stop_signal_and_hold_up_what_they_s
     assert_eq!(ready["reason"], "ContainersNotReady", "{ready}");
     assert_eq!(ready["message"], "containers with unready status: [main after]");
     fs::write(life.dir("hooked").join("go"), "").expect("the test's tmpfs has room");
-    life.node.kubectl(&["wait", "pod/hooked", "--for=condition=Ready", "--timeout=180s"]);
+    life.node.kubectl(&["wait", "pod/hooked", "--for=condition=Ready", "--timeout=300s"]);
     life.wait_log("hooked", "after");
     life.delete("hooked");
     assert_eq!(life.log("hooked"), ["main", "post", "after", "pre", "term"]);
@@ -145,7 +145,7 @@ fn hooks_come_after_the_start_and_before_the_stop_signal_and_hold_up_what_they_s
         json!({"terminationGracePeriodSeconds": 60, "initContainers": [server_first, waiting],
             "containers": [script("main", MAIN, get)]}),
     );
-    life.node.kubectl(&["wait", "pod/net", "--for=condition=Ready", "--timeout=180s"]);
+    life.node.kubectl(&["wait", "pod/net", "--for=condition=Ready", "--timeout=300s"]);
     life.delete("net");
     assert_eq!(life.log("net"), ["main", "term"]);
     let events = life.node.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]);
@@ -270,7 +270,7 @@ fn sidecars_end_last_the_last_one_first_and_a_second_delete_hastens_the_end() {
     );
     let up = |name: &str| life.dir("sides").join(format!("up-{name}")).exists();
     wait_until("all know what to do", limit(), || ["one", "two", "main"].into_iter().all(up));
-    life.node.kubectl(&["wait", "pod/sides", "--for=condition=Ready", "--timeout=180s"]);
+    life.node.kubectl(&["wait", "pod/sides", "--for=condition=Ready", "--timeout=300s"]);
     life.delete("sides");
     assert_eq!(life.log("sides"), ["main", "two", "one"]);
 
@@ -346,7 +346,7 @@ fn a_pod_is_ready_once_its_gates_are_open() {
     let Some(life) = Life::start("a_pod_is_ready_once_its_gates_are_open") else { return };
     let gates = json!([{"conditionType": "example.com/gate"}]);
     life.create("gated", json!({"readinessGates": gates, "containers": [script("main", MAIN, json!({}))]}));
-    life.node.kubectl(&["wait", "pod/gated", "--for=condition=ContainersReady", "--timeout=180s"]);
+    life.node.kubectl(&["wait", "pod/gated", "--for=condition=ContainersReady", "--timeout=300s"]);
     let ready = life.wait("gated", "says why it is not ready", |pod| {
         condition(pod, "Ready")["reason"] == "ReadinessGatesNotReady"
     });
@@ -358,7 +358,7 @@ fn a_pod_is_ready_once_its_gates_are_open() {
         life.node.kubectl(&["patch", "pod", "gated", "--subresource=status", "-p", &patch]);
     };
     patch("True");
-    life.node.kubectl(&["wait", "pod/gated", "--for=condition=Ready", "--timeout=180s"]);
+    life.node.kubectl(&["wait", "pod/gated", "--for=condition=Ready", "--timeout=300s"]);
     patch("False");
     let closed = life.wait("gated", "is not ready", |pod| condition(pod, "Ready")["status"] == "False");
     let message = "the status of pod readiness gate \"example.com/gate\" is not \"True\", but False";
@@ -414,7 +414,7 @@ fn a_restart_of_podbox_calls_no_hook_again_whose_answer_it_had() {
     let hooks = json!({"lifecycle": {"postStart": sh("echo post >> /h/log"), "preStop": pre_stop}});
     let containers = json!([script("main", MAIN, hooks)]);
     life.create("kept", json!({"terminationGracePeriodSeconds": 60, "containers": containers}));
-    life.node.kubectl(&["wait", "pod/kept", "--for=condition=Ready", "--timeout=180s"]);
+    life.node.kubectl(&["wait", "pod/kept", "--for=condition=Ready", "--timeout=300s"]);
     life.node.restart(Signal::SIGKILL);
     life.node.kubectl(&["delete", "pod", "kept", "--wait=false"]);
     life.wait_log("kept", "pre");
@@ -423,7 +423,7 @@ fn a_restart_of_podbox_calls_no_hook_again_whose_answer_it_had() {
     let calls = |life: &Life| life.log("kept").iter().filter(|line| *line == "pre").count();
     wait_until("the preStop hook is called again", limit(), || calls(&life) == 2);
     fs::write(life.dir("kept").join("go"), "").expect("the test's tmpfs has room");
-    life.node.kubectl(&["wait", "pod/kept", "--for=delete", "--timeout=180s"]);
+    life.node.kubectl(&["wait", "pod/kept", "--for=delete", "--timeout=300s"]);
     let mut log = life.log("kept");
     log[..2].sort();
     assert_eq!(log, ["main", "post", "pre", "pre", "term"]);

@@ -99,7 +99,7 @@ fn a_node_answers_what_clients_ask_a_kubelet_for() {
              imagePullPolicy: IfNotPresent, args: [sleep, '600000']}}\n"
         ),
     );
-    node.kubectl(&["wait", "pod/idle", "--for=condition=Ready", "--timeout=180s"]);
+    node.kubectl(&["wait", "pod/idle", "--for=condition=Ready", "--timeout=300s"]);
     let path = |rest: &str| format!("/api/v1/nodes/{name}/proxy/{rest}");
     let summary = || json(&node, &["get", "--raw", &path("stats/summary")]);
     let summary = wait_for("the pod is measured", limit(), || {
@@ -147,7 +147,7 @@ fn a_node_short_of_memory_takes_few_pods_and_makes_others_go() {
         )
     };
     apply(&node, &pod("modest", "requests: {memory: 1Ki}"));
-    node.kubectl(&["wait", "pod/modest", "--for=condition=Ready", "--timeout=180s"]);
+    node.kubectl(&["wait", "pod/modest", "--for=condition=Ready", "--timeout=300s"]);
 
     // All of it is never free.
     node.host.set("PODBOX_EVICTION_HARD", "memory.available<100%");
@@ -164,7 +164,7 @@ fn a_node_short_of_memory_takes_few_pods_and_makes_others_go() {
         || node.kubectl(&["get", "events", "--field-selector", "involvedObject.name=modest,reason=Evicted"]);
     wait_until("it is told", limit(), || event().contains("The node was low on resource: memory."));
 
-    node.kubectl(&["wait", &object, "--for=condition=MemoryPressure", "--timeout=180s"]);
+    node.kubectl(&["wait", &object, "--for=condition=MemoryPressure", "--timeout=300s"]);
     let taints = |node: &Node| node.kubectl(&["get", &object, "-o", "jsonpath={.spec.taints[*].key}"]);
     wait_until("the node is tainted", limit(), || taints(&node) == "node.kubernetes.io/memory-pressure");
     apply(&node, &pod("careless", ""));
@@ -174,10 +174,10 @@ fn a_node_short_of_memory_takes_few_pods_and_makes_others_go() {
 
     node.host.set("PODBOX_EVICTION_HARD", "");
     node.restart(Signal::SIGTERM);
-    node.kubectl(&["wait", &object, "--for=condition=MemoryPressure=False", "--timeout=180s"]);
+    node.kubectl(&["wait", &object, "--for=condition=MemoryPressure=False", "--timeout=300s"]);
     wait_until("the taint goes", limit(), || taints(&node).is_empty());
     apply(&node, &pod("welcome", ""));
-    node.kubectl(&["wait", "pod/welcome", "--for=condition=Ready", "--timeout=180s"]);
+    node.kubectl(&["wait", "pod/welcome", "--for=condition=Ready", "--timeout=300s"]);
 }
 
 #[test]

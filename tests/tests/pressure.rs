@@ -87,7 +87,7 @@ fn a_full_disk_costs_images_first_and_then_pods_whoever_has_most_first_and_criti
     told.sort_unstable();
     let order: Vec<&str> = told.into_iter().map(|(_, name)| name).collect();
     assert_eq!(order, ["much", "little"]);
-    node.kubectl(&["wait", &format!("node/{name}"), "--for=condition=DiskPressure", "--timeout=180s"]);
+    node.kubectl(&["wait", &format!("node/{name}"), "--for=condition=DiskPressure", "--timeout=300s"]);
     assert!(is_ready(&node.pod("critical")), "{}", node.complained());
 }
 

@@ -55,7 +55,7 @@ fn waiting(node: &Node, pod: &str, field: &str) -> String {
 
 #[track_caller]
 fn wait_ready(node: &Node, pod: &str) {
-    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), "--timeout=180s"]);
+    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), "--timeout=300s"]);
 }
 
 #[test]

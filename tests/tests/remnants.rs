@@ -129,13 +129,13 @@ fn what_is_over_is_shown_by_its_status_and_taken_away_whole() {
     let foreign = node.host.dir.join("logs/default_foreign_1234/c/0.log");
     node.host.file("logs/default_foreign_1234/c/0.log", "theirs\n");
     assert!(short.exists() && stays.exists());
-    node.kubectl(&["delete", "pod", "short", "--grace-period=1", "--timeout=180s"]);
+    node.kubectl(&["delete", "pod", "short", "--grace-period=1", "--timeout=300s"]);
     node.restart(Signal::SIGKILL);
     wait_until("its logs are gone", limit(), || !short.exists());
     assert!(stays.exists() && foreign.exists());
 
     assert!(held.exists() && node.pod("stuck")["metadata"]["deletionTimestamp"].is_string());
     umount2(&held, MntFlags::MNT_DETACH).expect("it is mounted");
-    node.kubectl(&["wait", "pod/stuck", "--for=delete", "--timeout=180s"]);
+    node.kubectl(&["wait", "pod/stuck", "--for=delete", "--timeout=300s"]);
     wait_until("nothing of it is left", limit(), || !own.exists());
 }

@@ -28,7 +28,7 @@ fn run_pod(node: &Node, name: &str, resources: Value, policy: Value) {
         "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]}});
     let file = node.host.file(&format!("{name}.json"), pod.to_string());
     node.kubectl(&["apply", "-f", file.to_str().expect("the test's paths are text")]);
-    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=180s"]);
+    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=300s"]);
 }
 
 /// Asks for another share.
@@ -163,7 +163,7 @@ fn a_share_that_others_have_is_given_once_they_leave() {
     );
     assert_eq!(condition(&waits, "PodResizePending"), Some(("Deferred".to_owned(), why)));
     assert_eq!(main_of(&waits)["resources"]["requests"]["cpu"], "100m");
-    node.kubectl(&["delete", "pod", "greedy", "--timeout=180s"]);
+    node.kubectl(&["delete", "pod", "greedy", "--timeout=300s"]);
     let given = wait_until_pod(&node, "modest", "it has it", |pod| {
         main_of(pod)["resources"]["requests"]["cpu"] == "300m"
     });

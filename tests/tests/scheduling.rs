@@ -20,7 +20,7 @@ fn pod(node: &Node, name: &str, fields: &str) {
 }
 
 fn runs(node: &Node, name: &str) {
-    node.kubectl(&["wait", &format!("pod/{name}"), "--for=condition=Ready", "--timeout=180s"]);
+    node.kubectl(&["wait", &format!("pod/{name}"), "--for=condition=Ready", "--timeout=300s"]);
 }
 
 fn get(node: &Node, object: &str, path: &str) -> String {

@@ -49,7 +49,7 @@ fn of(nodes: &[usize], pods: usize) -> BTreeMap<String, usize> {
 }
 
 fn rolled_out(node: &Node, what: &str) {
-    node.kubectl(&["rollout", "status", what, "--timeout=180s"]);
+    node.kubectl(&["rollout", "status", what, "--timeout=300s"]);
 }
 
 fn nodes(node: &Node) -> String {
@@ -111,7 +111,7 @@ fn simulated_nodes_take_pods_and_lose_them_as_real_ones_do() {
     apply(&node, &workload("StatefulSet", "db", &fields, "start=0s", "terminationGracePeriodSeconds: 1"));
     rolled_out(&node, "statefulset/db");
     node.kubectl(&["delete", "statefulset", "db"]);
-    node.kubectl(&["delete", "pvc", "--all", "--timeout=180s"]);
+    node.kubectl(&["delete", "pvc", "--all", "--timeout=300s"]);
 
     // A DaemonSet is where its nodes are labelled.
     node.kubectl(&["label", "nodes", "sim-1", "sim-4", "disk=ssd"]);
@@ -128,8 +128,8 @@ fn simulated_nodes_take_pods_and_lose_them_as_real_ones_do() {
         &workload("Job", "good", "completions: 3, parallelism: 2, ", "run=200ms", "restartPolicy: Never"),
     );
     apply(&node, &workload("Job", "bad", "backoffLimit: 0, ", "run=200ms, exit=3", "restartPolicy: Never"));
-    node.kubectl(&["wait", "job/good", "--for=condition=Complete", "--timeout=180s"]);
-    node.kubectl(&["wait", "job/bad", "--for=condition=Failed", "--timeout=180s"]);
+    node.kubectl(&["wait", "job/good", "--for=condition=Complete", "--timeout=300s"]);
+    node.kubectl(&["wait", "job/bad", "--for=condition=Failed", "--timeout=300s"]);
 
     // A taint drives out who does not bear it.
     node.kubectl(&["taint", "nodes", "sim-0", "out=now:NoExecute"]);
@@ -139,25 +139,25 @@ fn simulated_nodes_take_pods_and_lose_them_as_real_ones_do() {
 
     // A budget holds a drain back.
     node.kubectl(&["create", "poddisruptionbudget", "web", "--selector=app=web", "--min-available=12"]);
-    node.kubectl(&["wait", "pdb/web", "--for=jsonpath={.status.currentHealthy}=12", "--timeout=180s"]);
-    let drain = ["drain", "sim-1", "--ignore-daemonsets", "--timeout=5s"];
+    node.kubectl(&["wait", "pdb/web", "--for=jsonpath={.status.currentHealthy}=12", "--timeout=300s"]);
+    let drain = ["drain", "sim-1", "--ignore-daemonsets", "--timeout=2s"];
     let held = node.client("kubectl").args(drain).output().expect("kubectl starts");
     let told = String::from_utf8_lossy(&held.stderr);
     assert!(!held.status.success() && told.contains("violate the pod's disruption budget"), "{told}");
     assert!(spread(&node, "web").contains_key("sim-1"));
     node.kubectl(&["delete", "pdb", "web"]);
-    node.kubectl(&["drain", "sim-1", "--ignore-daemonsets", "--timeout=180s"]);
+    node.kubectl(&["drain", "sim-1", "--ignore-daemonsets", "--timeout=300s"]);
     assert!(!spread(&node, "web").contains_key("sim-1"));
     rolled_out(&node, "deployment/web");
 
     // A node that falls silent loses its pods, which nobody ends until it is heard again.
     node.kubectl(&["annotate", "nodes", "sim-3", "podbox.io/simulate=silent"]);
-    node.kubectl(&["wait", "node/sim-3", "--for=condition=Ready=Unknown", "--timeout=180s"]);
+    node.kubectl(&["wait", "node/sim-3", "--for=condition=Ready=Unknown", "--timeout=300s"]);
     wait_until("its pods are to go", limit(), || !spread(&node, "web").contains_key("sim-3"));
     rolled_out(&node, "deployment/web");
     assert!(!on(&node, 3).is_empty(), "a silent node confirms nothing");
     node.kubectl(&["annotate", "nodes", "sim-3", "podbox.io/simulate-"]);
-    node.kubectl(&["wait", "node/sim-3", "--for=condition=Ready", "--timeout=180s"]);
+    node.kubectl(&["wait", "node/sim-3", "--for=condition=Ready", "--timeout=300s"]);
     wait_until("it has ended its pods", limit(), || on(&node, 3).is_empty());
 
     // One that is not ready says so, and a restart with fewer takes away those at the end.

@@ -66,7 +66,7 @@ fn run_pod(node: &Node, name: &str, container: &str) {
     );
     let file = node.host.file(&format!("{name}.yaml"), manifest);
     node.kubectl(&["apply", "-f", file.to_str().expect("the test's paths are text")]);
-    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=180s"]);
+    node.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=300s"]);
 }
 
 fn text(bytes: &[u8]) -> String {

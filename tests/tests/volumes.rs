@@ -31,7 +31,7 @@ fn apply(node: &Node, manifest: &str) {
 
 #[track_caller]
 fn ready(node: &Node, name: &str) {
-    node.kubectl(&["wait", &format!("pod/{name}"), "--for=condition=Ready", "--timeout=180s"]);
+    node.kubectl(&["wait", &format!("pod/{name}"), "--for=condition=Ready", "--timeout=300s"]);
 }
 
 /// What a script prints in a pod's container.
