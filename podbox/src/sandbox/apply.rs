@@ -170,24 +170,32 @@ impl Hands<'_> {
             };
             let took = clock::boot().saturating_sub(began);
             ::metrics::histogram!(table::SANDBOX_STEP_SECONDS, "step" => step.name()).record(took);
-            let plugin = step.directory().and_then(|directory| self.volumes.get(directory).copied());
-            if let Some(plugin) = plugin {
-                filling += took;
-                if let Step::GiveGroup { .. } = step {
-                    timing::volume(OnVolume::GiveGroup, plugin, result.is_ok(), took);
-                }
-                // The steps of a volume are next to each other.
-                let goes_on =
-                    steps.get(place + 1).is_some_and(|(_, next)| next.directory() == step.directory());
-                if result.is_err() || !goes_on {
-                    let took = std::mem::take(&mut filling);
-                    timing::volume(OnVolume::Mount, plugin, result.is_ok(), took);
-                }
-            }
+            let next = steps.get(place + 1).map(|(_, next)| *next);
+            self.tell_volume((step, next), result.is_ok(), took, &mut filling);
             result.map_err(|error| (step.name(), step.subject(), error))?;
             done.push(Done { step, began, took });
         }
         Ok(reply)
+    }
+
+    /// Tells how long a volume took, once the last of its steps is done, or one has failed. They are next to each other; `filling`
+    /// is what those before this one took.
+    fn tell_volume(
+        &self,
+        (step, next): (&Step, Option<&Step>),
+        well: bool,
+        took: Duration,
+        filling: &mut Duration,
+    ) {
+        let directory = step.directory();
+        let Some(plugin) = directory.and_then(|directory| self.volumes.get(directory)) else { return };
+        *filling += took;
+        if let Step::GiveGroup { .. } = step {
+            timing::volume(OnVolume::GiveGroup, *plugin, well, took);
+        }
+        if !well || next.and_then(Step::directory) != directory {
+            timing::volume(OnVolume::Mount, *plugin, well, std::mem::take(filling));
+        }
     }
 
     fn step(
