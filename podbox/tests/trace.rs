@@ -6,8 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod trace {
+    mod budgets;
     mod capability;
     mod cgroup;
+    mod child;
     mod exits;
     mod floods;
     mod listens;

@@ -13,9 +13,25 @@ use std::time::Duration;
 const DISPENSABLE: [&str; 6] =
     ["signal_sent", "process_exec", "socket_state", "connection_accepted", "zombie_freed", "zombie_released"];
 
+/// What each program may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Allowance {
+    /// The part of one processor.
+    pub share: f64,
+    /// How often it is looked at.
+    pub every: Duration,
+}
+
+impl Default for Allowance {
+    fn default() -> Allowance {
+        Allowance { share: limits::PROGRAM_SHARE, every: limits::PROGRAM_LOOK }
+    }
+}
+
 /// What has been used up to the last look.
 #[derive(Debug, Default)]
 pub struct Budget {
+    allowance: Allowance,
     at: Option<Duration>,
     used: BTreeMap<String, Duration>,
     /// Looks in a row in which a program took too much.
@@ -29,27 +45,34 @@ pub struct Excess {
     pub program: String,
     /// The part of one processor that it took lately.
     pub share: f64,
+    /// As much as it was to take.
+    pub allowed: f64,
 }
 
 impl Budget {
+    /// Nothing was used so far.
+    pub fn new(allowance: Allowance) -> Budget {
+        Budget { allowance, ..Budget::default() }
+    }
+
     /// Whether it is time to look, by the time since boot.
     pub fn is_due(&self, now: Duration) -> bool {
-        self.at.is_none_or(|at| now.saturating_sub(at) >= limits::PROGRAM_LOOK)
+        self.at.is_none_or(|at| now.saturating_sub(at) >= self.allowance.every)
     }
 
     /// One look: the programs that are to go.
     pub fn look(&mut self, costs: &[ProgramCost], now: Duration) -> Vec<Excess> {
         let past = self.at.replace(now).map(|at| now.saturating_sub(at).as_secs_f64());
-        let mut over = Vec::new();
+        let (mut over, allowed) = (Vec::new(), self.allowance.share);
         for ProgramCost { program, time, .. } in costs {
             let Some(before) = self.used.insert(program.clone(), *time) else { continue };
             let Some(past) = past.filter(|past| *past > 0.0) else { continue };
             let share = time.saturating_sub(before).as_secs_f64() / past;
             let strikes = self.strikes.entry(program.clone()).or_default();
-            *strikes = if share > limits::PROGRAM_SHARE { *strikes + 1 } else { 0 };
+            *strikes = if share > allowed { *strikes + 1 } else { 0 };
             if *strikes >= limits::PROGRAM_STRIKES && DISPENSABLE.contains(&program.as_str()) {
                 *strikes = 0;
-                over.push(Excess { program: program.clone(), share });
+                over.push(Excess { program: program.clone(), share, allowed });
             }
         }
         over

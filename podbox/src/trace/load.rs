@@ -5,6 +5,7 @@
 //! unless they are to be kept (`pin`), which is a step of the ladder too: where they cannot be, they go all the same.
 
 use super::btf::{Btf, BtfError};
+use super::budget::Allowance;
 use super::capability::{Capability, CapabilityReport, Signal};
 use super::offsets;
 use super::pin::{Found, Layout, Pins};
@@ -38,6 +39,8 @@ pub struct TraceConfig {
     pub oom_ring_bytes: u32,
     /// Whether the kernel shall measure what the programs cost (some 20 ns per run).
     pub measure_cost: bool,
+    /// What each program may cost before it is detached, where that is measured.
+    pub allowance: Allowance,
     /// Where cgroup v2 is mounted: what is counted is compared with the files there; `None`: it is not.
     pub cgroup_root: Option<PathBuf>,
     /// The run directory below which programs and maps outlive this process, and are found again; `None`: they go with it.
@@ -52,6 +55,7 @@ impl TraceConfig {
             event_ring_bytes: limits::EVENT_RING_BYTES,
             oom_ring_bytes: limits::OOM_RING_BYTES,
             measure_cost: true,
+            allowance: Allowance::default(),
             cgroup_root: None,
             keep: None,
         }

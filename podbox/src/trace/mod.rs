@@ -31,6 +31,7 @@ mod timeline;
 mod tracer;
 mod zombie;
 
+pub use budget::Allowance;
 pub use capability::{Capability, CapabilityReport, Signal};
 pub use load::{TraceConfig, TraceError};
 pub use podbox_common::{ContainerStats, Kind, LIFETIME_BOUNDS_NS, Loss};

@@ -46,7 +46,7 @@ impl Tracer {
             listens: register(listens)?,
             rests_until: clock::instant(),
             zombies: Zombies::default(),
-            budget: Budget::default(),
+            budget: Budget::new(self.allowance),
             log,
             tracer: Arc::clone(self),
         };

@@ -2,7 +2,7 @@
 //! are read by `ring`.
 
 use super::attribute::{self, Facts, Register};
-use super::budget::Excess;
+use super::budget::{Allowance, Excess};
 use super::capability::{CapabilityReport, Signal};
 use super::decode::Gaps;
 use super::journal::{Journal, Recalled};
@@ -55,6 +55,7 @@ pub struct Tracer {
     pub(super) report: Mutex<CapabilityReport>,
     /// Programs that were detached for what they cost.
     detached: Mutex<BTreeSet<String>>,
+    pub(super) allowance: Allowance,
     /// Where links are pinned, if they are.
     pins: Option<Pins>,
     /// Victims are told at all.
@@ -143,6 +144,7 @@ impl Tracer {
             executions: Mutex::default(),
             report: Mutex::new(report.clone()),
             detached: Mutex::default(),
+            allowance: config.allowance,
             pins,
             oom_told: report.has(Signal::OomVictims),
             oom_watched: report.has(Signal::OomDecision),
@@ -219,11 +221,11 @@ impl Tracer {
     }
 
     /// Detaches a program that costs more than it is worth.
-    pub(super) fn detach(&self, Excess { program, share }: &Excess) {
+    pub(super) fn detach(&self, Excess { program, share, allowed }: &Excess) {
         let reason = format!(
             "{program} took {:.1} % of a processor, more than its {:.0} %",
             100.0 * share,
-            100.0 * limits::PROGRAM_SHARE
+            100.0 * allowed
         );
         tracing::warn!("detached: {reason}");
         if let Some(Err(error)) = self.pins.as_ref().map(|pins| pins.detach(program)) {

@@ -35,6 +35,8 @@ fn root() -> Option<PathBuf> {
 /// A cgroup directly below the root, removed at the end with all that is in it.
 pub struct Tree {
     dir: PathBuf,
+    /// The name of the pod that its containers are of.
+    pod: String,
 }
 
 impl Tree {
@@ -48,7 +50,7 @@ impl Tree {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = root.join(format!("podbox-trace-{}-{number}", std::process::id()));
         fs::create_dir(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
-        Ok(Tree { dir })
+        Ok(Tree { dir, pod: "pod".into() })
     }
 
     /// With the memory controller.
@@ -64,6 +66,17 @@ impl Tree {
         Ok(tree)
     }
 
+    /// The cgroup of a pod in this one, with what this one controls.
+    pub fn pod(&self, name: &str) -> Tree {
+        let dir = self.dir.join(name);
+        fs::create_dir(&dir).unwrap();
+        let controllers = fs::read_to_string(dir.join("cgroup.controllers")).unwrap();
+        for controller in controllers.split_whitespace() {
+            fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}")).unwrap();
+        }
+        Tree { dir, pod: name.into() }
+    }
+
     pub fn set(&self, file: &str, value: &str) {
         fs::write(self.dir.join(file), value).unwrap();
     }
@@ -72,7 +85,7 @@ impl Tree {
         let dir = self.dir.join(name);
         fs::create_dir(&dir).unwrap();
         let id = fs::metadata(&dir).unwrap().ino();
-        let pod = PodRef { namespace: "test".into(), name: "pod".into(), uid: "uid".into() };
+        let pod = PodRef { namespace: "test".into(), name: self.pod.clone(), uid: "uid".into() };
         Container { dir, id, name: ContainerRef { pod, name: name.into(), attempt: 0 } }
     }
 }
@@ -111,6 +124,7 @@ fn remove(dir: &Path) {
 }
 
 /// A container's cgroup.
+#[derive(Clone)]
 pub struct Container {
     pub dir: PathBuf,
     pub id: u64,
@@ -120,6 +134,17 @@ pub struct Container {
 impl Container {
     pub fn set(&self, file: &str, value: &str) {
         fs::write(self.dir.join(file), value).unwrap();
+    }
+
+    /// What a file says that holds a number.
+    pub fn number(&self, file: &str) -> u64 {
+        fs::read_to_string(self.dir.join(file)).unwrap().trim().parse().unwrap()
+    }
+
+    /// Removes it, if nobody is in it any more; whether it is gone.
+    pub fn remove(&self) -> bool {
+        remove(&self.dir);
+        !self.dir.exists()
     }
 
     /// A command that begins in this cgroup.

@@ -2,20 +2,19 @@
 //! agree to the last victim, exit, sender and zombie. What memory does takes the memory controller of cgroup v2; the
 //! others run everywhere.
 
-use super::cgroup::{Container, Tree};
-use super::watch::{Watch, run};
-use podbox::api::attribution::{Attribution, OomRole};
-use podbox::api::event::{Detail, OomLimit};
-use podbox::api::sender::Origin;
-use podbox::clock::instant;
-use std::collections::BTreeMap;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command};
+mod lives;
+mod memory;
 
-/// Takes memory until it is killed.
-const EAT: &str = "tail /dev/zero";
-/// As in `oom`: a child that shares its parent's memory, and eats.
-const SHARE_AND_EAT: &str = "my @a; syscall(58); push @a, 'x' x 1048576 while 1";
+use super::cgroup::{Container, LEVEL, Tree};
+use super::watch::{Watch, in_machine, run};
+use podbox::api::attribution::{Attribution, OomRole};
+use podbox::api::event::OomLimit;
+use podbox::api::sender::Origin;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::process::{Child, Command};
+use std::time::Duration;
+
 /// Scenarios of a usual run.
 const SAMPLE: u64 = 50;
 
@@ -67,22 +66,88 @@ impl Random {
     }
 }
 
+/// The kind of a seed's scenario, of so many: dealt, so that each comes once before any comes again.
+fn kind(seed: u64, kinds: u64) -> u64 {
+    let mut random = Random(seed / kinds);
+    let mut deal: Vec<u64> = (0..kinds).collect();
+    for place in (1..deal.len()).rev() {
+        deal.swap(place, random.below(place as u64 + 1) as usize);
+    }
+    deal[(seed % kinds) as usize]
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// What came about, for people.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Processes that had the id of one before them.
+    reused: u64,
+    /// How long brief containers were there.
+    lived: Vec<Duration>,
+    /// How well the dead's lifetimes were known to the generator.
+    known: Vec<Duration>,
+    /// How much later than the reaping their ends were told, and the longest grace period of that time.
+    late: Vec<(Duration, Duration)>,
+}
+
+impl Tally {
+    fn say(&mut self) {
+        let Tally { reused, lived, known, late } = self;
+        let middle = |times: &mut Vec<Duration>| {
+            times.sort_unstable();
+            times.get(times.len() / 2).copied().unwrap_or_default()
+        };
+        let short = lived.iter().filter(|time| **time < Duration::from_millis(10)).count();
+        let well = known.iter().filter(|time| **time <= Duration::from_millis(1)).count();
+        println!("{reused} ids were used again");
+        println!("{} brief containers, {short} of them less than 10 ms: {:?}", lived.len(), middle(lived));
+        println!("{} lifetimes, {well} of them known to 1 ms: {:?}", known.len(), middle(known));
+        println!("told too late at most by {:?}, by a grace period of", late.iter().max());
+    }
+}
+
 /// A scenario at work: its containers have names of their own.
 struct Stage<'a> {
+    /// Of the pods' class.
+    class: &'a Tree,
+    /// Of the pod.
     tree: &'a Tree,
     watch: &'a mut Watch,
+    tally: &'a mut Tally,
     name: String,
+    /// Whether there is a memory controller.
+    memory: bool,
+    /// Containers that it has made.
+    made: RefCell<Vec<Container>>,
 }
 
 impl Stage<'_> {
     fn container(&self, name: &str) -> Container {
-        let container = self.tree.container(&format!("{}-{name}", self.name));
+        self.container_in(self.tree, name)
+    }
+
+    fn container_in(&self, tree: &Tree, name: &str) -> Container {
+        let container = tree.container(&format!("{}-{name}", self.name));
         self.watch.tracer.register(container.id, &container.name);
+        self.made.borrow_mut().push(container.clone());
         container
+    }
+
+    /// Its end as its runner has it: nobody is there any more, it is not asked for any more, and its cgroup goes.
+    async fn retire(&self, container: &Container) {
+        self.watch.tracer.forget(container.id);
+        // What was killed leaves its cgroup a moment later.
+        let gone = self.watch.until(|_| container.remove()).await;
+        assert!(gone, "{} stays", container.dir.display());
+    }
+
+    /// That so many of a container's processes were taken away, once it is told.
+    async fn reaped(&self, container: &Container, times: u64) {
+        let reaped = || self.watch.totals(container).stats.reaped;
+        assert!(self.watch.until(|_| reaped() == times).await, "{}: {} of {times}", self.name, reaped());
     }
 
     fn watched(&self) -> bool {
@@ -125,234 +190,54 @@ fn kill(signal: u64, pid: u32) {
     assert!(sent.success());
 }
 
-/// One process is killed, and it is the container's first.
-async fn single(stage: &Stage<'_>, random: &mut Random) {
-    let container = stage.container("c");
-    container.set("memory.max", &((8 + random.below(8)) << 20).to_string());
-    let eater = container.command("tail", &["/dev/zero"]).spawn().unwrap();
-    let pid = eater.id();
-    assert_eq!(finish(eater).await.signal(), Some(9));
-    let end = stage.watch.tracer.end(container.id, pid).and_then(|end| end.sender);
-    assert_eq!(end.map(|sender| sender.origin), Some(Origin::Oom));
-    let truth = Truth::default().victim(OomRole::Chosen, OomLimit::Container, stage.watched());
-    stage.agree(&container, truth).await;
-}
-
-/// Children are killed one after the other, and their parent ends by itself.
-async fn children(stage: &Stage<'_>, random: &mut Random) {
-    let container = stage.container("c");
-    container.set("memory.max", "12582912");
-    let times = 1 + random.below(2);
-    let script = format!("{} exit 5", format!("{EAT};").repeat(times as usize));
-    assert_eq!(finish(container.shell(&script)).await.code(), Some(5));
-    let mut truth = Truth::default().exits(5, 1);
-    for _ in 0..times {
-        truth = truth.victim(OomRole::Chosen, OomLimit::Container, stage.watched());
-    }
-    stage.agree(&container, truth).await;
-}
-
-/// All of a container are killed with the chosen one.
-async fn group(stage: &Stage<'_>, random: &mut Random) {
-    let container = stage.container("c");
-    container.set("memory.max", "16777216");
-    container.set("memory.oom.group", "1");
-    let siblings = random.below(4);
-    let shell = container.shell(&format!("{}{EAT}; exit 5", "sleep 1000 & ".repeat(siblings as usize)));
-    assert_eq!(finish(shell).await.signal(), Some(9));
-    let mut truth = Truth::default().victim(OomRole::Chosen, OomLimit::Container, stage.watched());
-    for _ in 0..=siblings {
-        truth = truth.victim(OomRole::Group, OomLimit::Container, stage.watched());
-    }
-    stage.agree(&container, truth).await;
-}
-
-/// The kernel chooses a process and kills with it, uncounted, the one that shares its memory.
-async fn sharing(stage: &Stage<'_>, _: &mut Random) {
-    let container = stage.container("c");
-    container.set("memory.max", "25165824");
-    let parent = container.command("perl", &["-e", SHARE_AND_EAT]).spawn().unwrap();
-    assert_eq!(finish(parent).await.signal(), Some(9));
-    let truth = Truth::default().victim(OomRole::Chosen, OomLimit::Container, stage.watched()).victim(
-        OomRole::Sharing,
-        OomLimit::Container,
-        stage.watched(),
-    );
-    stage.agree(&container, truth).await;
-}
-
-/// A cgroup inside the container has a limit of its own.
-async fn inner(stage: &Stage<'_>, _: &mut Random) {
-    let container = stage.container("c");
-    container.set("cgroup.subtree_control", "+memory");
-    let leaf = container.dir.join("leaf");
-    std::fs::create_dir(&leaf).unwrap();
-    std::fs::write(leaf.join("memory.max"), "12582912").unwrap();
-    let eater = super::cgroup::command_in(&leaf, "tail", &["/dev/zero"]).spawn().unwrap();
-    assert_eq!(finish(eater).await.signal(), Some(9));
-    let truth = Truth::default().victim(OomRole::Chosen, OomLimit::Inner, stage.watched());
-    stage.agree(&container, truth).await;
-}
-
-/// The pod's limit is hit before the container's.
-async fn parent(stage: &Stage<'_>, _: &mut Random) {
-    let container = stage.container("c");
-    stage.tree.set("memory.max", "16777216");
-    let eater = container.command("tail", &["/dev/zero"]).spawn().unwrap();
-    assert_eq!(finish(eater).await.signal(), Some(9));
-    stage.tree.set("memory.max", "max");
-    let truth = Truth::default().victim(OomRole::Chosen, OomLimit::Pod, stage.watched());
-    stage.agree(&container, truth).await;
-}
-
-/// The node itself is out of memory, as far as the kernel can be told; and nobody is to be taken before this one.
-async fn node(stage: &Stage<'_>, _: &mut Random) {
-    let container = stage.container("c");
-    let victim = container.command("sleep", &["1000"]).spawn().unwrap();
-    std::fs::write(format!("/proc/{}/oom_score_adj", victim.id()), "1000").unwrap();
-    std::fs::write("/proc/sysrq-trigger", "f").unwrap();
-    assert_eq!(finish(victim).await.signal(), Some(9));
-    let truth = Truth::default().victim(OomRole::Chosen, OomLimit::Node, stage.watched());
-    stage.agree(&container, truth).await;
-}
-
-/// Processes that are gone at once, as many as there are.
-async fn short(stage: &Stage<'_>, random: &mut Random) {
-    let container = stage.container("c");
-    let (good, bad) = (random.below(20), random.below(20));
-    let run = |times: u64, code: u32| {
-        format!("i=0; while [ $i -lt {times} ]; do (exit {code}); i=$((i+1)); done; ")
-    };
-    let shell = container.shell(&format!("{}{}exit 0", run(good, 0), run(bad, 3)));
-    assert!(finish(shell).await.success());
-    let mut truth = Truth::default().exits(0, good + 1);
-    if bad > 0 {
-        truth = truth.exits(3, bad);
-    }
-    stage.agree(&container, truth).await;
-}
-
-/// A signal from inside, from outside, from another container, from itself, or from podbox, to a first process.
-async fn signalled(stage: &Stage<'_>, random: &mut Random) {
-    let (container, other) = (stage.container("c"), stage.container("other"));
-    let signal = [1, 2, 3, 6, 9, 14, 15][random.below(7) as usize];
-    let victim = container.command("sleep", &["1000"]).spawn().unwrap();
-    let pid = victim.id();
-    let origin = match random.below(4) {
-        0 => {
-            kill(signal, pid);
-            Origin::Host
-        }
-        1 => {
-            finish(other.shell(&format!("kill -{signal} {pid}"))).await;
-            Origin::OtherContainer
-        }
-        2 => {
-            nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(pid as i32),
-                nix::sys::signal::Signal::try_from(signal as i32).unwrap(),
-            )
-            .unwrap();
-            Origin::Podbox
-        }
-        _ => {
-            finish(container.shell(&format!("kill -{signal} {pid}"))).await;
-            Origin::Container
-        }
-    };
-    assert_eq!(finish(victim).await.signal(), Some(signal as i32));
-    let end =
-        stage.watch.tracer.end(container.id, pid).expect("an end is on record before it can be waited for");
-    let sender = end.sender.expect("somebody sent it");
-    assert_eq!((sender.origin, u64::from(sender.signal)), (origin, signal));
-    let mut truth = Truth::default().signal(signal as u32, origin);
-    if origin == Origin::Container {
-        truth = truth.exits(0, 1);
-    }
-    stage.agree(&container, truth).await;
-}
-
-/// Two processes, one after the other, have the same id.
-async fn reused(stage: &Stage<'_>, _: &mut Random) {
-    let container = stage.container("c");
-    let first = container.command("sleep", &["1000"]).spawn().unwrap();
-    let pid = first.id();
-    kill(15, pid);
-    finish(first).await;
-    // Where somebody else is faster, or the kernel cannot be told, the next one has another id, which is as well.
-    let _ = std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string());
-    let second = container.command("sh", &["-c", "exit 4"]).spawn().unwrap();
-    let again = second.id();
-    assert_eq!(finish(second).await.code(), Some(4));
-    let end = stage.watch.tracer.end(container.id, again).expect("it is on record");
-    assert_eq!((end.status, end.sender), (4 << 8, None), "the end of the other one of this id");
-    let truth = Truth::default().signal(15, Origin::Host).exits(4, 1);
-    stage.agree(&container, truth).await;
-}
-
-/// A zombie whose lifetime this process knows from both sides.
-async fn zombie(stage: &mut Stage<'_>, random: &mut Random) {
-    let container = stage.container("c");
-    // What came before is of no interest, and may be more than is kept for one who reads so seldom.
-    stage.watch.events = stage.watch.tracer.subscribe();
-    let before = instant();
-    let mut child = container.shell("exit 0");
-    let pid = child.id();
-    let id = nix::sys::wait::Id::Pid(nix::unistd::Pid::from_raw(pid as i32));
-    let look = nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT;
-    nix::sys::wait::waitid(id, look).unwrap();
-    let dead = instant();
-    tokio::time::sleep(std::time::Duration::from_millis(1050 + random.below(200))).await;
-    let at_least = dead.elapsed();
-    child.wait().unwrap();
-    let at_most = before.elapsed();
-    let reap = stage
-        .watch
-        .next(|event| match &event.detail {
-            Detail::Reap(reap) if event.pid == pid => Some(reap.clone()),
-            _ => None,
-        })
-        .await;
-    // A millisecond for rounding on either side.
-    assert!(u128::from(reap.lifetime_ms) + 1 >= at_least.as_millis(), "{reap:?}, dead for {at_least:?}");
-    if let Some(reaper) = reap.reaper_pid {
-        assert_eq!(reaper, std::process::id());
-        assert!(u128::from(reap.lifetime_ms) <= at_most.as_millis() + 1, "{reap:?}, there for {at_most:?}");
-    }
-    stage.agree(&container, Truth::default().exits(0, 1)).await;
-}
-
 #[test]
 fn seeded_scenarios_are_told_as_they_were_caused() {
     run("seeded_scenarios_are_told_as_they_were_caused", async {
-        let (tree, memory) = match Tree::with_memory() {
-            Ok(tree) => (tree, true),
+        let (class, memory) = match Tree::with_memory() {
+            Ok(class) => (class, true),
             Err(_) => (Tree::new()?, false),
         };
-        let mut watch = Watch::start(&[])?;
+        let tree = class.pod("pod");
+        let mut watch = Watch::at(LEVEL + 1, &[])?;
+        let mut tally = Tally::default();
         // Nobody's own machine is told that it is out of memory.
-        let machine = std::env::var("PODBOX_TEST_LEVEL").is_ok_and(|level| level == "vm");
+        let kinds = if memory { 12 + u64::from(in_machine()) } else { 5 };
         let first = number("PODBOX_SEED").unwrap_or(1);
-        for seed in first..first + number("PODBOX_ROUNDS").unwrap_or(SAMPLE) {
+        let rounds = number("PODBOX_SCENARIOS").or(number("PODBOX_ROUNDS")).unwrap_or(SAMPLE);
+        for seed in first..first + rounds {
             println!("seed {seed}");
             let mut random = Random(seed);
-            let mut stage = Stage { tree: &tree, watch: &mut watch, name: format!("s{seed}") };
-            match random.below(if memory { 10 + u64::from(machine) } else { 4 }) {
-                0 => short(&stage, &mut random).await,
-                1 => signalled(&stage, &mut random).await,
-                2 => reused(&stage, &mut random).await,
-                3 => zombie(&mut stage, &mut random).await,
-                4 => single(&stage, &mut random).await,
-                5 => children(&stage, &mut random).await,
-                6 => group(&stage, &mut random).await,
-                7 => sharing(&stage, &mut random).await,
-                8 => inner(&stage, &mut random).await,
-                9 => parent(&stage, &mut random).await,
-                _ => node(&stage, &mut random).await,
+            let mut stage = Stage {
+                class: &class,
+                tree: &tree,
+                watch: &mut watch,
+                tally: &mut tally,
+                name: format!("s{seed}"),
+                memory,
+                made: RefCell::default(),
+            };
+            match kind(seed, kinds) {
+                0 => lives::short(&stage, &mut random).await,
+                1 => lives::signalled(&stage, &mut random).await,
+                2 => lives::reused(&mut stage, &mut random).await,
+                3 => lives::zombie(&mut stage, &mut random).await,
+                4 => lives::brief(&mut stage, &mut random).await,
+                5 => memory::single(&stage, &mut random).await,
+                6 => memory::children(&stage, &mut random).await,
+                7 => memory::group(&stage, &mut random).await,
+                8 => memory::sharing(&stage, &mut random).await,
+                9 => memory::inner(&stage, &mut random).await,
+                10 => memory::parent(&stage, &mut random).await,
+                11 => memory::class(&stage, &mut random).await,
+                _ => memory::node(&stage, &mut random).await,
+            }
+            for container in stage.made.take() {
+                stage.retire(&container).await;
             }
             let snapshot = watch.tracer.snapshot();
             assert!(snapshot.losses.iter().all(|(_, lost)| *lost == 0), "{:?}", snapshot.losses);
         }
+        tally.say();
         Ok(())
     });
 }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where tracers pin. Nothing of it stays.
-struct Place(tempfile::TempDir);
+pub struct Place(tempfile::TempDir);
 
 impl Place {
-    fn new() -> Place {
+    pub fn new() -> Place {
         Place(tempfile::tempdir().unwrap())
     }
 
@@ -25,8 +25,12 @@ impl Place {
         Ok((tracer, gap))
     }
 
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     /// Directories of layouts.
-    fn layouts(&self) -> Vec<PathBuf> {
+    pub fn layouts(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.0.path().join("bpf")).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
     }

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 /// Long enough for an emulated machine that is starved, and for what the tracer itself waits half a minute for; a test that
 /// comes near it has failed.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 pub struct Watch {
     pub tracer: Arc<Tracer>,
@@ -32,7 +32,12 @@ pub fn load(config: TraceConfig) -> Result<Arc<Tracer>, String> {
 impl Watch {
     /// Reads from now on; within a runtime.
     pub fn start(containers: &[&Container]) -> Result<Watch, String> {
-        let tracer = load(TraceConfig::new(LEVEL))?;
+        Watch::at(LEVEL, containers)
+    }
+
+    /// The same, where containers are elsewhere in the hierarchy.
+    pub fn at(level: u32, containers: &[&Container]) -> Result<Watch, String> {
+        let tracer = load(TraceConfig::new(level))?;
         for container in containers {
             tracer.register(container.id, &container.name);
         }

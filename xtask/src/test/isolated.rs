@@ -21,8 +21,9 @@ use crate::{clock, workspace};
 
 /// The longest time one test may take, on a machine without KVM too.
 const LIMIT: Duration = Duration::from_secs(600);
-/// What each round adds to that in a soak; see `tests/src/rounds.rs`.
+/// What each round adds to that in a soak (see `tests/src/rounds.rs`), and each of the kernel's scenarios.
 const ROUND_LIMIT: Duration = Duration::from_secs(30);
+const SCENARIO_LIMIT: Duration = Duration::from_secs(10);
 /// How often a running test is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 /// What a test prints before its name if it can't run here; see `tests/src/needs.rs`.
@@ -84,10 +85,12 @@ fn wait(mut child: Child) -> Result<(Option<ExitStatus>, Option<Duration>)> {
     }
 }
 
-/// `usual`, and more where a soak asks for many rounds.
+/// `usual`, and more where a soak asks for many rounds or scenarios.
 pub fn limit(usual: Duration) -> Duration {
-    let rounds = std::env::var("PODBOX_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
-    usual.saturating_add(ROUND_LIMIT.saturating_mul(rounds.unwrap_or(0)))
+    let asked = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(0);
+    let rounds = ROUND_LIMIT.saturating_mul(asked("PODBOX_ROUNDS"));
+    let scenarios = SCENARIO_LIMIT.saturating_mul(asked("PODBOX_SCENARIOS"));
+    usual.saturating_add(rounds.max(scenarios))
 }
 
 /// What the test's end and its words come to.
