@@ -152,8 +152,9 @@ fn a_pods_limit_kills_in_one_container_what_another_triggered() {
 }
 
 /// A process that shares its parent's memory, as after vfork, and eats: the kernel chooses the parent, which is not in the
-/// middle of a vfork, and kills the child with it, unmarked.
-const SHARE_AND_EAT: &str = "my @a; syscall(58); push @a, 'x' x 1048576 while 1";
+/// middle of a vfork, and kills the child with it, unmarked. It has the kernel fill memory (MAP_POPULATE): one that fills it itself needs
+/// its own pages of code in between, and older kernels go on for minutes to take them away and read them again before they kill.
+pub const SHARE_AND_EAT: &str = "syscall(58); syscall(9, 0, 67108864, 3, 0x8022, -1, 0) while 1";
 
 #[test]
 fn who_shares_the_victims_memory_is_told_though_the_kernel_marks_and_counts_one() {

@@ -2,6 +2,7 @@
 
 use super::{Random, Stage, Truth, finish};
 use crate::trace::cgroup::command_in;
+use crate::trace::oom::SHARE_AND_EAT;
 use podbox::api::attribution::{Attribution, OomRole};
 use podbox::api::event::OomLimit;
 use podbox::api::sender::Origin;
@@ -10,8 +11,6 @@ use std::os::unix::process::ExitStatusExt;
 
 /// Takes memory until it is killed.
 const EAT: &str = "tail /dev/zero";
-/// As in `oom`: a child that shares its parent's memory, and eats.
-const SHARE_AND_EAT: &str = "my @a; syscall(58); push @a, 'x' x 1048576 while 1";
 
 /// One process is killed, and it is the container's first.
 pub async fn single(stage: &Stage<'_>, random: &mut Random) {
