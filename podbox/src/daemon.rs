@@ -29,7 +29,7 @@ use crate::server::admin::{self, Admin};
 use crate::server::exposition::{Exposition, ExpositionError};
 use crate::server::pages::Pages;
 use crate::server::{http, kernel};
-use crate::trace::{self, CapabilityReport, Gap, Signal, TraceConfig, Tracer};
+use crate::trace::{self, CapabilityReport, Gap, Signal, Snapshot, TraceConfig, Tracer};
 use crate::{clock, limits, metrics};
 use std::collections::BTreeSet;
 use std::fs;
@@ -265,7 +265,8 @@ fn pages(node: &Arc<RealNode>, tracer: Option<Arc<Tracer>>, exposition: Arc<Expo
     let probes = Box::new(move |page: &mut Page| probed.probing.tally.write(page));
     let oom_kills = Arc::new(move || {
         let tracer = tracer.as_ref()?;
-        let each = tracer.snapshot().containers.into_iter().map(|(key, totals)| {
+        let Snapshot { containers, past, .. } = tracer.snapshot();
+        let each = containers.into_iter().chain(past).map(|(key, totals)| {
             let victims = totals.oom_victims(tracer.oom_watched()).into_iter();
             // One that was on its way out already was not killed for that.
             let killed =

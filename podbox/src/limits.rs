@@ -84,8 +84,16 @@ pub const EVENT_RING_BYTES: u32 = 1 << 20;
 pub const EVENTS_REST: Duration = Duration::from_millis(10);
 /// Bytes of the ring of OOM events: some 600 victims.
 pub const OOM_RING_BYTES: u32 = 1 << 17;
+/// The longest that the kernel's OOM killer takes for one decision, and between two looks at whether it is done.
+pub const OOM_KILL: Duration = Duration::from_secs(2);
+/// See [`OOM_KILL`].
+pub const OOM_KILL_LOOK: Duration = Duration::from_millis(5);
 /// How long a removed container's cgroup is still attributed to it.
 pub const TOMBSTONE: Duration = Duration::from_secs(300);
+/// How long what the kernel counted of a container is kept that has no run any more.
+pub const COUNTS_KEPT: Duration = Duration::from_secs(86_400);
+/// Of how many containers, some 500 bytes each.
+pub const CONTAINERS_COUNTED: usize = 4096;
 /// Between two looks at the dead that nobody reaps.
 pub const ZOMBIE_SCAN: Duration = Duration::from_millis(500);
 /// Between two counts of a container's unreaped dead, however many more there are.

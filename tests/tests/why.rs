@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use podbox_tests::comeback::{Node, container, spec};
 use podbox_tests::needs;
 use podbox_tests::run::limit;
-use podbox_tests::wait::{wait_equal, wait_until};
+use podbox_tests::wait::{wait_equal, wait_for, wait_until};
 use serde_json::{Value, json};
 
 const SLEEP: &str = "exec /bin/testjobs sleep 3600000";
@@ -54,7 +54,7 @@ fn an_end_is_told_with_who_caused_it_though_no_podbox_saw_it() {
         json!({"exec": {"command": ["/bin/false"]}, "failureThreshold": 1, "periodSeconds": 1});
     node.create("sick", sick);
     let hog = needs::has_controller("memory").then(|| {
-        let gate = "until [ -e /v/go ]; do sleep 0.05; done; exec /bin/testjobs eat 200";
+        let gate = "until [ -e /v/go ]; do sleep 0.05; done; /bin/testjobs sleep 3600000 & exec /bin/testjobs eat 200";
         let mut hog = spec("Never", gate);
         hog["containers"][0]["resources"] = json!({"limits": {"memory": "32Mi"}});
         node.create("hog", hog)
@@ -78,9 +78,10 @@ fn an_end_is_told_with_who_caused_it_though_no_podbox_saw_it() {
     let late = "SIGKILL, sent by podbox, for it had not ended within 1 s: Container c failed liveness probe, will be restarted";
     assert_eq!((&end["cause"]["by"], &end["cause"]["message"]), (&json!("podbox"), &json!(late)), "{end}");
 
-    node.wait("code", "has failed", |pod| pod["status"]["phase"] == "Failed");
-    let end = last(&node, "code");
-    assert_eq!(end["cause"]["message"], "exited with 137 by itself: no signal ended this process");
+    let pod = node.wait("code", "has failed", |pod| pod["status"]["phase"] == "Failed");
+    let by_itself = "exited with 137 by itself: no signal ended this process";
+    assert_eq!(container(&pod)["state"]["terminated"]["message"], by_itself);
+    assert_eq!(last(&node, "code")["cause"]["message"], by_itself);
     let text = why(&node, "default/code", &[]);
     assert!(
         text.contains("container c: Error (137)\n") && text.contains(", code 137\n    exited with 137 "),
@@ -112,12 +113,12 @@ fn an_end_is_told_with_who_caused_it_though_no_podbox_saw_it() {
         let message = ended["message"].as_str().unwrap_or_default();
         assert!(message.starts_with("the OOM killer took testjobs ("), "{message}");
         assert!(message.contains("limit of 32Mi was hit with 3"), "{message}");
-        wait_until("an Event tells of it", limit(), || {
-            let told = told(&node, "hog", "OOMKilling");
-            told.len() == 1
-                && told[0].starts_with("Out of memory: the ")
-                && told[0].contains("killed testjobs (")
+        let told = wait_for("an Event tells of it", limit(), || {
+            Some(told(&node, "hog", "OOMKilling")).filter(|told| !told.is_empty())
         });
+        let [one] = told.as_slice() else { panic!("one decision, told as {told:?}") };
+        assert!(one.starts_with("Out of memory: the ") && one.contains("killed testjobs ("), "{one}");
+        assert!(one.contains("; with the chosen one's group); the allocation was "), "{one}");
     }
     node.delete("away", 0);
     node.wait("away", "is gone", |pod| pod["code"] == 404);

@@ -76,6 +76,8 @@ pub trait Attribution: Send + Sync {
     /// The OOM victims the kernel marked in this container's cgroup so far, oldest first. Read from the
     /// BPF map, not from events: complete as soon as the victim's pidfd is readable.
     fn oom_victims(&self, cgroup_id: u64) -> Vec<OomVictim>;
+    /// The decision that the kernel's OOM killer is carrying out, as [`OomVictim::kill_ns`] has it: there may be more victims.
+    fn oom_under_way(&self) -> Option<u64>;
     /// How a container's first process, or a command that podbox ran in it, ended. Complete as soon as its pidfd is
     /// readable, like the victims.
     fn end(&self, cgroup_id: u64, pid: u32) -> Option<Witnessed>;
@@ -99,6 +101,9 @@ impl Attribution for Untraced {
     fn forget(&self, _cgroup_id: u64) {}
     fn oom_victims(&self, _cgroup_id: u64) -> Vec<OomVictim> {
         Vec::new()
+    }
+    fn oom_under_way(&self) -> Option<u64> {
+        None
     }
     fn end(&self, _cgroup_id: u64, _pid: u32) -> Option<Witnessed> {
         None

@@ -36,12 +36,15 @@ pub struct Cause {
     /// Who sent the signal, as far as the kernel was heard.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sender: Option<Sender>,
+    /// It called exit, with a code that looks like another end or after it had lost a child.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub telling: bool,
 }
 
 impl Cause {
-    /// A signal ended it: more is to be said of it than its code.
-    pub fn is_violent(&self) -> bool {
-        self.by != By::Exit
+    /// More is to be said of it than its code.
+    pub fn says_more(&self) -> bool {
+        self.by != By::Exit || self.telling
     }
 }
 

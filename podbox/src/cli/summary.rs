@@ -21,14 +21,14 @@ pub fn print(daemon: &Daemon) {
 }
 
 fn render(snapshot: &Snapshot, oom_watched: bool) -> String {
-    let rows: Vec<Vec<String>> = snapshot
-        .containers
-        .iter()
+    let mut rows: Vec<Vec<String>> = snapshot
+        .with_past()
         .map(|(container, totals)| {
             let name = format!("{}/{} {}", container.namespace, container.pod, container.container);
             row(name, totals, oom_watched)
         })
         .collect();
+    rows.sort();
     let mut text = format!("\nWhat the kernel saw\n\n{}", table::render(HEADER, &rows));
     let lost: u64 = snapshot.losses.iter().map(|(_, count)| count).sum();
     // Writing to a String cannot fail.

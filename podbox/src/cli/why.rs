@@ -94,7 +94,7 @@ mod tests {
             started: Some(at(u64::from(attempt) * 10)),
             ended: at(u64::from(attempt) * 10 + 3),
             code,
-            cause: Cause { by: By::Process, message: message.into(), sender: None },
+            cause: Cause { by: By::Process, message: message.into(), sender: None, telling: false },
         };
         let container = ContainerAccount {
             name: "app".into(),

@@ -140,7 +140,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn view() -> PodView {
-        let cause = Cause { by: By::Oom, message: "the OOM killer".into(), sender: None };
+        let cause = Cause { by: By::Oom, message: "the OOM killer".into(), sender: None, telling: false };
         let (started, ended) = (None, SystemTime::UNIX_EPOCH);
         let end = Ending { attempt: 0, started, ended, code: 137, cause };
         let container = ContainerStatus { name: "c".into(), ..ContainerStatus::default() };

@@ -41,7 +41,7 @@ use crate::pod::restart::Pace;
 use crate::sandbox::runtime::Runtime;
 use crate::{clock, limits};
 use report::Report;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -112,6 +112,9 @@ pub struct Worker<R, I> {
     piles_at: Option<Instant>,
     /// When they were last.
     piles_seen: Option<Instant>,
+    /// Containers and their cgroups with OOM victims of kills that were not over, and when to look at these again.
+    untold: BTreeSet<(String, u64)>,
+    untold_at: Option<Instant>,
     /// What happened last changed nothing that others could see.
     quiet: bool,
     ending: watch::Receiver<Ending>,
@@ -151,6 +154,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             triggers,
             piles_at: None,
             piles_seen: None,
+            untold: BTreeSet::new(),
+            untold_at: None,
             quiet: false,
             ending,
             accepted: now,
@@ -190,6 +195,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             if !self.quiet {
                 self.look_for_kills(now);
                 self.look_for_piles(now);
+                self.look_for_untold(now);
             }
             let Plan { steps, wake_at, probe_at, finished } = plan(&self.pod.shape, &self.seen, now);
             let probes_only = steps.iter().all(|step| matches!(step, PodStep::Probe { .. }));
@@ -208,10 +214,11 @@ impl<R: Runtime, I: Images> Worker<R, I> {
                 self.publish(finished);
             }
             if finished {
-                return;
+                return self.tell_rest().await;
             }
             self.triggers.wants(self.interest());
-            let wake_at = wake_at.into_iter().chain(self.next_look()).chain(self.piles_at).min();
+            let wake_at =
+                wake_at.into_iter().chain(self.next_look()).chain(self.piles_at).chain(self.untold_at).min();
             let event = self.select(wake_at, probe_at).await;
             self.apply(event);
         }

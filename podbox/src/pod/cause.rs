@@ -13,6 +13,8 @@ use crate::sandbox::runtime::ExitStatus;
 use std::time::Duration;
 
 const SIGKILL: i32 = 9;
+/// Above it are the exit codes by which a shell tells of a child that a signal ended.
+const SHELLS: i32 = 128;
 
 /// podbox's own part in an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +63,10 @@ impl Evidence<'_> {
             }
             (ExitStatus::Signal(signal), None) => self.signal(signal, sender.as_ref()),
         };
-        Cause { by, message, sender }
+        let looks_like_a_signal =
+            matches!(self.status, ExitStatus::Code(code) if code > SHELLS && self.asked.is_none());
+        let telling = by == By::Exit && (looks_like_a_signal || self.lost().is_some());
+        Cause { by, message, sender, telling }
     }
 
     fn exit(&self, code: i32) -> String {
@@ -69,14 +74,18 @@ impl Evidence<'_> {
         match self.asked {
             Some(asked) => text += &format!(" when podbox had asked it to end: {}", asked.why),
             // What a shell says of its children looks like a signal of its own.
-            None if code > 128 => text += " by itself: no signal ended this process",
+            None if code > SHELLS => text += " by itself: no signal ended this process",
             None => {}
         }
-        let lost = self.victims.iter().rev().find(|victim| victim.pid != self.pid && victim.was_killed());
-        if let Some(victim) = lost {
+        if let Some(victim) = self.lost() {
             text += &format!("; before that {}", kill::story(victim));
         }
         text
+    }
+
+    /// The last process but the first that was killed for memory.
+    fn lost(&self) -> Option<&OomVictim> {
+        self.victims.iter().rev().find(|victim| victim.pid != self.pid && victim.was_killed())
     }
 
     fn signal(&self, signal: i32, sender: Option<&Sender>) -> (By, String) {

@@ -63,13 +63,16 @@ fn out_of_memory_is_the_kernels_word_and_not_of_one_that_was_exiting() {
 fn a_code_that_looks_like_a_signal_is_told_to_be_none() {
     let exit = Evidence { status: ExitStatus::Code(137), ..NOTHING };
     check(exit, By::Exit, "exited with 137 by itself: no signal ended this process");
+    assert!(exit.cause().says_more());
     let victims = [victim(7, OomRole::Chosen, 5)];
     let cause = Evidence { victims: &victims, ..exit }.cause();
     assert!(
-        cause.message.contains("before that the OOM killer took job7 (7, 2Mi resident; chosen): "),
+        cause.says_more()
+            && cause.message.contains("before that the OOM killer took job7 (7, 2Mi resident; chosen): "),
         "{cause:?}"
     );
     let asked = Asked { why: "the pod was deleted".into(), grace: Duration::ZERO, at_once: false };
     let exit = Evidence { status: ExitStatus::Code(0), asked: Some(&asked), ..NOTHING };
     check(exit, By::Exit, "exited with 0 when podbox had asked it to end: the pod was deleted");
+    assert!(!exit.cause().says_more());
 }

@@ -22,6 +22,21 @@ pub fn notices(part: &str, victims: &[OomVictim]) -> Vec<Notice> {
     .collect()
 }
 
+/// Which of these are victims of decisions that are carried out, and whether there are others: from the victims before and after
+/// it was asked which decision is under way.
+pub fn over(
+    before: Vec<OomVictim>,
+    under_way: Option<u64>,
+    mut after: Vec<OomVictim>,
+) -> (Vec<OomVictim>, bool) {
+    let all = after.len();
+    // What had begun before and was not under way then was over then, and has all its victims after.
+    let begun = |kill: u64| before.iter().any(|victim| victim.kill_ns == Some(kill));
+    after.retain(|victim| victim.kill_ns.is_none_or(|kill| begun(kill) && under_way != Some(kill)));
+    let open = after.len() < all;
+    (after, open)
+}
+
 /// The victims of one decision.
 fn event(kill: &[OomVictim]) -> String {
     let Some(first) = kill.first() else { return String::new() };
@@ -120,6 +135,21 @@ pub(super) mod tests {
             kill_ns: Some(kill_ns),
             oom,
         }
+    }
+
+    #[test]
+    fn a_decision_is_told_when_it_is_carried_out() {
+        let first = || victim(1, OomRole::Chosen, 5);
+        let both = || vec![first(), victim(2, OomRole::Group, 5)];
+        let nobody: (Vec<OomVictim>, bool) = (Vec::new(), true);
+        assert_eq!(over(vec![first()], Some(5), both()), nobody, "there may be a third");
+        assert_eq!(over(Vec::new(), None, vec![first()]), nobody, "it began just now");
+        assert_eq!(over(vec![first()], None, both()), (both(), false));
+        let next = || victim(3, OomRole::Chosen, 6);
+        let all = both().into_iter().chain([next()]).collect();
+        assert_eq!(over(both(), Some(6), all), (both(), true));
+        let unwatched = OomVictim { kill_ns: None, ..first() };
+        assert_eq!(over(Vec::new(), None, vec![unwatched.clone()]), (vec![unwatched], false));
     }
 
     #[test]

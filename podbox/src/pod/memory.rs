@@ -313,6 +313,7 @@ impl Memory {
                         by: By::Unknown,
                         message: "nobody saw it end: it was not there any more when podbox started".into(),
                         sender: None,
+                        telling: false,
                     },
                 };
                 cause::remember(&mut container.ends, ending);

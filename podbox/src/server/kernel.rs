@@ -1,8 +1,9 @@
 //! What the kernel counted, as metrics: copied from the BPF maps at each scrape.
 //!
 //! Counters are set to the map's own totals, so a lost event never falsifies a series. What is counted by container is written
-//! as text, so that its series end when the container is forgotten: the recorder's never do. So are the histogram of zombies'
-//! lifetimes, which is in buckets in the kernel already, and the programs' time, a counter of fractions of a second.
+//! as text, so that its series end when the container is forgotten: the recorder's never do. OOM victims are told for a day
+//! longer, since who asks for them asks later. Text, too, are the histogram of zombies' lifetimes, which is in buckets in the
+//! kernel already, and the programs' time, a counter of fractions of a second.
 
 use crate::api::attribution::OomRole;
 use crate::api::event::{OomLimit, signal_name};
@@ -51,9 +52,12 @@ pub fn signals(report: &CapabilityReport) {
 
 /// Counts by container, each with a label of its own: text, since the recorder keeps a series for ever.
 fn containers(snapshot: &Snapshot, oom_watched: bool) -> String {
+    let killed = || snapshot.past.iter().filter(|(_, totals)| totals.has_victims());
     let family = |name: &str, label: &str, rows: &dyn Fn(&Totals) -> Vec<(String, u64)>| {
         let mut text = metrics::family(name);
-        for (container, totals) in &snapshot.containers {
+        let outlives = [metrics::OOM_VICTIMS, metrics::OOM_LIMITS].contains(&name);
+        let past = outlives.then(killed).into_iter().flatten();
+        for (container, totals) in snapshot.containers.iter().chain(past) {
             for (value, count) in rows(totals) {
                 // Writing to a String cannot fail.
                 let _ = writeln!(text, "{name}{{{},{label}=\"{value}\"}} {count}", labels(container));

@@ -8,7 +8,7 @@
 //! It holds no truth about containers: who is not claimed by whoever runs them now ([`Register::unclaimed`]) is gone.
 
 use super::attribute::Register;
-use super::snapshot::{ContainerKey, Ledger};
+use super::snapshot::{Carried, ContainerKey, Ledger};
 use crate::api::identity::ContainerRef;
 use crate::clock;
 use podbox_common::ContainerStats;
@@ -38,7 +38,14 @@ enum Line {
     /// The cgroup is nobody's any more.
     Expired { cgroup: u64 },
     /// What all expired runs of a container together had counted; and that of this cgroup is in it now.
-    Carried { container: ContainerKey, counts: Vec<u64>, cgroup: Option<u64> },
+    Carried {
+        container: ContainerKey,
+        counts: Vec<u64>,
+        /// When, since boot.
+        #[serde(default)]
+        at: Duration,
+        cgroup: Option<u64>,
+    },
 }
 
 /// The file, to be appended to.
@@ -92,19 +99,17 @@ impl Journal {
     }
 
     /// The cgroup is nobody's any more; what it had counted is in the ledger, if it had counted anything.
-    pub fn expired(&mut self, cgroup: u64, carried: Option<(&ContainerKey, &ContainerStats)>) {
+    pub fn expired(&mut self, cgroup: u64, carried: Option<(&ContainerKey, &Carried)>) {
         self.append(&match carried {
-            Some((container, stats)) => {
-                let (container, counts) = (container.clone(), words(stats));
-                Line::Carried { container, counts, cgroup: Some(cgroup) }
-            }
+            Some((container, sum)) => Line::carried(container, sum, Some(cgroup)),
             None => Line::Expired { cgroup },
         });
     }
 
     /// Says that a podbox is there; and writes the file anew where little of it counts.
     pub fn keep(&mut self, register: &Register, ledger: &Ledger) {
-        let done = match self.lines > 2 * register.iter().count() + SPARE_LINES {
+        let counting = register.iter().count() + ledger.expired().len();
+        let done = match self.lines > 2 * counting + SPARE_LINES {
             true => begin(&self.path, register, ledger).map(|(file, lines)| {
                 (self.file, self.lines) = (file, lines);
             }),
@@ -138,10 +143,10 @@ impl Recalled {
             Line::Is { cgroup, container, gap } => self.register.recall(cgroup, container, gap),
             Line::Removed { cgroup, at } => self.register.remove(cgroup, at),
             Line::Expired { cgroup } => self.register.drop(cgroup),
-            Line::Carried { container, counts, cgroup } => {
+            Line::Carried { container, counts, at, cgroup } => {
                 // Of another layout, it counted something else.
                 if let Ok(counts) = <[u64; WORDS]>::try_from(counts) {
-                    self.ledger.set(container, stats(counts));
+                    self.ledger.set(container, Carried { stats: stats(counts), last: at });
                 }
                 cgroup.into_iter().for_each(|cgroup| self.register.drop(cgroup));
             }
@@ -160,14 +165,20 @@ fn begin(path: &Path, register: &Register, ledger: &Ledger) -> io::Result<(File,
         add(&Line::Is { cgroup, container: entry.container.clone(), gap: entry.gap });
         entry.removed.into_iter().for_each(|at| add(&Line::Removed { cgroup, at }));
     }
-    for (container, stats) in ledger.expired() {
-        add(&Line::Carried { container: container.clone(), counts: words(stats), cgroup: None });
+    for (container, sum) in ledger.expired() {
+        add(&Line::carried(container, sum, None));
     }
     let next = path.with_extension("next");
     fs::write(&next, text)?;
     let file = File::options().append(true).open(&next)?;
     fs::rename(&next, path)?;
     Ok((file, lines))
+}
+
+impl Line {
+    fn carried(container: &ContainerKey, sum: &Carried, cgroup: Option<u64>) -> Line {
+        Line::Carried { container: container.clone(), counts: words(&sum.stats), at: sum.last, cgroup }
+    }
 }
 
 fn bytes(line: &Line) -> Vec<u8> {
@@ -206,6 +217,7 @@ mod tests {
         journal.removed(11, Duration::from_secs(8));
         let mut counted = ContainerStats { exits_error: 3, ..ContainerStats::ZERO };
         counted.lifetime_buckets[12] = 5;
+        let counted = Carried { stats: counted, last: Duration::from_secs(9) };
         journal.expired(10, Some((&(&run(0)).into(), &counted)));
         journal.file.write_all(br#"{"Is":{"cgroup":99"#).unwrap();
 

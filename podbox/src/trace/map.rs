@@ -5,8 +5,8 @@ use super::log::{self, Flush};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
 use podbox_common::{
-    Connection, ContainerStats, Dead, EndKey, EndRecord, Firsts, OomEvent, OwnProcess, ProcessKey, Timeline,
-    VictimKey, Wire,
+    Connection, ContainerStats, Dead, EndKey, EndRecord, Firsts, OomContext, OomEvent, OwnProcess,
+    ProcessKey, Timeline, VictimKey, Wire,
 };
 
 /// Lends [`Wire`] types aya's own mark for plain data.
@@ -24,6 +24,8 @@ pub(super) struct Maps {
     pub containers: Hash<u64, ContainerStats>,
     pub dead: Hash<Plain<ProcessKey>, Dead>,
     pub victims: Hash<Plain<VictimKey>, OomEvent>,
+    /// The OOM killer's work.
+    pub under_way: Array<MapData, Plain<OomContext>>,
     pub ends: Hash<Plain<EndKey>, EndRecord>,
     pub firsts: Hash<u64, Firsts>,
     /// The daemon and the keeper.
@@ -54,6 +56,7 @@ impl Maps {
             containers: take(ebpf, "CONTAINERS")?,
             dead: take(ebpf, "DEAD")?,
             victims: take(ebpf, "VICTIMS")?,
+            under_way: take(ebpf, "OOM_UNDER_WAY")?,
             ends: take(ebpf, "ENDS")?,
             firsts: take(ebpf, "FIRSTS")?,
             own: take(ebpf, "OWN_PROCESSES")?,

@@ -1,7 +1,7 @@
 //! Counts for people and Prometheus, and how the counts of several runs of a container become one. Pure.
 //!
-//! Invariant: a container's totals never fall while any run of it is registered: what an expired run had
-//! counted is carried over.
+//! Invariant: a container's totals never fall: what an expired run had counted is carried over, also to a run that comes
+//! long after it. What is gone for a day is forgotten.
 
 use super::attribute;
 use super::standing::Skew;
@@ -10,6 +10,7 @@ use crate::api::event::OomLimit;
 use crate::api::identity::ContainerRef;
 use crate::api::sender::Origin;
 use crate::api::zombie::ZombieCause;
+use crate::limits;
 use podbox_common::{ContainerStats, Kind, Loss, RawRole};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,8 @@ impl From<&ContainerRef> for ContainerKey {
 pub struct Snapshot {
     /// By container.
     pub containers: BTreeMap<ContainerKey, Totals>,
+    /// Containers that are gone, or have no run for now.
+    pub past: BTreeMap<ContainerKey, Totals>,
     /// Containers that are there and of which, for a while, nobody recorded anything.
     pub unwatched: usize,
     /// How the counts differ from the kernel's own files.
@@ -57,6 +60,13 @@ pub struct Snapshot {
     pub programs: Vec<ProgramCost>,
     /// Programs that were detached because they cost too much.
     pub detached: Vec<String>,
+}
+
+impl Snapshot {
+    /// Containers that are there, and those that were.
+    pub fn with_past(&self) -> impl Iterator<Item = (&ContainerKey, &Totals)> {
+        self.containers.iter().chain(&self.past)
+    }
 }
 
 /// One container's counts.
@@ -78,7 +88,16 @@ impl Default for Totals {
     }
 }
 
+fn has_victims(stats: &ContainerStats) -> bool {
+    stats.oom_victims.iter().any(|count| *count > 0)
+}
+
 impl Totals {
+    /// Whether any process was killed for memory.
+    pub fn has_victims(&self) -> bool {
+        has_victims(&self.stats)
+    }
+
     /// OOM victims by role.
     pub fn oom_victims(&self, oom_watched: bool) -> BTreeMap<OomRole, u64> {
         let mut by_role = BTreeMap::new();
@@ -87,9 +106,7 @@ impl Totals {
         }
         by_role
     }
-}
 
-impl Totals {
     /// OOM victims by whose limit was hit, but for limits that never were.
     pub fn oom_limits(&self) -> impl Iterator<Item = (Option<OomLimit>, u64)> {
         let counted = self.stats.oom_limits.iter().enumerate().filter(|(_, count)| **count > 0);
@@ -139,30 +156,58 @@ fn add_each(sums: &mut [u64], amounts: &[u64]) {
 /// The counts of runs whose own maps' entries are gone.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    expired: BTreeMap<ContainerKey, ContainerStats>,
+    expired: BTreeMap<ContainerKey, Carried>,
+}
+
+/// What all expired runs of a container had counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Their sum.
+    pub stats: ContainerStats,
+    /// When the last of them expired, since boot.
+    pub last: Duration,
 }
 
 impl Ledger {
-    /// Carries over what an expired run had counted; the sum.
-    pub fn carry(&mut self, container: &ContainerRef, stats: &ContainerStats) -> &ContainerStats {
-        let sum = self.expired.entry(container.into()).or_insert(ContainerStats::ZERO);
-        add(sum, stats);
+    /// Carries over what a run had counted that expires now; the sum.
+    pub fn carry(&mut self, container: &ContainerRef, stats: &ContainerStats, now: Duration) -> &Carried {
+        let nothing = Carried { stats: ContainerStats::ZERO, last: now };
+        let sum = self.expired.entry(container.into()).or_insert(nothing);
+        add(&mut sum.stats, stats);
+        sum.last = now;
         sum
     }
 
     /// Takes over a sum.
-    pub fn set(&mut self, container: ContainerKey, sum: ContainerStats) {
+    pub fn set(&mut self, container: ContainerKey, sum: Carried) {
         self.expired.insert(container, sum);
     }
 
     /// Every sum.
-    pub fn expired(&self) -> impl Iterator<Item = (&ContainerKey, &ContainerStats)> {
+    pub fn expired(&self) -> impl ExactSizeIterator<Item = (&ContainerKey, &Carried)> {
         self.expired.iter()
     }
 
-    /// Forgets containers of which no run is registered any more.
-    pub fn prune(&mut self, registered: &BTreeSet<ContainerKey>) {
-        self.expired.retain(|key, _| registered.contains(key));
+    /// Forgets containers that have had no run for a day; and where there are too many, first those without OOM victims, then
+    /// those that ended first.
+    pub fn prune(&mut self, registered: &BTreeSet<ContainerKey>, now: Duration) {
+        let is_young = |sum: &Carried| now.saturating_sub(sum.last) <= limits::COUNTS_KEPT;
+        self.expired.retain(|key, sum| registered.contains(key) || is_young(sum));
+        let Some(excess) = self.expired.len().checked_sub(limits::CONTAINERS_COUNTED) else { return };
+        let gone = self.expired.iter().filter(|(key, _)| !registered.contains(key));
+        let mut gone: Vec<_> =
+            gone.map(|(key, sum)| (has_victims(&sum.stats), sum.last, key.clone())).collect();
+        gone.sort_unstable();
+        for (.., key) in gone.iter().take(excess) {
+            self.expired.remove(key);
+        }
+    }
+
+    /// Containers that are not among these.
+    pub fn past(&self, present: &BTreeMap<ContainerKey, Totals>) -> BTreeMap<ContainerKey, Totals> {
+        let gone = self.expired.iter().filter(|(key, _)| !present.contains_key(*key));
+        let totals = |sum: &Carried| Totals { stats: sum.stats, ..Totals::default() };
+        gone.map(|(key, sum)| (key.clone(), totals(sum))).collect()
     }
 
     /// Totals of all containers, from the counts of their registered runs.
@@ -175,7 +220,7 @@ impl Ledger {
             let key = ContainerKey::from(container);
             let carried = self.expired.get(&key);
             let total = totals.entry(key).or_insert_with(|| Totals {
-                stats: carried.copied().unwrap_or(ContainerStats::ZERO),
+                stats: carried.map_or(ContainerStats::ZERO, |sum| sum.stats),
                 ..Totals::default()
             });
             add(&mut total.stats, &run.stats);
@@ -214,14 +259,53 @@ mod tests {
         assert_eq!(before[&key].stats.exits_signal[9], 5);
         assert_eq!(before[&key].zombies, 2);
 
-        ledger.carry(&first, &counted(3, 0).stats);
+        ledger.carry(&first, &counted(3, 0).stats, Duration::ZERO);
         let after = ledger.totals([(&second, counted(2, 1))].into_iter());
         assert_eq!(after[&key].stats, before[&key].stats);
         assert_eq!(after[&key].zombies, 1);
+    }
 
-        ledger.prune(&BTreeSet::new());
-        let later = ledger.totals([(&second, counted(2, 0))].into_iter());
-        assert_eq!(later[&key].stats.exits_error, 2);
+    #[test]
+    fn what_was_counted_outlives_the_container_for_a_day() {
+        let container = run("app", 0);
+        let key = ContainerKey::from(&container);
+        let (mut ledger, nobody) = (Ledger::default(), BTreeSet::new());
+        let mut killed = counted(1, 0).stats;
+        killed.oom_victims[0] = 1;
+        ledger.carry(&container, &killed, Duration::from_secs(7));
+        ledger.carry(&run("other", 0), &counted(1, 0).stats, Duration::from_secs(7));
+
+        ledger.prune(&nobody, limits::COUNTS_KEPT);
+        let none = ledger.totals(std::iter::empty());
+        let past = ledger.past(&none);
+        assert!(none.is_empty());
+        assert_eq!((past.len(), past[&key].stats, past[&key].has_victims()), (2, killed, true));
+        let next = run("app", 1);
+        let later = ledger.totals([(&next, counted(2, 0))].into_iter());
+        assert_eq!(later[&key].stats.exits_error, 3, "a run after a long time goes on");
+        assert!(!ledger.past(&later).contains_key(&key), "it is told once");
+
+        let late = limits::COUNTS_KEPT + Duration::from_secs(8);
+        ledger.prune(&[key.clone()].into(), late);
+        assert_eq!(ledger.expired().map(|(key, _)| key).collect::<Vec<_>>(), [&key]);
+        ledger.prune(&nobody, late);
+        assert_eq!(ledger.expired().count(), 0);
+    }
+
+    #[test]
+    fn of_too_many_those_without_victims_go_first() {
+        let (mut ledger, at) = (Ledger::default(), Duration::from_secs);
+        let mut killed = ContainerStats::ZERO;
+        killed.oom_victims[0] = 1;
+        ledger.carry(&run("killed", 0), &killed, at(1));
+        for number in 0..=limits::CONTAINERS_COUNTED as u64 {
+            ledger.carry(&run(&format!("app-{number}"), 0), &counted(1, 0).stats, at(2 + number));
+        }
+        ledger.prune(&BTreeSet::from([(&run("app-0", 0)).into()]), at(2));
+        let left: Vec<_> = ledger.expired().map(|(key, _)| key.container.as_str()).collect();
+        assert_eq!(left.len(), limits::CONTAINERS_COUNTED);
+        assert!(left.contains(&"killed") && left.contains(&"app-0"));
+        assert!(!left.contains(&"app-1") && !left.contains(&"app-2") && left.contains(&"app-3"));
     }
 
     #[test]

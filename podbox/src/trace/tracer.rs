@@ -177,6 +177,7 @@ impl Tracer {
             (container, Totals { stats, zombies: causes.values().sum(), causes, pids_until })
         });
         let containers = state.ledger.totals(runs);
+        let past = state.ledger.past(&containers);
         let events = Kind::ALL.map(|kind| (kind, state.maps.sequence.get(&(kind as u32), 0).unwrap_or(0)));
         let losses = Loss::ALL.map(|loss| (loss, state.maps.lost(loss)));
         let missed = Kind::ALL.map(|kind| (kind, state.gaps[kind as usize].missing()));
@@ -186,6 +187,7 @@ impl Tracer {
         drop(state);
         Snapshot {
             containers,
+            past,
             unwatched,
             skew,
             events: events.into(),
@@ -326,6 +328,13 @@ impl Attribution for Tracer {
         (end.saturating_sub(VICTIMS_KEPT)..end).filter_map(victim).collect()
     }
 
+    fn oom_under_way(&self) -> Option<u64> {
+        let context = lock(&self.state).maps.under_way.get(&0, 0).ok()?.0;
+        // The end of one may have gone unseen.
+        let ago = (clock::boot().as_nanos() as u64).saturating_sub(context.began_ns);
+        (context.allocator != 0 && ago < limits::OOM_KILL.as_nanos() as u64).then_some(context.began_ns)
+    }
+
     fn firsts(&self, cgroup_id: u64) -> Option<Firsts> {
         lock(&self.state).firsts(cgroup_id)
     }
@@ -384,13 +393,13 @@ impl State {
             // In the journal first: who comes after this finds it counted once, here or there.
             let counted = self.maps.containers.get(&cgroup, 0).ok();
             let key = ContainerKey::from(&container);
-            let carried = counted.map(|stats| (&key, self.ledger.carry(&container, &stats.0)));
+            let carried = counted.map(|stats| (&key, self.ledger.carry(&container, &stats.0, now)));
             self.journal.iter_mut().for_each(|journal| journal.expired(cgroup, carried));
             self.clear(cgroup);
         }
         let registered: BTreeSet<ContainerKey> =
             self.register.iter().map(|(_, container)| container.into()).collect();
-        self.ledger.prune(&registered);
+        self.ledger.prune(&registered, now);
         self.journal.iter_mut().for_each(|journal| journal.keep(&self.register, &self.ledger));
     }
 

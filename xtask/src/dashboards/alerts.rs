@@ -8,7 +8,9 @@ const N_P_C: &[(&str, &str)] = &[("namespace", "n"), ("pod", "p"), ("container",
 pub const RECORDS: &[Record] = &[
     Record {
         name: "namespace_pod_container:podbox_oom_victims:increase10m",
-        expr: "sum by (namespace, pod, container) (increase(podbox_oom_victims_total[10m]))",
+        // What is killed in its first seconds is first told with its kill, where the node was asked all the while.
+        expr: "sum by (namespace, pod, container) (increase(podbox_oom_victims_total[10m]) > 0 or \
+               (podbox_oom_victims_total unless podbox_oom_victims_total offset 10m) and on (job, instance) up offset 10m == 1)",
     },
     Record {
         name: "probe_type:prober_probe_duration_seconds:p99_rate5m",
@@ -48,12 +50,19 @@ pub const ALERTS: &[Alert] = &[
             "Raise the limit, or mend the leak. What such a kill means to a pod can be said by its annotation (README).",
         ],
         proof: Proof {
-            series: &[(
-                "podbox_oom_victims_total{namespace=\"n\",pod=\"p\",container=\"c\",role=\"chosen\"}",
-                "0x5 1x20",
-            )],
-            quiet: "5m",
-            due: "8m",
+            series: &[
+                ("up", "1x40"),
+                (
+                    "podbox_oom_victims_total{namespace=\"n\",pod=\"p\",container=\"c\",role=\"chosen\"}",
+                    "_x15 1x20",
+                ),
+                (
+                    "podbox_oom_victims_total{namespace=\"n\",pod=\"p\",container=\"old\",role=\"chosen\"}",
+                    "7x40",
+                ),
+            ],
+            quiet: "15m",
+            due: "18m",
             labels: N_P_C,
         },
     },

@@ -170,6 +170,9 @@ struct Killed;
 impl Attribution for Killed {
     fn register(&self, _: u64, _: &ContainerRef) {}
     fn forget(&self, _: u64) {}
+    fn oom_under_way(&self) -> Option<u64> {
+        None
+    }
     fn oom_victims(&self, _: u64) -> Vec<OomVictim> {
         let victim = |pid, role, second: u64| OomVictim {
             pid,

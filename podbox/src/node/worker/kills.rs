@@ -10,6 +10,7 @@ use crate::api::cause::Cause;
 use crate::api::identity::ContainerRef;
 use crate::api::images::Images;
 use crate::api::oom::{Consequence, OF_CHILD};
+use crate::limits;
 use crate::pod::cause::{self, Evidence};
 use crate::pod::kill;
 use crate::pod::observed::{Termination, Verdict};
@@ -41,16 +42,50 @@ impl<R: Runtime, I: Images> Worker<R, I> {
     }
 
     /// Says which processes of a container the OOM killer took since the last time.
-    pub(super) fn tell_victims(&mut self, container: &str) {
-        let part = self.pod.shape.part(container);
-        let seen = self.seen.container_mut(container);
-        let Some(run) = seen.run() else { return };
-        let mut victims = self.node.attribution.oom_victims(run.started.cgroup_id);
-        victims.retain(|victim| victim.at_ns > seen.victims_told_ns);
-        let Some(last) = victims.iter().map(|victim| victim.at_ns).max() else { return };
-        seen.victims_told_ns = last;
+    pub(super) fn tell_victims(&mut self, container: &str, now: Instant) {
+        if let Some(run) = self.seen.container(container).run() {
+            self.tell_victims_of(container.to_owned(), run.started.cgroup_id, now);
+        }
+    }
+
+    /// The same of those whose kill was under way when it was last to be told, if that is due.
+    pub(super) fn look_for_untold(&mut self, now: Instant) {
+        if self.untold_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.untold_at = None;
+        for (container, cgroup) in std::mem::take(&mut self.untold) {
+            self.tell_victims_of(container, cgroup, now);
+        }
+    }
+
+    /// Tells of kills that are not over yet as soon as they are.
+    pub(super) async fn tell_rest(&mut self) {
+        while let Some(at) = self.untold_at {
+            tokio::time::sleep_until(at.into()).await;
+            self.look_for_untold(at);
+        }
+    }
+
+    /// Tells of kills that are over: one Event has all victims of a decision.
+    fn tell_victims_of(&mut self, container: String, cgroup: u64, now: Instant) {
+        let kernel = &self.node.attribution;
+        let before = kernel.oom_victims(cgroup);
+        let under_way = kernel.oom_under_way();
+        let after = kernel.oom_victims(cgroup);
+        let seen = self.seen.container_mut(&container);
+        let untold = |victim: &OomVictim| victim.at_ns > seen.victims_told_ns;
+        let (over, open) = kill::over(before, under_way, after.into_iter().filter(untold).collect());
+        if let Some(last) = over.iter().map(|victim| victim.at_ns).max() {
+            seen.victims_told_ns = last;
+        }
+        let part = self.pod.shape.part(&container);
         if let Some(notices) = self.node.notices.get() {
-            kill::notices(&part, &victims).into_iter().for_each(|notice| notices.tell(&self.pod.pod, notice));
+            kill::notices(&part, &over).into_iter().for_each(|notice| notices.tell(&self.pod.pod, notice));
+        }
+        if open {
+            self.untold.insert((container, cgroup));
+            self.untold_at = Some(now + limits::OOM_KILL_LOOK);
         }
     }
 

@@ -79,7 +79,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         self.quiet = trigger.cause != Cause::OomKilled;
         let name = &trigger.container.name;
         if trigger.cause == Cause::OomKilled {
-            self.tell_victims(name);
+            self.tell_victims(name, now);
             if self.probes_interest() < Interest::Ends {
                 return;
             }

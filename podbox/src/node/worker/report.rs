@@ -159,7 +159,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             }
         };
         let run = self.run_of(container);
-        self.tell_victims(container);
+        self.tell_victims(container, now);
         let cause = self.cause(&run, &exited);
         self.keep_beginning(container);
         let seen = self.seen.container_mut(container);

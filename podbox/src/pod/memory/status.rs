@@ -54,7 +54,7 @@ fn container(status: &ContainerStatus, boot: Duration) -> Container {
         let words = [terminated.reason.as_deref(), terminated.message.as_deref()];
         let words: Vec<&str> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
         let message = format!("before this host restarted; its status says: {}", words.join(": "));
-        let cause = Cause { by, message, sender: None };
+        let cause = Cause { by, message, sender: None, telling: false };
         Ending { attempt, started, ended: exited.at, code: exited.status.code(), cause }
     });
     let ends = ends.collect();

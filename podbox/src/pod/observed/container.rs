@@ -218,8 +218,12 @@ impl ContainerSeen {
     /// The start failed and left nothing.
     pub fn start_failed(&mut self, failure: StartFailure, at: SystemTime, now: Instant) {
         let exited = Exited { status: ExitStatus::Code(128), at };
-        let cause =
-            Cause { by: By::Exit, message: format!("it was not started: {}", failure.message), sender: None };
+        let cause = Cause {
+            by: By::Exit,
+            message: format!("it was not started: {}", failure.message),
+            sender: None,
+            telling: false,
+        };
         self.end(exited, (false, Some(cause)), String::new(), Some(failure), now);
     }
 

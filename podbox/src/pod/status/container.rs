@@ -209,9 +209,9 @@ impl Words<'_> {
     }
 }
 
-/// What is said of an end in place of last words that nobody left: not of one that called exit.
+/// What is said of an end in place of last words that nobody left, where the exit code leaves one to guess.
 fn spoken(cause: &Cause) -> &str {
-    if cause.is_violent() { &cause.message } else { "" }
+    if cause.says_more() { &cause.message } else { "" }
 }
 
 fn waits(reason: &str, message: Option<String>) -> core::ContainerState {

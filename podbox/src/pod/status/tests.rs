@@ -35,7 +35,7 @@ fn hog(policy: RestartPolicy) -> (Shape, Observed, Facts, Instant) {
 fn killed(seen: &mut Observed, oom: bool, now: Instant) {
     let exited = Exited { status: ExitStatus::Signal(9), at: clock::wall() };
     let by = if oom { By::Oom } else { By::Process };
-    let cause = Cause { by, message: "the kernel's word".into(), sender: None };
+    let cause = Cause { by, message: "the kernel's word".into(), sender: None, telling: false };
     seen.container_mut("hog").exited(exited, Some(cause), String::new(), now);
 }
 
