@@ -142,7 +142,7 @@ fn what_is_refused_before_a_program_runs_is_no_run_and_goes_well_once_it_is_mend
             "asks",
             "UnsupportedPodSpec",
             "spec.hostUsers: not supported yet: there are no user namespaces yet; metadata.annotations[podbox.io/init]: \
-             not supported yet: it is no list of containers of the pod, like `web, worker`",
+             invalid: it is no list of containers of the pod, like `web, worker`",
         ),
     ] {
         let refused = node.wait_pod(name, "is refused", is_over);

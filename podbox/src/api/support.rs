@@ -15,11 +15,14 @@ pub struct Unsupported {
     pub path: String,
     /// What is missing, and what would happen if it were ignored.
     pub why: &'static str,
+    /// It asks for what cannot be, rather than for what is not there yet.
+    pub invalid: bool,
 }
 
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: not supported yet: {}", self.path, self.why)
+        let what = if self.invalid { "invalid" } else { "not supported yet" };
+        write!(f, "{}: {what}: {}", self.path, self.why)
     }
 }
 
@@ -39,19 +42,15 @@ pub fn unsupported(pod: &Pod, tokens: Tokens) -> Vec<Unsupported> {
         found.pod(spec);
     }
     if let Some(why) = init::complaint(pod) {
-        found.add(true, format!("metadata.annotations[{}]", init::ANNOTATION), why);
+        found.annotation(true, init::ANNOTATION, why);
     }
     for (key, text) in pod.metadata.annotations.iter().flatten() {
         let periods = [probe::PERIOD, probe::PERIOD_UNTIL_READY].contains(&key.as_str());
         let unread = periods && Periods::parse(text).is_err();
         let why = "it is no list of [CONTAINER[/PROBE]=]DURATION, like `500ms, web=2s, web/liveness=30s`";
-        found.add(unread, format!("metadata.annotations[{key}]"), why);
+        found.annotation(unread, key, why);
         let unread = key == probe::TCP && TcpProbe::parse(text).is_none();
-        found.add(
-            unread,
-            format!("metadata.annotations[{key}]"),
-            "it is neither `connect` nor `socket-state`",
-        );
+        found.annotation(unread, key, "it is neither `connect` nor `socket-state`");
     }
     found.all
 }
@@ -64,7 +63,13 @@ struct Found {
 impl Found {
     fn add(&mut self, is_set: bool, path: impl Into<String>, why: &'static str) {
         if is_set {
-            self.all.push(Unsupported { path: path.into(), why });
+            self.all.push(Unsupported { path: path.into(), why, invalid: false });
+        }
+    }
+
+    fn annotation(&mut self, is_wrong: bool, key: &str, why: &'static str) {
+        if is_wrong {
+            self.all.push(Unsupported { path: format!("metadata.annotations[{key}]"), why, invalid: true });
         }
     }
 

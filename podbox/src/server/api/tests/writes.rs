@@ -127,7 +127,10 @@ async fn what_has_no_effect_is_told_when_it_is_written() {
         response.headers().get_all("Warning").iter().map(|told| told.to_str().unwrap()).collect();
     let told = |words: &str| warnings.iter().any(|warning| warning.contains(words));
     assert!(told("spec.template.spec.hostUsers: not supported yet"), "{warnings:?}");
-    assert!(told("spec.template.metadata.annotations[podbox.io/init]: not supported yet"), "{warnings:?}");
+    assert!(
+        told("spec.template.metadata.annotations[podbox.io/init]: invalid: it is no list"),
+        "{warnings:?}"
+    );
     assert!(told("it is no list of containers of the pod"), "{warnings:?}");
 }
 
