@@ -188,13 +188,13 @@ async fn whatever_a_server_sends_it_is_answered_in_time_and_in_gos_words() {
     };
     let minute = 60_000;
     assert_eq!(probed(minute, b"", true).await, failed("EOF", false));
-    assert_eq!(probed(2_000, b"", false).await, failed(LATE, false));
-    assert_eq!(probed(2_000, b"HTTP/1.1 200 OK\r\nx: y", false).await, failed(LATE, false));
+    assert_eq!(probed(5_000, b"", false).await, failed(LATE, false));
+    assert_eq!(probed(5_000, b"HTTP/1.1 200 OK\r\nx: y", false).await, failed(LATE, false));
     let malformed = "net/http: HTTP/1.x transport connection broken: malformed HTTP response \"SSH-2.0-x\"";
     assert_eq!(probed(minute, b"SSH-2.0-x\r\nmore", false).await, failed(malformed, false));
     let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc";
     assert_eq!(probed(minute, cut, true).await, failed("unexpected EOF", true));
-    assert_eq!(probed(2_000, cut, false).await, failed(LATE_BODY, true));
+    assert_eq!(probed(5_000, cut, false).await, failed(LATE_BODY, true));
     let whole = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc";
     let answer = |body: &[u8]| Ok(Answer { status: StatusCode::OK, body: body.to_vec() });
     assert_eq!(probed(minute, whole, false).await, answer(b"abc"));

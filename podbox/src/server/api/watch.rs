@@ -170,13 +170,11 @@ impl Stream {
     fn ring(&mut self) {
         let now = self.alarm.deadline();
         self.over = now >= self.end;
-        if !self.bookmarks {
-            return;
-        }
         match self.watch.read() {
-            // The next watch can begin where this one ends; and where everything was told, that can be promised.
+            // What came up to the end is told, whoever was late. The next watch can begin where this one ends; and where everything
+            // was told, that can be promised.
             Ok(batch) if self.over || batch.changes.is_empty() => {
-                self.last = Some(self.view.bookmark(batch.revision, false));
+                self.last = self.bookmarks.then(|| self.view.bookmark(batch.revision, false));
                 self.changes = batch.changes.into_iter();
             }
             batch => self.take(batch),
