@@ -13,6 +13,7 @@ mod attribute;
 mod btf;
 mod budget;
 mod capability;
+mod cost;
 mod decode;
 mod forecast;
 mod journal;

@@ -9,7 +9,7 @@ use super::journal::{Journal, Recalled};
 use super::load::{self, Loaded, TraceConfig, TraceError};
 use super::map::{Maps, Plain, Rings, Sockets};
 use super::pin::{Found, Pins};
-use super::snapshot::{ContainerKey, Ledger, ProgramCost, Snapshot, Totals};
+use super::snapshot::{ContainerKey, Ledger, Snapshot, Totals};
 use super::standing::Skew;
 use super::start::{Beginnings, Watch};
 use super::stat;
@@ -22,13 +22,13 @@ use crate::api::startup::Firsts;
 use crate::api::zombie::{Fault, Unreaped, ZombieCause};
 use crate::{clock, limits};
 use aya::Ebpf;
-use aya::programs::{Program, ProgramInfo};
+use aya::programs::Program;
 use podbox_common::{
     ContainerStats, Dead, EndKey, Kind, Loss, OwnProcess, ProcessKey, VICTIMS_KEPT, VictimKey,
     ZOMBIE_AFTER_NS,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -199,24 +199,6 @@ impl Tracer {
         }
     }
 
-    /// What each program cost since it was loaded.
-    pub fn costs(&self) -> Vec<ProgramCost> {
-        let ebpf = lock(&self.ebpf);
-        let cost = |(name, program): (&str, &aya::programs::Program)| {
-            let info: ProgramInfo = program.info().ok()?;
-            let missed = missed(program);
-            Some(ProgramCost {
-                program: name.to_owned(),
-                runs: info.run_count(),
-                missed,
-                time: info.run_time(),
-            })
-        };
-        let mut costs: Vec<ProgramCost> = ebpf.programs().filter_map(cost).collect();
-        costs.sort_by(|a, b| a.program.cmp(&b.program));
-        costs
-    }
-
     /// Which signals are live by now.
     pub fn capabilities(&self) -> CapabilityReport {
         lock(&self.report).clone()
@@ -361,15 +343,6 @@ impl Attribution for Tracer {
             tracing::warn!(%error, "podbox's own signals will be told as a host process's");
         }
     }
-}
-
-/// How often the kernel skipped a program because it was running on that processor already: it says so in /proc alone.
-fn missed(program: &Program) -> u64 {
-    let Ok(fd) = program.fd() else { return 0 };
-    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
-    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 /// When a process started, in hundredths of a second since boot.
