@@ -25,8 +25,9 @@ pub fn record(snapshot: &Snapshot, oom_watched: bool) -> String {
         counter!(metrics::BPF_DROPS, "kind" => loss_name(*loss)).absolute(*count);
     }
     counter!(metrics::BPF_DROPS, "kind" => "reaping").absolute(snapshot.unseen);
-    for (source, skew) in snapshot.skew.by_source() {
-        gauge!(metrics::KERNEL_SKEW, "source" => source).set(skew as f64);
+    for (source, compared) in snapshot.skew.by_source() {
+        gauge!(metrics::KERNEL_SKEW, "source" => source).set(compared.differs as f64);
+        gauge!(metrics::KERNEL_COMPARED, "source" => source).set(compared.containers as f64);
     }
     gauge!(metrics::KERNEL_UNWATCHED).set(snapshot.unwatched as f64);
     for cost in &snapshot.programs {

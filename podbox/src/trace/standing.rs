@@ -3,7 +3,7 @@
 //!
 //! | file | what must hold |
 //! |---|---|
-//! | `memory.events` | as many OOM kills as victims were marked; a group kill may count its chosen one twice, and who shares memory is not counted at all |
+//! | `memory.events` | as many OOM kills as victims were marked, neither more nor fewer; a group kill may count its chosen one twice, and who shares memory is not counted at all |
 //! | `pids.current` | no fewer processes than lie dead and unreaped here, for the dead hold their ids |
 //! | `cgroup.events` | where nobody is left who was there, some exit was counted |
 //!
@@ -25,20 +25,39 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+/// One file of all the containers that are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// By how much it differs from what was counted here.
+    pub differs: u64,
+    /// Containers that have it: where there are none, that it does not differ says nothing.
+    pub containers: u64,
+}
+
+impl Compared {
+    fn lasting(self, before: Compared) -> Compared {
+        Compared { differs: self.differs.min(before.differs), ..self }
+    }
+
+    fn plus(self, other: Compared) -> Compared {
+        Compared { differs: self.differs + other.differs, containers: self.containers + other.containers }
+    }
+}
+
 /// Differences, each summed over the containers that are there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skew {
-    /// OOM kills of `memory.events` that no victim here accounts for.
-    pub memory_events: u64,
+    /// OOM kills of `memory.events` that no victim here accounts for, and victims that it does not know.
+    pub memory_events: Compared,
     /// Dead processes here that `pids.current` does not know any more.
-    pub pids_current: u64,
+    pub pids_current: Compared,
     /// Containers that `cgroup.events` calls empty, and of which no exit was counted.
-    pub cgroup_events: u64,
+    pub cgroup_events: Compared,
 }
 
 impl Skew {
     /// By the file that is compared with.
-    pub fn by_source(self) -> [(&'static str, u64); 3] {
+    pub fn by_source(self) -> [(&'static str, Compared); 3] {
         [
             ("memory.events", self.memory_events),
             ("pids.current", self.pids_current),
@@ -49,17 +68,17 @@ impl Skew {
     /// What both have: a difference that may just have come about is none yet.
     fn lasting(self, before: Skew) -> Skew {
         Skew {
-            memory_events: self.memory_events.min(before.memory_events),
-            pids_current: self.pids_current.min(before.pids_current),
-            cgroup_events: self.cgroup_events.min(before.cgroup_events),
+            memory_events: self.memory_events.lasting(before.memory_events),
+            pids_current: self.pids_current.lasting(before.pids_current),
+            cgroup_events: self.cgroup_events.lasting(before.cgroup_events),
         }
     }
 
     fn plus(self, other: Skew) -> Skew {
         Skew {
-            memory_events: self.memory_events + other.memory_events,
-            pids_current: self.pids_current + other.pids_current,
-            cgroup_events: self.cgroup_events + other.cgroup_events,
+            memory_events: self.memory_events.plus(other.memory_events),
+            pids_current: self.pids_current.plus(other.pids_current),
+            cgroup_events: self.cgroup_events.plus(other.cgroup_events),
         }
     }
 }
@@ -150,15 +169,24 @@ fn counted(tracer: &Tracer) -> HashMap<u64, (ContainerStats, u64)> {
 }
 
 fn compare(stats: &ContainerStats, dead: u64, files: &Files, was_populated: bool) -> Skew {
-    // Those that were exiting were marked only; those that share memory are not counted by the kernel.
-    let killed = |role: &usize| *role != RawRole::Exiting as usize && *role != RawRole::Sharing as usize;
-    let victims: u64 = (0..RawRole::COUNT).filter(killed).map(|role| stats.oom_victims[role]).sum();
+    let sum = |roles: &[RawRole]| roles.iter().map(|role| stats.oom_victims[*role as usize]).sum::<u64>();
+    // Those that were exiting were marked only, and among those of unknown roles may be such; those that share memory are
+    // not counted by the kernel.
+    let killed = sum(&[RawRole::Chosen, RawRole::Group]);
+    let maybe = killed + sum(&[RawRole::Unwatched]);
     let ends = stats.exits_success + stats.exits_error + stats.exits_signal.iter().sum::<u64>();
-    let is_empty = files.populated == Some(false) && was_populated;
+    let compared = |differs: Option<u64>| Compared {
+        differs: differs.unwrap_or(0),
+        containers: u64::from(differs.is_some()),
+    };
     Skew {
-        memory_events: files.oom_kills.unwrap_or(0).saturating_sub(victims).saturating_sub(files.group_kills),
-        pids_current: files.pids.map_or(0, |pids| dead.saturating_sub(pids)),
-        cgroup_events: u64::from(is_empty && ends == 0),
+        memory_events: compared(files.oom_kills.map(|kills| {
+            kills.saturating_sub(maybe).saturating_sub(files.group_kills) + killed.saturating_sub(kills)
+        })),
+        pids_current: compared(files.pids.map(|pids| dead.saturating_sub(pids))),
+        cgroup_events: compared(
+            files.populated.map(|populated| u64::from(!populated && was_populated && ends == 0)),
+        ),
     }
 }
 
@@ -243,14 +271,22 @@ mod tests {
         stats.exits_signal[9] = 6;
         // A group kill of two counts three.
         let files = Files { oom_kills: Some(3), group_kills: 1, populated: Some(false), ..Files::default() };
-        assert_eq!(compare(&stats, 0, &files, true), Skew::default());
-        let missed = Files { oom_kills: Some(5), ..files };
-        assert_eq!(compare(&stats, 0, &missed, true).memory_events, 2);
-        assert_eq!(compare(&stats, 3, &Files { pids: Some(1), ..files }, true).pids_current, 2);
-        assert_eq!(compare(&ContainerStats::ZERO, 0, &files, true).cgroup_events, 1);
-        assert_eq!(compare(&ContainerStats::ZERO, 0, &files, false).cgroup_events, 0, "it has not begun");
-        let lasting = Skew { memory_events: 2, ..Skew::default() }.lasting(Skew::default());
-        assert_eq!(lasting, Skew::default(), "it may be on its way");
+        let none = Compared { differs: 0, containers: 1 };
+        let agreed = Skew { memory_events: none, cgroup_events: none, ..Skew::default() };
+        assert_eq!(compare(&stats, 0, &files, true), agreed, "and nothing is known of its process ids");
+        let kills = |kills: u64, stats: &ContainerStats| {
+            compare(stats, 0, &Files { oom_kills: Some(kills), ..files }, true).memory_events.differs
+        };
+        assert_eq!([5, 2, 1, 0].map(|number| kills(number, &stats)), [2, 0, 1, 2], "missed here, or there");
+        // Where the decision is not watched, some may have been marked only.
+        stats.oom_victims[RawRole::Unwatched as usize] = 2;
+        assert_eq!([6, 5, 2, 1].map(|number| kills(number, &stats)), [1, 0, 0, 1]);
+        let pids = compare(&stats, 3, &Files { pids: Some(1), ..files }, true).pids_current;
+        assert_eq!(pids, Compared { differs: 2, containers: 1 });
+        let empty = |was_populated| compare(&ContainerStats::ZERO, 0, &files, was_populated).cgroup_events;
+        assert_eq!((empty(true).differs, empty(false).differs), (1, 0), "it may not have begun");
+        let differs = Skew { memory_events: Compared { differs: 2, containers: 1 }, ..agreed };
+        assert_eq!(differs.lasting(Skew::default()), agreed, "it may be on its way");
     }
 
     #[test]

@@ -381,7 +381,7 @@ pub const ALERTS: &[Alert] = &[
         summary: "podbox's counts differ from the kernel's own in {source}",
         means: "What podbox counted in the kernel and what the kernel's files say is compared all the time, and does not agree for containers that are there now.",
         steps: &[
-            "memory.events: OOM kills without a victim here. pids.current: dead processes here that are none. cgroup.events: a container is empty, and no exit was counted.",
+            "memory.events: OOM kills without a victim here, or victims that it does not know. pids.current: dead processes here that are none. cgroup.events: a container is empty, and no exit was counted.",
             "Was a program detached, or were runs left out (PodboxBpfDetached, PodboxBpfRunsSkipped)? Then that is why.",
             "Else believe the kernel's files, and report it as a bug of podbox. The alert ends with those containers.",
         ],
