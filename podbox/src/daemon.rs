@@ -4,7 +4,7 @@
 //! It decides nothing about pods, but that `podbox run` begins on a host without any and `podbox node` with those that it
 //! finds. Invariant: what a failed start made is taken back before the error is told; what pods need stays.
 
-use crate::api::attribution::{Attribution, OomRole, Untraced};
+use crate::api::attribution::{Attribution, Untraced};
 use crate::api::error::chain;
 use crate::api::event::KernelEvent;
 use crate::api::identity::PodRef;
@@ -29,7 +29,7 @@ use crate::server::admin::{self, Admin};
 use crate::server::exposition::{Exposition, ExpositionError};
 use crate::server::pages::Pages;
 use crate::server::{http, kernel};
-use crate::trace::{self, CapabilityReport, Gap, Signal, Snapshot, TraceConfig, Tracer};
+use crate::trace::{self, CapabilityReport, Gap, Signal, TraceConfig, Tracer};
 use crate::{clock, limits, metrics};
 use std::collections::BTreeSet;
 use std::fs;
@@ -264,15 +264,8 @@ fn pages(node: &Arc<RealNode>, tracer: Option<Arc<Tracer>>, exposition: Arc<Expo
     let probed = Arc::clone(node);
     let probes = Box::new(move |page: &mut Page| probed.probing.tally.write(page));
     let oom_kills = Arc::new(move || {
-        let tracer = tracer.as_ref()?;
-        let Snapshot { containers, past, .. } = tracer.snapshot();
-        let each = containers.into_iter().chain(past).map(|(key, totals)| {
-            let victims = totals.oom_victims(tracer.oom_watched()).into_iter();
-            // One that was on its way out already was not killed for that.
-            let killed =
-                victims.filter(|(role, _)| *role != OomRole::Exiting).map(|(_, victims)| victims).sum();
-            ((key.namespace, key.pod, key.container), killed)
-        });
+        let each = tracer.as_ref()?.kills().into_iter();
+        let each = each.map(|(key, killed)| ((key.namespace, key.pod, key.container), killed));
         Some(each.collect())
     });
     Pages::new(exposition, Box::new(NodeAccounts::new(Arc::clone(node), oom_kills)), probes)

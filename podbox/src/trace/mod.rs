@@ -17,6 +17,7 @@ mod cost;
 mod decode;
 mod forecast;
 mod journal;
+mod kills;
 mod load;
 mod log;
 mod map;
