@@ -123,7 +123,7 @@ fn an_end_is_told_with_who_caused_it_though_no_podbox_saw_it() {
     node.delete("away", 0);
     node.wait("away", "is gone", |pod| pod["code"] == 404);
     // The API lets it go at once; on the node its sandbox may still have to.
-    let gone = format!("pod default/away ({away}): gone");
+    let gone = format!("pod default/away ({away}): no longer on this node");
     let head = || why(&node, "away", &[]).lines().next().unwrap_or_default().to_owned();
     wait_equal("it is remembered", limit(), &gone, head);
     node.stop();

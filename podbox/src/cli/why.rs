@@ -44,7 +44,8 @@ pub fn run(args: &WhyArgs, config: &Config) -> anyhow::Result<ExitCode> {
 
 fn text(account: &Account) -> String {
     let Account { namespace, pod, uid, phase, verdict, containers } = account;
-    let phase = phase.as_deref().unwrap_or("gone");
+    // The API may have it still, as one that failed.
+    let phase = phase.as_deref().unwrap_or("no longer on this node");
     // Writing to a String cannot fail.
     let mut text = format!("pod {namespace}/{pod} ({uid}): {phase}\n");
     if let Some(verdict) = verdict {

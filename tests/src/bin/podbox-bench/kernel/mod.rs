@@ -4,8 +4,8 @@
 //!   the host, by the kernel's own statistics (which add about 30 ns to each run); which programs ran, and how often. Whatever
 //!   else runs on the machine meanwhile is in the figures, too.
 //! - `oom`: from the OOM killer's signal, by the kernel's clock, to the watch event in which the pod's status says `OOMKilled`,
-//!   beside a bare spawn in turn. Through the whole system, but for a disk: it takes the v2 memory controller, which is
-//!   usually in a virtual machine, and its disk is in memory.
+//!   beside a bare spawn in turn, at least a hundred times. Through the whole system, but for a disk: it takes the v2 memory
+//!   controller, which is usually in a virtual machine, and its disk is in memory.
 
 mod cost;
 mod oom;
@@ -26,7 +26,7 @@ pub async fn run(samples: usize, part: Option<&str>) -> Result<Report> {
         match podbox_tests::needs::has_controller("memory") {
             true => oom::run(samples, &mut report).await?,
             false => {
-                report.line("oom: left out, cgroup v2 has no memory controller here; use --vm".to_owned())
+                report.line("oom: not here, where cgroup v2 has no memory controller: in a machine".to_owned())
             }
         }
     }
