@@ -24,8 +24,8 @@ use crate::{clock, limits};
 use aya::Ebpf;
 use aya::programs::Program;
 use podbox_common::{
-    ContainerStats, Dead, EndKey, Kind, Loss, OwnProcess, ProcessKey, VICTIMS_KEPT, VictimKey,
-    ZOMBIE_AFTER_NS,
+    ContainerStats, Dead, EndKey, Kind, Loss, OomEvent, Origin, OwnProcess, ProcessKey, RawRole,
+    VICTIMS_KEPT, VictimKey, ZOMBIE_AFTER_NS,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -298,16 +298,7 @@ impl Attribution for Tracer {
     fn oom_victims(&self, cgroup_id: u64) -> Vec<OomVictim> {
         let facts = self.facts();
         let state = lock(&self.state);
-        let Ok(stats) = state.maps.containers.get(&cgroup_id, 0) else {
-            return Vec::new();
-        };
-        let end = stats.0.next_victim;
-        let victim = |number: u64| {
-            let key = VictimKey { container: cgroup_id, slot: number % VICTIMS_KEPT };
-            let event = state.maps.victims.get(&Plain(key), 0).ok()?;
-            Some(attribute::victim(&event.0, &state.register, &facts))
-        };
-        (end.saturating_sub(VICTIMS_KEPT)..end).filter_map(victim).collect()
+        state.victims(cgroup_id).map(|event| attribute::victim(&event, &state.register, &facts)).collect()
     }
 
     fn oom_under_way(&self) -> Option<u64> {
@@ -325,7 +316,13 @@ impl Attribution for Tracer {
         let facts = self.facts();
         let state = lock(&self.state);
         let key = EndKey { container: cgroup_id, tgid: pid.into() };
-        let end = state.maps.ends.get(&Plain(key), 0).ok()?.0;
+        let mut end = state.maps.ends.get(&Plain(key), 0).ok()?.0;
+        // Since 6.16 a victim's end may be noted before it is marked as one.
+        let killed = |victim: OomEvent| victim.head.tgid == pid && victim.role != RawRole::Exiting as u32;
+        let by_kernel = end.sent.origin == Origin::Kernel as u32 && end.sent.signal == libc::SIGKILL as u32;
+        if by_kernel && state.victims(cgroup_id).any(killed) {
+            end.sent.origin = Origin::Oom as u32;
+        }
         let sender = attribute::sender(&end.sent, &state.register, &facts);
         Some(Witnessed { status: end.status, at_ns: end.died_ns, sender })
     }
@@ -356,6 +353,15 @@ fn start_ticks(pid: u32) -> std::io::Result<u64> {
 pub(super) const NOEXIST: u64 = 1;
 
 impl State {
+    /// The latest OOM victims of a cgroup, the oldest first.
+    fn victims(&self, cgroup: u64) -> impl Iterator<Item = OomEvent> {
+        let end = self.maps.containers.get(&cgroup, 0).map_or(0, |stats| stats.0.next_victim);
+        (end.saturating_sub(VICTIMS_KEPT)..end).filter_map(move |number| {
+            let key = VictimKey { container: cgroup, slot: number % VICTIMS_KEPT };
+            Some(self.maps.victims.get(&Plain(key), 0).ok()?.0)
+        })
+    }
+
     /// Removes what was kept for late events long enough.
     pub fn expire(&mut self, now: Duration) {
         let expired = self.register.expire(now, limits::TOMBSTONE);

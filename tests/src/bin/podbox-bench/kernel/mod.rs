@@ -25,9 +25,8 @@ pub async fn run(samples: usize, part: Option<&str>) -> Result<Report> {
     if part.is_none_or(|part| part == "oom") {
         match podbox_tests::needs::has_controller("memory") {
             true => oom::run(samples, &mut report).await?,
-            false => {
-                report.line("oom: not here, where cgroup v2 has no memory controller: in a machine".to_owned())
-            }
+            false => report
+                .line("oom: not here, where cgroup v2 has no memory controller: in a machine".to_owned()),
         }
     }
     Ok(report)
