@@ -1,7 +1,7 @@
 //! Processes that end: the exit event, the exit counts, and the entry among the dead that `reap` removes.
 
 use crate::count::{Counts, bump, current_container, lost, next_seq, now_ns};
-use crate::kernel::Task;
+use crate::kernel::Typed;
 use crate::offsets::CONTAINER_LEVEL;
 use crate::reap::remember;
 use crate::signal::sender_of;
@@ -38,22 +38,22 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     if let Some(counts) = Counts::of(container) {
-        exited(Task::trusted(ctx.arg(0)), container, counts);
+        exited(Typed::argument(ctx.arg(0)), container, counts);
     }
     0
 }
 
 #[inline(always)]
-fn exited(task: Task, container: u64, counts: Counts) {
+fn exited(task: Typed, container: u64, counts: Counts) {
     if !task.group_dead() {
         return;
     }
     let leader = task.leader();
-    let tgid = task.tgid();
+    let (_, tgid) = task.ids();
     let at_ns = now_ns();
     // SAFETY: a helper without pointers.
     let leaf = unsafe { bpf_get_current_cgroup_id() };
-    let (ns_pid, comm) = (leader.ns_pid(), leader.comm());
+    let (ns_pid, comm) = (leader.task().ns_pid(), leader.task().comm());
     let key = ProcessKey { tgid: tgid.into(), start_ns: leader.start_ns() };
     let dead = Dead { container, leaf, died_ns: at_ns, ns_pid, reserved: 0, comm };
     match remember(&key, &dead) {
@@ -96,8 +96,13 @@ fn exited(task: Task, container: u64, counts: Counts) {
 
 /// Its parent is in no container.
 #[inline(always)]
-fn is_first(leader: Task) -> bool {
-    match leader.parent().cgroup().ancestor(CONTAINER_LEVEL.load()) {
+fn is_first(leader: Typed) -> bool {
+    let parent = leader.parent();
+    // Most are children of the container's own processes.
+    if parent.is_beside(leader) {
+        return false;
+    }
+    match parent.task().cgroup().ancestor(CONTAINER_LEVEL.load()) {
         Some(cgroup) => Counts::of(cgroup.id()).is_none(),
         None => true,
     }

@@ -1,8 +1,8 @@
 //! The kernel's structures, as far as the programs read them: pointers with accessors.
 //!
 //! Two ways to read. `direct` compiles to one load; the verifier knows the pointer's BTF type and the
-//! offset (read-only globals are constants to it), so this is for the path that every process of the host
-//! takes. `probe` calls a helper: for everything after the filter.
+//! offset (read-only globals are constants to it), so this is for what every process of the host, or of a pod, comes
+//! by: [`Typed`]. `probe` calls a helper, which takes ten times as long: for everything else.
 
 use crate::offsets::*;
 use aya_ebpf::Global;
@@ -66,20 +66,6 @@ impl Task {
         self.0 as u64
     }
 
-    /// Thread id and process id by direct loads: for trusted tasks only.
-    #[inline(always)]
-    pub fn ids_direct(self) -> (u32, u32) {
-        // SAFETY: see `direct`.
-        unsafe { (direct(self.0, &TASK_STRUCT__PID), direct(self.0, &TASK_STRUCT__TGID)) }
-    }
-
-    /// When it started, by a direct load: for trusted tasks only.
-    #[inline(always)]
-    pub fn start_direct(self) -> u64 {
-        // SAFETY: see `direct`.
-        unsafe { direct(self.0, &TASK_STRUCT__START_BOOTTIME) }
-    }
-
     #[inline(always)]
     pub fn start_ns(self) -> u64 {
         probe(self.addr(), &TASK_STRUCT__START_BOOTTIME)
@@ -105,24 +91,6 @@ impl Task {
     #[inline(always)]
     pub fn comm(self) -> Comm {
         probe(self.addr(), &TASK_STRUCT__COMM)
-    }
-
-    /// `signal->live == 0`: all threads are on their way out.
-    #[inline(always)]
-    pub fn group_dead(self) -> bool {
-        let signal: u64 = probe(self.addr(), &TASK_STRUCT__SIGNAL);
-        probe::<u32>(signal, &SIGNAL_STRUCT__LIVE) == 0
-    }
-
-    /// The status that `wait` will report for the process.
-    #[inline(always)]
-    pub fn wait_status(self) -> u32 {
-        let signal: u64 = probe(self.addr(), &TASK_STRUCT__SIGNAL);
-        if probe::<u32>(signal, &SIGNAL_STRUCT__FLAGS) & SIGNAL_GROUP_EXIT != 0 {
-            probe(signal, &SIGNAL_STRUCT__GROUP_EXIT_CODE)
-        } else {
-            probe(self.leader().addr(), &TASK_STRUCT__EXIT_CODE)
-        }
     }
 
     /// It is on its way out.
@@ -209,6 +177,84 @@ impl Task {
         }
         // A counter's own part may be below zero for a moment.
         if sum < 0 { 0 } else { sum as u64 }
+    }
+}
+
+/// A task whose type the verifier knows: a program's argument, or what one leads to. Read by direct loads.
+#[derive(Clone, Copy)]
+pub struct Typed(*const u8);
+
+impl Typed {
+    /// From a program's argument.
+    #[inline(always)]
+    pub fn argument(pointer: *const u8) -> Typed {
+        Typed(pointer)
+    }
+
+    /// For what is not read by direct loads.
+    #[inline(always)]
+    pub fn task(self) -> Task {
+        Task(self.0)
+    }
+
+    #[inline(always)]
+    fn load<T: Copy>(self, offset: &Global<u32>) -> T {
+        // SAFETY: see `direct`.
+        unsafe { direct(self.0, offset) }
+    }
+
+    /// A member of its `struct signal_struct`.
+    #[inline(always)]
+    fn of_signal(self, offset: &Global<u32>) -> u32 {
+        // SAFETY: see `direct`; the verifier follows the types.
+        unsafe { direct(self.load(&TASK_STRUCT__SIGNAL), offset) }
+    }
+
+    /// Thread id and process id.
+    #[inline(always)]
+    pub fn ids(self) -> (u32, u32) {
+        (self.load(&TASK_STRUCT__PID), self.load(&TASK_STRUCT__TGID))
+    }
+
+    /// When it started: nanoseconds of CLOCK_BOOTTIME.
+    #[inline(always)]
+    pub fn start_ns(self) -> u64 {
+        self.load(&TASK_STRUCT__START_BOOTTIME)
+    }
+
+    /// The thread group's leader, whose ids and name are the process's.
+    #[inline(always)]
+    pub fn leader(self) -> Typed {
+        Typed(self.load(&TASK_STRUCT__GROUP_LEADER))
+    }
+
+    /// Whose child it is, if it is not adopted.
+    #[inline(always)]
+    pub fn parent(self) -> Typed {
+        Typed(self.load(&TASK_STRUCT__REAL_PARENT))
+    }
+
+    /// `signal->live == 0`: all threads are on their way out.
+    #[inline(always)]
+    pub fn group_dead(self) -> bool {
+        self.of_signal(&SIGNAL_STRUCT__LIVE) == 0
+    }
+
+    /// The status that `wait` will report for the process.
+    #[inline(always)]
+    pub fn wait_status(self) -> u32 {
+        if self.of_signal(&SIGNAL_STRUCT__FLAGS) & SIGNAL_GROUP_EXIT != 0 {
+            self.of_signal(&SIGNAL_STRUCT__GROUP_EXIT_CODE)
+        } else {
+            self.leader().load(&TASK_STRUCT__EXIT_CODE)
+        }
+    }
+
+    /// Whether it is in the same cgroups as another one; if not by the same `struct css_set`, this does not tell.
+    #[inline(always)]
+    pub fn is_beside(self, other: Typed) -> bool {
+        let sets: (u64, u64) = (self.load(&TASK_STRUCT__CGROUPS), other.load(&TASK_STRUCT__CGROUPS));
+        sets.0 == sets.1
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::count::{Counts, add, bump, next_seq, now_ns, send};
 use crate::exit::EVENTS;
-use crate::kernel::Task;
+use crate::kernel::Typed;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::{btf_tracepoint, fentry, map};
@@ -63,7 +63,7 @@ pub fn remember(key: &ProcessKey, dead: &Dead) -> Result<(), i32> {
 /// `release_task(task)`: the current task takes the dead one away.
 #[fentry(function = "release_task")]
 pub fn zombie_released(ctx: FEntryContext) -> i32 {
-    if let Some((key, dead)) = find(Task::trusted(ctx.arg(0))) {
+    if let Some((key, dead)) = find(Typed::argument(ctx.arg(0))) {
         let reaper = (bpf_get_current_pid_tgid() >> 32) as u32;
         reaped(key, dead, reaper, bpf_get_current_comm().unwrap_or_default());
     }
@@ -73,7 +73,7 @@ pub fn zombie_released(ctx: FEntryContext) -> i32 {
 /// `sched_process_free(task)`: its last traces go. Current is anybody.
 #[btf_tracepoint(function = "sched_process_free")]
 pub fn zombie_freed(ctx: BtfTracePointContext) -> i32 {
-    if let Some((key, dead)) = find(Task::trusted(ctx.arg(0))) {
+    if let Some((key, dead)) = find(Typed::argument(ctx.arg(0))) {
         reaped(key, dead, 0, [0; 16]);
     }
     0
@@ -81,15 +81,15 @@ pub fn zombie_freed(ctx: BtfTracePointContext) -> i32 {
 
 /// Outside pods: one load while no container has unreaped dead, two more while some have.
 #[inline(always)]
-fn find(task: Task) -> Option<(ProcessKey, Dead)> {
+fn find(task: Typed) -> Option<(ProcessKey, Dead)> {
     if hint(0) == 0 {
         return None;
     }
-    let (pid, tgid) = task.ids_direct();
+    let (pid, tgid) = task.ids();
     if pid != tgid || hint(hint_slot(tgid)) == 0 {
         return None;
     }
-    let key = ProcessKey { tgid: tgid.into(), start_ns: task.start_direct() };
+    let key = ProcessKey { tgid: tgid.into(), start_ns: task.start_ns() };
     // SAFETY: the entry is removed by nobody else while its task is being taken away.
     let dead = unsafe { DEAD.get(&key) }?;
     Some((key, *dead))
