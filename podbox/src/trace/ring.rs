@@ -45,6 +45,7 @@ impl Tracer {
             oom: register(oom)?,
             listens: register(listens)?,
             rests_until: clock::instant(),
+            read: 0,
             zombies: Zombies::default(),
             budget: Budget::new(self.allowance),
             log,
@@ -83,6 +84,8 @@ struct Reader {
     listens: AsyncFd<RingBuf<MapData>>,
     /// Until when exits are left in their ring.
     rests_until: Instant,
+    /// How many were read since the last rest.
+    read: usize,
     zombies: Zombies,
     budget: Budget,
     log: Option<Flush>,
@@ -97,20 +100,24 @@ impl Reader {
             tokio::select! {
                 biased;
                 Ok(mut guard) = self.oom.readable_mut() => {
-                    if drain(&self.tracer, guard.get_inner_mut()) {
+                    if drain(&self.tracer, guard.get_inner_mut()) < BATCH {
                         guard.clear_ready();
                     }
                 }
                 Ok(mut guard) = self.listens.readable_mut() => {
-                    if drain(&self.tracer, guard.get_inner_mut()) {
+                    if drain(&self.tracer, guard.get_inner_mut()) < BATCH {
                         guard.clear_ready();
                     }
                 }
                 _ = ticks.tick() => self.tick(),
                 Ok(mut guard) = rested(self.rests_until, &mut self.events) => {
-                    if drain(&self.tracer, guard.get_inner_mut()) {
+                    let count = drain(&self.tracer, guard.get_inner_mut());
+                    self.read += count;
+                    if count < BATCH {
                         guard.clear_ready();
-                        self.rests_until = clock::instant() + limits::EVENTS_REST;
+                        let is_busy = std::mem::take(&mut self.read) >= limits::EVENTS_MANY;
+                        let rest = if is_busy { limits::EVENTS_BUSY_REST } else { limits::EVENTS_REST };
+                        self.rests_until = clock::instant() + rest;
                     }
                 }
                 // The descriptors refuse to be polled: the runtime is shutting down.
@@ -139,12 +146,12 @@ impl Reader {
     }
 }
 
-/// Takes up to a batch of records. True when the ring is empty.
-fn drain(tracer: &Tracer, ring: &mut RingBuf<MapData>) -> bool {
+/// Takes up to a batch of records; how many. The ring is empty if that is less than a batch.
+fn drain(tracer: &Tracer, ring: &mut RingBuf<MapData>) -> usize {
     let facts = tracer.facts();
     let mut state = lock(&tracer.state);
-    for _ in 0..BATCH {
-        let Some(record) = ring.next() else { return true };
+    for count in 0..BATCH {
+        let Some(record) = ring.next() else { return count };
         let Some(raw) = decode::decode(&record) else {
             tracing::warn!(bytes = record.len(), "a kernel event of unknown form");
             continue;
@@ -157,5 +164,5 @@ fn drain(tracer: &Tracer, ring: &mut RingBuf<MapData>) -> bool {
         // No subscriber is no error.
         let _ = tracer.events.send(Arc::new(event));
     }
-    false
+    BATCH
 }
