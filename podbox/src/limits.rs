@@ -82,10 +82,6 @@ pub const LOG_RETRY_LONGEST: Duration = Duration::from_secs(5);
 pub const EVENT_RING_BYTES: u32 = 1 << 20;
 /// How long exits and reapings may lie in their ring where others were read just before, so that not each of them wakes podbox.
 pub const EVENTS_REST: Duration = Duration::from_millis(100);
-/// The same where they come so fast that the ring could run over by then, and how many at once that means.
-pub const EVENTS_BUSY_REST: Duration = Duration::from_millis(10);
-/// See [`EVENTS_BUSY_REST`].
-pub const EVENTS_MANY: usize = 1024;
 /// Bytes of the ring of OOM events: some 600 victims.
 pub const OOM_RING_BYTES: u32 = 1 << 17;
 /// The longest that the kernel's OOM killer takes for one decision, and between two looks at whether it is done.
@@ -106,8 +102,7 @@ pub const ZOMBIES_PAUSE: Duration = Duration::from_secs(1);
 pub const ZOMBIES_AGAIN: Duration = Duration::from_secs(5);
 /// Entries of the map of the dead that one look reads.
 pub const ZOMBIES_READ: usize = 16384;
-/// How late the kernel may tell that a process was reaped: a busy one frees what nobody needs any more by and by, after a
-/// flood of ends for most of a minute.
+/// How late the kernel may tell that a process was reaped: a busy one frees what nobody needs any more by and by.
 pub const REAPING_TOLD: Duration = Duration::from_secs(120);
 /// How long a probe may take until somebody looks why: most are over by then, and cost no look.
 pub const PROBE_IS_SLOW: Duration = Duration::from_millis(10);

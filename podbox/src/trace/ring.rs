@@ -23,7 +23,7 @@ use aya::maps::{MapData, RingBuf};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyMutGuard};
 use tokio::task::JoinHandle;
@@ -31,6 +31,10 @@ use tokio::time::{MissedTickBehavior, sleep_until};
 
 /// Records taken from a ring under one hold of the lock.
 const BATCH: usize = 256;
+/// How many exits between two rests are a flood, in which the ring could run over during the next one.
+const FLOOD: usize = 1024;
+/// The rest in a flood.
+const SHORT_REST: Duration = Duration::from_millis(10);
 
 impl Tracer {
     /// Begins to read; events go to [`Tracer::subscribe`]rs. The tracer has one reader: asked again, this is
@@ -115,8 +119,8 @@ impl Reader {
                     self.read += count;
                     if count < BATCH {
                         guard.clear_ready();
-                        let is_busy = std::mem::take(&mut self.read) >= limits::EVENTS_MANY;
-                        let rest = if is_busy { limits::EVENTS_BUSY_REST } else { limits::EVENTS_REST };
+                        let is_flood = std::mem::take(&mut self.read) >= FLOOD;
+                        let rest = if is_flood { SHORT_REST } else { limits::EVENTS_REST };
                         self.rests_until = clock::instant() + rest;
                     }
                 }
