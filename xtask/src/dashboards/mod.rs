@@ -77,7 +77,11 @@ mod tests {
         for board in BOARDS {
             let picture = format!("{}.svg", board.name);
             assert!(readme.contains(&format!("({picture})")), "README.md does not show {picture}");
-            assert!(directory.join(&picture).exists(), "there is no dashboards/{picture}");
+            let drawn = fs::read_to_string(directory.join(&picture)).unwrap_or_default();
+            for panel in board.rows.iter().flat_map(|row| row.panels) {
+                let title = format!(">{}<", draw::escaped(panel.title));
+                assert!(drawn.contains(&title), "dashboards/{picture} has no panel {}", panel.title);
+            }
         }
     }
 

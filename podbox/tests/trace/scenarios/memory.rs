@@ -102,9 +102,10 @@ pub async fn class(stage: &Stage<'_>, _: &mut Random) {
     let held = holder.command("perl", &["-e", &hold]).spawn().unwrap();
     let charged = |_: &Tracer| holder.number("memory.current") >= 20 * MIB;
     assert!(stage.watch.until(charged).await, "{} held", holder.number("memory.current"));
-    // Not to be chosen itself, and with room for all that it wants once the other one is gone.
+    // Not to be chosen itself, and with room for all that it wants once the other one is gone. By page faults, which wait for
+    // that: a write into a pipe fails.
     let (take, spared) = (20 * MIB, "echo -1000 >/proc/self/oom_score_adj");
-    let eats = eater.shell(&format!("{spared}; head -c {take} /dev/zero | tail -c {take} >/dev/null"));
+    let eats = eater.shell(&format!("{spared}; exec perl -e 'my $held; vec($held, {take}, 8) = 1'"));
     assert_eq!(finish(held).await.signal(), Some(9));
     assert!(finish(eats).await.success());
     stage.class.set("memory.max", "max");
@@ -113,7 +114,7 @@ pub async fn class(stage: &Stage<'_>, _: &mut Random) {
     assert_eq!(triggers, [Some(eater.name.to_string())]);
     let truth = Truth::default().victim(OomRole::Chosen, OomLimit::Qos, stage.watched());
     stage.agree(&holder, truth).await;
-    stage.agree(&eater, Truth::default().exits(0, 3)).await;
+    stage.agree(&eater, Truth::default().exits(0, 1)).await;
 }
 
 /// The node itself is out of memory, as far as the kernel can be told; and nobody is to be taken before this one.
