@@ -53,7 +53,7 @@ impl Shared {
         }
     }
 
-    /// The same, for steps that are about the volumes of a pod.
+    /// The same, for steps that are about the volumes of a pod; what is in its files need not be there, and is not copied then.
     fn hands_on(&self, spec: &SandboxSpec) -> Hands<'_> {
         // Whatever cannot be planned does not come to hands.
         Hands { volumes: plan::plugins(spec, &self.facts).unwrap_or_default(), ..self.hands() }
@@ -71,13 +71,13 @@ impl Shared {
         let pod = &spec.pod;
         let planned = plan::sandbox(spec, &self.facts);
         let steps = planned.map_err(|source| EngineError::Plan { subject: pod.to_string(), source })?;
-        match lock(&self.sandboxes).entry(pod.clone()) {
+        let kept = match lock(&self.sandboxes).entry(pod.clone()) {
             Entry::Occupied(_) => return Err(EngineError::SandboxExists(pod.clone())),
-            Entry::Vacant(place) => drop(place.insert(Arc::new(spec.without_bytes()))),
-        }
+            Entry::Vacant(place) => Arc::clone(place.insert(Arc::new(spec.without_bytes()))),
+        };
         // Before the first step: whoever finds the record can take away whatever was done.
         let built = record::write(spec, &self.facts).map_err(EngineError::from).and_then(|()| {
-            let applied = self.hands_on(spec).apply(&steps);
+            let applied = self.hands_on(&kept).apply(&steps);
             applied.map_err(|source| EngineError::Create { pod: pod.clone(), source })
         });
         built
