@@ -61,7 +61,7 @@ pub const ALERTS: &[Alert] = &[
                     "7x40",
                 ),
             ],
-            quiet: "15m",
+            quiet: "14m",
             due: "18m",
             labels: N_P_C,
         },

@@ -6,18 +6,21 @@ use super::described::{Alert, Record, Severity};
 
 /// How often rules are looked at in their tests.
 const EVERY: &str = "1m";
+/// What is computed once, and the alerts.
+const GROUPS: [&str; 2] = ["podbox-records", "podbox-alerts"];
 
 /// `rules.yml`.
 pub fn rules(records: &[Record], alerts: &[Alert]) -> String {
-    let mut text = String::from(
+    let [computed, looked_at] = GROUPS;
+    let mut text = format!(
         "# Written by `cargo xtask dashboards`. RUNBOOK.md says of each alert what it means and what to do.\ngroups:\n\
-         - name: podbox-records\n  rules:\n",
+         - name: {computed}\n  rules:\n"
     );
     for Record { name, expr } in records {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  - record: {name}\n    expr: {}", quoted(expr));
     }
-    text.push_str("- name: podbox-alerts\n  rules:\n");
+    let _ = writeln!(text, "- name: {looked_at}\n  rules:");
     for alert in alerts {
         let severity = word(alert.severity);
         let _ = writeln!(text, "  - alert: {}\n    expr: {}", alert.name, quoted(alert.expr));
@@ -36,9 +39,11 @@ pub fn rules(records: &[Record], alerts: &[Alert]) -> String {
 
 /// `rules-test.yml`.
 pub fn tests(alerts: &[Alert]) -> String {
+    // Without an order, promtool looks at the groups of one moment in any.
     let mut text = format!(
         "# Written by `cargo xtask dashboards`: `promtool test rules dashboards/rules-test.yml` runs it.\n\
-         rule_files: [rules.yml]\nevaluation_interval: {EVERY}\ntests:\n"
+         rule_files: [rules.yml]\nevaluation_interval: {EVERY}\ngroup_eval_order: [{}]\ntests:\n",
+        GROUPS.join(", ")
     );
     for alert in alerts {
         let Alert { name, proof, .. } = alert;
