@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 use podbox_tests::host::{Host, IMAGE};
 use podbox_tests::manifest;
-use podbox_tests::needs;
 use podbox_tests::node::Node;
 use podbox_tests::pods::{container as status, is_ready as ready};
 use podbox_tests::run::limit;
-use podbox_tests::wait::{wait_for, wait_until};
+use podbox_tests::wait::{wait_equal, wait_for, wait_until};
+use podbox_tests::{metrics, needs};
 use serde_json::{Value, json};
 
 /// A node, and directories that its pods see as `/h`.
@@ -306,6 +306,10 @@ fn a_daemon_that_is_killed_flips_no_ready_condition_and_goes_on_probing() {
     };
     let hanging = wait_for("a command hangs", limit(), || commands(&probed).pop());
     probed.node.restart(Signal::SIGKILL);
+    // It is told as zero before its first failure, which would be no growth else.
+    let failed = [("pod", "p"), ("probe_type", "Liveness"), ("result", "failed")];
+    let failed = || metrics::value(&metrics::page("/metrics/probes"), "prober_probe_total", &failed);
+    wait_equal("it is counted again", limit(), &Some(0.0), failed);
     let pod = probed.pod("p");
     assert!(ready(&pod));
     // The one who kept its time has gone, and so does it.

@@ -143,15 +143,18 @@ fn a_clock_that_jumps_ends_nothing_and_lengthens_nothing() {
     node.stop();
 }
 
-/// Makes a pod whose container has eight orphans, which end once [`let_end`], and is told of signals from then on; its uid.
+/// Makes a pod whose container has eight orphans, and one more of its hook's; they end once [`let_end`], and the container is told of
+/// signals from then on; its uid.
 fn orphans(node: &Node, name: &str, annotations: Value) -> String {
-    let leave = "/bin/busybox sh -c '/bin/testjobs read /v/go --retry-until 600000 & exit 0'";
-    let leave = format!("for i in 1 2 3 4 5 6 7 8; do {leave}; done");
+    let leaves = "/bin/testjobs read /v/go --retry-until 600000 & exit 0";
+    let leave = format!("for i in 1 2 3 4 5 6 7 8; do /bin/busybox sh -c '{leaves}'; done");
     let script = format!("trap '' USR1; {leave}; exec /bin/testjobs signals --code 7");
     let mut spec = spec("Never", &script);
     let tell = "[ ! -e /v/go ] || kill -USR1 1";
     let tells = json!({"exec": {"command": ["/bin/busybox", "sh", "-c", tell]}, "periodSeconds": 1, "timeoutSeconds": 60});
     spec["containers"][0]["livenessProbe"] = tells;
+    let hook = json!({"exec": {"command": ["/bin/busybox", "sh", "-c", leaves]}});
+    spec["containers"][0]["lifecycle"] = json!({"postStart": hook});
     node.create_with(name, &annotations, spec)
 }
 
@@ -198,11 +201,14 @@ fn an_init_reaps_hands_signals_on_and_is_in_nobodys_way() {
         ),
         "{told}"
     );
-    // Eight shells, which their parent takes, and what these have left.
+    // Nine shells, which their parents take, and what these have left.
     let reaped = || metric("podbox_zombie_lifetime_seconds_count", &[("pod", "with")]);
-    wait_until("all that ended was reaped", limit(), || reaped() >= 16.0);
+    wait_until("all that ended was reaped", limit(), || reaped() >= 18.0);
     let zombies = |pod| metric("podbox_zombies", &[("pod", pod)]);
-    wait_equal("the others lie there", limit(), &(0.0, 8.0), || (zombies("with"), zombies("without")));
+    wait_equal("the others lie there", limit(), &(0.0, 9.0), || (zombies("with"), zombies("without")));
+    // What the hook has left is told apart from what the container's own processes have.
+    let caused = |cause| metric("podbox_zombie_causes", &[("pod", "without"), ("cause", cause)]);
+    wait_equal("it is told whose they are", limit(), &(8.0, 1.0), || (caused("init"), caused("command")));
     assert!(!piles(&node.pod("with")));
 
     let ((program, id), (_, alone)) = (first(&node, &with), first(&node, &without));

@@ -6,10 +6,10 @@ use super::status::ApiError;
 use serde_json::{Value, json};
 
 /// How many disrupted pods a budget's status lists: those that it has not seen go yet.
-const DISRUPTED: usize = 2000;
+const LISTED: usize = 2000;
 
-/// The condition of a pod that says that it is made to go.
-const DISRUPTED_CONDITION: &str = "DisruptionTarget";
+/// The condition of a pod that somebody makes to go, and that is not to blame.
+pub const DISRUPTED: &str = "DisruptionTarget";
 
 /// Whether a pod's going disrupts anything: not if it has ended, has not begun, or is going already.
 pub fn counts(pod: &Value) -> bool {
@@ -25,11 +25,11 @@ pub fn is_going(pod: &Value) -> bool {
 pub fn made_to_go(pod: &mut Value, now: &str) {
     let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let (before, mut all): (Vec<Value>, Vec<Value>) =
-        conditions.into_iter().partition(|one| one["type"] == DISRUPTED_CONDITION);
+        conditions.into_iter().partition(|one| one["type"] == DISRUPTED);
     let since =
         before.iter().find(|one| one["status"] == "True").map(|one| one["lastTransitionTime"].clone());
     all.push(json!({
-        "type": DISRUPTED_CONDITION,
+        "type": DISRUPTED,
         "status": "True",
         "reason": "EvictionByEvictionAPI",
         "message": "Eviction API: evicting",
@@ -65,7 +65,7 @@ pub fn take(budget: &mut Value, pod: &str, now: &str) -> Result<(), ApiError> {
         });
     }
     let disrupted = budget["status"]["disruptedPods"].as_object().map_or(0, serde_json::Map::len);
-    if disrupted > DISRUPTED {
+    if disrupted > LISTED {
         let why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
         return Err(ApiError::forbidden("policy", "poddisruptionbudgets", &name, why));
     }

@@ -36,6 +36,7 @@ pub mod pressure;
 pub mod print;
 pub mod probe;
 pub mod probed;
+pub mod process;
 pub mod proto;
 pub mod quantity;
 pub mod quote;

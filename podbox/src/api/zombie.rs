@@ -11,7 +11,9 @@ pub enum ZombieCause {
     Parent,
     /// It was left to the first process of its PID namespace, or is that one's own child, and that does not wait.
     Init,
-    /// The same, of what a command left that podbox ran in the container: a probe, a hook, `kubectl exec`.
+    /// The same, of what a command left that podbox ran in the container: a hook, or `kubectl exec`, whose processes stay. What a
+    /// probe's command leaves is ended and taken by who attends to it (`sandbox::reap`), unless the kernel does not let it die in
+    /// time, or the container has killed who attends.
     Command,
     /// It was gone before it could be looked at.
     Unknown,

@@ -1,11 +1,9 @@
 //! Conditions of a status, as JSON. Pure.
 
 use super::meta;
+use crate::api::eviction::DISRUPTED;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-
-/// The condition of a pod that goes without being to blame.
-pub const DISRUPTED: &str = "DisruptionTarget";
 
 /// Those of an object.
 pub fn of(object: &Value) -> Vec<Value> {

@@ -4,11 +4,12 @@
 //! What a pod's node says of it stands, for that may take any time; so does what a pod said that has ended.
 
 use super::action::Actions;
-use super::condition::{self, DISRUPTED};
+use super::condition;
 use super::meta::written;
 use super::node_lifecycle::after;
 use super::pods::{Member, Phase};
 use super::status;
+use crate::api::eviction::DISRUPTED;
 use crate::limits;
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -7,12 +7,13 @@
 //! borne no longer for that.
 
 use super::action::{Action, Actions, Saying, Subject, Write};
-use super::condition::{self, DISRUPTED};
+use super::condition;
 use super::key::Key;
 use super::nodes::NO_EXECUTE;
 use super::pods::{Member, Phase};
 use super::status;
 use crate::api::admission::{NOT_READY, UNREACHABLE};
+use crate::api::eviction::DISRUPTED;
 use crate::api::wish::bears;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Taint, Toleration};

@@ -183,6 +183,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
                 self.images.insert(name.clone(), Arc::new(image.clone()));
             }
             if self.seen.container(name).is_active() {
+                self.begin_tally(name);
                 self.wait_for_exit(name, Duration::ZERO);
             }
         }

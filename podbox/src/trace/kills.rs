@@ -3,17 +3,14 @@
 use super::snapshot::{ContainerKey, Totals};
 use super::tracer::{Tracer, lock};
 use crate::api::attribution::OomRole;
-use podbox_common::ContainerStats;
 use std::collections::BTreeMap;
 
 impl Tracer {
     /// Of every container that is there or was. One that was on its way out already was not killed for that.
     pub fn kills(&self) -> BTreeMap<ContainerKey, u64> {
         let state = lock(&self.state);
-        let runs = state.register.iter().map(|(cgroup, container)| {
-            let stats = state.maps.containers.get(&cgroup, 0).map_or(ContainerStats::ZERO, |stats| stats.0);
-            (container, Totals { stats, ..Totals::default() })
-        });
+        let runs =
+            state.runs().map(|(_, container, stats)| (container, Totals { stats, ..Totals::default() }));
         let present = state.ledger.totals(runs);
         let past = state.ledger.past(&present);
         drop(state);

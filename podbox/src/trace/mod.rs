@@ -27,7 +27,6 @@ mod ring;
 mod snapshot;
 mod standing;
 mod start;
-mod stat;
 mod survival;
 mod timeline;
 mod tracer;

@@ -12,12 +12,12 @@ use super::pin::{Found, Pins};
 use super::snapshot::{ContainerKey, Ledger, Snapshot, Totals};
 use super::standing::Skew;
 use super::start::{Beginnings, Watch};
-use super::stat;
 use super::timeline::Follower;
 use crate::api::attribution::{Attribution, OomVictim, OwnRole, Witnessed};
 use crate::api::error::chain;
 use crate::api::event::KernelEvent;
 use crate::api::identity::ContainerRef;
+use crate::api::process::Stat;
 use crate::api::startup::Firsts;
 use crate::api::zombie::{Fault, Unreaped, ZombieCause};
 use crate::{clock, limits};
@@ -170,8 +170,7 @@ impl Tracer {
         let mut state = lock(&self.state);
         state.observe_beginnings();
         let mut zombies = state.zombies_per_container(clock::boot());
-        let runs = state.register.iter().map(|(cgroup, container)| {
-            let stats = state.maps.containers.get(&cgroup, 0).map_or(ContainerStats::ZERO, |stats| stats.0);
+        let runs = state.runs().map(|(cgroup, container, stats)| {
             let causes: BTreeMap<ZombieCause, u64> = zombies.remove(&cgroup).unwrap_or_default();
             let pids_until = state.pids_until.get(&cgroup).copied();
             (container, Totals { stats, zombies: causes.values().sum(), causes, pids_until })
@@ -345,7 +344,7 @@ impl Attribution for Tracer {
 /// When a process started, in hundredths of a second since boot.
 fn start_ticks(pid: u32) -> std::io::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let ticks = stat::fields(&stat).map(|(_, started)| started);
+    let ticks = Stat::new(&stat).and_then(Stat::started);
     ticks.ok_or_else(|| std::io::Error::other(format!("/proc/{pid}/stat has no start time")))
 }
 
@@ -353,6 +352,14 @@ fn start_ticks(pid: u32) -> std::io::Result<u64> {
 pub(super) const NOEXIST: u64 = 1;
 
 impl State {
+    /// Each registered run, by its cgroup, and what was counted of it so far.
+    pub fn runs(&self) -> impl Iterator<Item = (u64, &ContainerRef, ContainerStats)> {
+        self.register.iter().map(|(cgroup, container)| {
+            let stats = self.maps.containers.get(&cgroup, 0).map_or(ContainerStats::ZERO, |stats| stats.0);
+            (cgroup, container, stats)
+        })
+    }
+
     /// The latest OOM victims of a cgroup, the oldest first.
     fn victims(&self, cgroup: u64) -> impl Iterator<Item = OomEvent> {
         let end = self.maps.containers.get(&cgroup, 0).map_or(0, |stats| stats.0.next_victim);

@@ -7,9 +7,9 @@
 
 use super::attribute::{self, Facts};
 use super::map::Plain;
-use super::stat;
 use super::tracer::State;
 use crate::api::event::{Detail, KernelEvent};
+use crate::api::process::Stat;
 use crate::api::zombie::{Fault, Zombie, ZombieCause};
 use crate::limits;
 use podbox_common::{Dead, Head, ProcessKey, TICK_NS};
@@ -134,12 +134,12 @@ impl Stage {
 
     /// From its `stat`, empty if there is none, and when it was started, in nanoseconds since boot.
     fn read(stat: &str, start_ns: u64) -> Stage {
-        match stat::fields(stat) {
+        let Some(stat) = Stat::new(stat) else { return Stage::Reaped };
+        match stat.state() {
             // Another has its id.
-            Some((_, started)) if started != start_ns / TICK_NS => Stage::Reaped,
-            Some(('Z' | 'X', _)) => Stage::Zombie,
-            Some(_) => Stage::Ending,
-            None => Stage::Reaped,
+            _ if stat.started() != Some(start_ns / TICK_NS) => Stage::Reaped,
+            Some('Z' | 'X') => Stage::Zombie,
+            _ => Stage::Ending,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! booting ──ready──▶ running ──exit──▶ draining ──both outputs complete──▶ Ended(status)
 //!    │                  │
 //!    │                  └─ qemu ends (a panic reboots, and a reboot ends qemu), no beat, too long ─▶ Died(why)
-//!    └─ qemu ends, or no sign of life in the time a boot takes ─▶ NeverBooted(why)
+//!    └─ qemu ends or cannot go on, or no sign of life in the time a boot takes ─▶ NeverBooted(why)
 //! ```
 
 use std::fs::File;
@@ -27,6 +27,9 @@ const NO_BEAT: Duration = Duration::from_secs(300);
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often the loop looks at the clock and at qemu.
 const TICK: Duration = Duration::from_millis(100);
+
+/// What qemu says of a host whose KVM cannot run this kernel. The machine stands still then, for ever.
+const UNABLE: &str = "KVM internal error";
 
 /// How a machine ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,6 +78,7 @@ pub fn run(request: &Request, boot: &Boot<'_>, job: &Job) -> Result<End> {
         status: None,
         complete: 0,
         interrupts: 0,
+        said: job.dir.join("qemu"),
         boot_limit: boot.accel.boot_limit(),
         run_limit: request.timeout,
     };
@@ -145,6 +149,8 @@ struct Watch {
     complete: u8,
     /// How often a signal was passed on: the third one ends the machine.
     interrupts: u8,
+    /// What qemu says.
+    said: PathBuf,
     boot_limit: Duration,
     run_limit: Duration,
 }
@@ -190,6 +196,8 @@ impl Watch {
             "interrupted".to_owned()
         } else if let Ok(Some(status)) = self.qemu.try_wait() {
             format!("the machine went down ({status})")
+        } else if !self.ready && std::fs::read_to_string(&self.said).is_ok_and(|said| said.contains(UNABLE)) {
+            UNABLE.to_owned()
         } else if !self.ready && total > self.boot_limit {
             format!("no sign of life within {} s of boot", self.boot_limit.as_secs())
         } else if self.ready && silent > NO_BEAT {
@@ -227,9 +235,30 @@ mod tests {
             status,
             complete,
             interrupts,
+            said: PathBuf::new(),
             boot_limit,
             run_limit,
         }
+    }
+
+    #[test]
+    fn a_slow_boot_has_its_time_and_one_that_cannot_go_on_has_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = clock::now();
+        let mut watch = Watch { ready: false, said: dir.path().join("qemu"), ..running(start) };
+        let late = start + watch.boot_limit;
+        assert_eq!(watch.end(late), None);
+        std::fs::write(&watch.said, "qemu: warning: slow\n").unwrap();
+        assert_eq!(watch.end(late), None);
+        let never = watch.end(late + TICK);
+        assert!(
+            matches!(&never, Some(End::NeverBooted(why)) if why.contains("no sign of life")),
+            "{never:?}"
+        );
+        std::fs::write(&watch.said, "KVM internal error. Suberror: 1\n").unwrap();
+        assert_eq!(watch.end(start), Some(End::NeverBooted(UNABLE.to_owned())));
+        watch.qemu.kill().unwrap();
+        watch.qemu.wait().unwrap();
     }
 
     #[test]

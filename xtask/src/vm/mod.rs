@@ -97,10 +97,12 @@ impl Accel {
         }
     }
 
-    /// How long a boot may take: seconds where it works, far more on a busy host without KVM.
+    /// How long a boot may take. With KVM that is seconds; but who gives it up does without until the host boots again, and that is
+    /// ten times slower, so a slow or busy host has its time. One whose KVM cannot run the kernel says so at once
+    /// (`machine`); one that says nothing loses this time, and only once.
     fn boot_limit(self) -> Duration {
         Duration::from_secs(match self {
-            Accel::Kvm => 20,
+            Accel::Kvm => 180,
             Accel::Tcg => 600,
         })
     }

@@ -2,6 +2,7 @@
 
 use super::room::Amounts;
 use super::term::{Spread, Term};
+use crate::api::eviction::DISRUPTED;
 use crate::api::hostports;
 use crate::api::support::{self, Tokens};
 use crate::api::wish::{self, Tolerance, Wish};
@@ -11,9 +12,7 @@ use crate::sandbox::spec::Forward;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
 use std::sync::Arc;
 
-/// The condition of pods that somebody makes to go.
-pub const DISRUPTED: &str = "DisruptionTarget";
-/// Its reason where that is the scheduler.
+/// The reason of a pod's being [`DISRUPTED`] where that is the scheduler.
 pub const PREEMPTED: &str = "PreemptionByScheduler";
 
 /// Controllers whose pods are spread though they do not ask for it, as upstream has it: not Jobs, nor DaemonSets.

@@ -1,5 +1,6 @@
 //! What is said of a node that is short of something.
 
+use crate::api::eviction::DISRUPTED;
 use crate::api::object;
 use crate::api::stats::Filesystem;
 use crate::node::recorder::COMPONENT;
@@ -53,12 +54,12 @@ fn size(bytes: u64) -> String {
 /// Says in a pod's status that its node made it go.
 pub(super) fn disrupted(pod: &mut Value, message: &str, now: &str) {
     let condition = json!({
-        "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": message,
+        "type": DISRUPTED, "status": "True", "reason": "TerminationByKubelet", "message": message,
         "lastTransitionTime": now, "observedGeneration": object::generation(pod),
     });
     match pod["status"]["conditions"].as_array_mut() {
         Some(all) => {
-            all.retain(|one| one["type"] != "DisruptionTarget");
+            all.retain(|one| one["type"] != DISRUPTED);
             all.push(condition);
         }
         None => pod["status"]["conditions"] = json!([condition]),

@@ -16,6 +16,14 @@ use crate::sandbox::runtime::Runtime;
 use std::time::Instant;
 
 impl<R: Runtime, I: Images> Worker<R, I> {
+    /// Has the results of a container's probes counted, from zero on.
+    pub(super) fn begin_tally(&self, container: &str) {
+        let Some(shape) = self.pod.shape.container(container) else { return };
+        for probe in ProbeType::ALL.into_iter().filter(|probe| shape.probes.get(*probe).is_some()) {
+            self.node.probing.tally.begin(&self.pod.pod, container, probe);
+        }
+    }
+
     pub(super) fn probe(&mut self, container: &str, probe: ProbeType, now: Instant) {
         let spec = self.pod.shape.container(container).and_then(|shape| shape.probes.get(probe).cloned());
         let (run, address) = (self.run_of(container), self.address);

@@ -124,10 +124,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let ago = clock::wall().duration_since(started.at).unwrap_or_default();
         let begun = now.checked_sub(ago).unwrap_or(now);
         let probes = shape.map(|shape| Probes::new(&shape.probes, begun)).unwrap_or_default();
-        let is_probed = |probe: &ProbeType| shape.is_some_and(|shape| shape.probes.get(*probe).is_some());
-        for probe in ProbeType::ALL.into_iter().filter(is_probed) {
-            self.node.probing.tally.begin(&self.pod.pod, container, probe);
-        }
+        self.begin_tally(container);
         let since_boot = clock::boot().saturating_sub(ago);
         self.seen.startup.runs(container, started.cgroup_id, since_boot, &started.laps);
         let seen = self.seen.container_mut(container);

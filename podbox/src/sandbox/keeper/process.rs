@@ -1,6 +1,7 @@
 //! What the keeper knows of one process: a container's first one, or a command in a container.
 
 use super::stdio::Ours;
+use crate::api::process::Stat;
 use crate::sandbox::launch::Process;
 use crate::sandbox::message::{End, Failure, Held, Told};
 use crate::sandbox::runtime::{ExitStatus, ProcessUser};
@@ -112,11 +113,8 @@ impl Child {
 
     /// Whether it is about to end: killed, and waiting for what ends with it. One that cannot be looked at is.
     pub fn is_exiting(&self) -> bool {
-        /// `PF_EXITING`, of the ninth field of its line; the second one may hold anything up to its last parenthesis.
-        const EXITING: u64 = 0x4;
         let line = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        let flags = line.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse().ok());
-        flags.is_none_or(|flags: u64| flags & EXITING != 0)
+        Stat::new(&line).and_then(Stat::is_exiting).unwrap_or(true)
     }
 
     /// Takes what a process hands over before it executes.

@@ -5,6 +5,7 @@
 use super::super::api::version;
 use crate::api::object;
 use crate::api::plugin::Plugin;
+use crate::api::process::Stat;
 use crate::metrics;
 use crate::metrics::text::{Page, Series, labels};
 use crate::pod::glance;
@@ -100,13 +101,8 @@ fn claimed(page: &mut Page, pods: &[Value], store: &Store) {
 /// This process, by the names that Prometheus' clients give.
 pub fn process(page: &mut Page) {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Its name, in parentheses, may have spaces in it.
-    let fields: Vec<u64> = stat
-        .rsplit_once(')')
-        .map(|(_, rest)| rest.split_whitespace().map(|word| word.parse().unwrap_or(0)).collect())
-        .unwrap_or_default();
-    // The first of them is the third in proc(5).
-    let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
+    let stat = Stat::new(&stat);
+    let field = |number| stat.and_then(|stat| stat.number(number)).unwrap_or(0);
     let of = |name| sysconf(name).ok().flatten().and_then(|value| u64::try_from(value).ok());
     let tick = Duration::from_secs(1) / u32::try_from(of(SysconfVar::CLK_TCK).unwrap_or(100)).unwrap_or(100);
     let time = |ticks: u64| tick * u32::try_from(ticks).unwrap_or(u32::MAX);

@@ -3,9 +3,10 @@
 //! Each write is about the pod of the uid that was decided about, and does nothing to another one of its name. Invariant: a node is kept
 //! for a pod before anybody goes from there, so that whoever is killed in between forgets nothing.
 
-use super::super::demand::{DISRUPTED, PREEMPTED};
+use super::super::demand::PREEMPTED;
 use super::super::told::{SCHEDULED, Told};
 use super::super::{Decision, NAME, Promise, Subject};
+use crate::api::eviction::DISRUPTED;
 use crate::api::object;
 use crate::api::objects::{ObjectRef, Objects, Seen, Target, Writes};
 use crate::api::status::ApiError;
