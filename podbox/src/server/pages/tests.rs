@@ -1,5 +1,7 @@
 //! The pages as a scraper reads them: of one object of each kind, and of the books of a small node.
 
+mod mixin;
+
 use super::*;
 use crate::api::account::{
     Account, Charge, ContainerAccount, Cpu, DiskTraffic, Known, PodAccount, Pressure, Pressures, Throttling,
@@ -421,17 +423,23 @@ fn asked() -> Vec<(String, String)> {
     asked
 }
 
-#[test]
-fn dashboards_and_alerts_ask_for_metrics_that_exist() {
-    let mut known = names();
+/// The names of all series that any page can have.
+fn told() -> BTreeSet<String> {
+    let mut told = names();
     for row in metrics::TABLE {
         match row.kind {
             metrics::Kind::Histogram => {
-                known.extend(["_bucket", "_sum", "_count"].map(|end| format!("{}{end}", row.name)));
+                told.extend(["_bucket", "_sum", "_count"].map(|end| format!("{}{end}", row.name)));
             }
-            _ => drop(known.insert(row.name.to_owned())),
+            _ => drop(told.insert(row.name.to_owned())),
         }
     }
+    told
+}
+
+#[test]
+fn dashboards_and_alerts_ask_for_metrics_that_exist() {
+    let known = told();
     // Labels that are called like metrics.
     let labels = ["container_name"];
     let asked = asked();
