@@ -10,7 +10,7 @@ use super::client::ClientError;
 use super::engine::Engine;
 use super::launch::{ExecLaunch, Stdio};
 use super::message::{self, Body, Cause, End};
-use super::runtime::{ExecResult, ExecSpec, ExitStatus};
+use super::runtime::{ALONE, COMMAND, ExecResult, ExecSpec, ExitStatus};
 use crate::api::error::chain;
 use crate::{clock, limits};
 use std::io;
@@ -46,9 +46,6 @@ pub struct Target {
     /// The exec's own number.
     pub number: u64,
 }
-
-/// What the cgroups of commands begin with that nothing is to be left of, also not by a daemon that ended meanwhile.
-pub const ALONE: &str = "probe-";
 
 /// The command's cgroup. Dropped before its end, it takes the command with it.
 struct Leaf {
@@ -120,7 +117,7 @@ impl Drop for Watched<'_> {
 
 /// Runs it to its end.
 pub async fn run(engine: Engine, target: Target, spec: &ExecSpec) -> Result<ExecResult, ExecError> {
-    let name = format!("{}{}", if spec.alone { ALONE } else { "exec-" }, target.number);
+    let name = format!("{}{}", if spec.alone { ALONE } else { COMMAND }, target.number);
     let id = format!("{}/{name}", target.container);
     let (mut stdout, out) = pipe().map_err(ExecError::Output)?;
     let (mut stderr, err) = pipe().map_err(ExecError::Output)?;

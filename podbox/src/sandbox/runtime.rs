@@ -79,6 +79,11 @@ pub struct ContainerStatus {
     pub exited: Option<Exited>,
 }
 
+/// What the name of a command's cgroup, which lies in its container's, begins with.
+pub const COMMAND: &str = "exec-";
+/// The same of one of which nothing is to be left, also not by a daemon that ended meanwhile.
+pub const ALONE: &str = "probe-";
+
 /// A command to run in a container that runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExecSpec {

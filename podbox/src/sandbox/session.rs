@@ -11,7 +11,7 @@ use super::launch::{ExecLaunch, Stdio};
 use super::line::Line;
 use super::log::{Shown, Taps};
 use super::message::{Body, End};
-use super::runtime::ExitStatus;
+use super::runtime::{COMMAND, ExitStatus};
 use super::wire;
 use crate::api::streams::Wanted;
 use crate::limits;
@@ -132,8 +132,9 @@ pub(super) async fn open(
     args: Vec<String>,
     wanted: Wanted,
 ) -> Result<Session, ExecError> {
-    let id = format!("{}/exec-{}", target.container, target.number);
-    let leaf = target.cgroup.join(format!("exec-{}", target.number));
+    let name = format!("{COMMAND}{}", target.number);
+    let id = format!("{}/{name}", target.container);
+    let leaf = target.cgroup.join(name);
     let (ours, theirs) = ends(wanted).map_err(ExecError::Output)?;
     cgroup::create(&leaf, &[], &[])?;
     let ending = engine.keeper().watch(&id);

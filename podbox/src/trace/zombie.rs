@@ -12,6 +12,7 @@ use crate::api::event::{Detail, KernelEvent};
 use crate::api::process::Stat;
 use crate::api::zombie::{Fault, Zombie, ZombieCause};
 use crate::limits;
+use crate::sandbox::runtime::{ALONE, COMMAND};
 use podbox_common::{Dead, Head, ProcessKey, TICK_NS};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -110,7 +111,7 @@ fn fault(tgid: u64) -> Fault {
     let cgroup = read(tgid, "cgroup");
     let leaf = cgroup.trim_end().trim_end_matches(" (deleted)").rsplit('/').next().unwrap_or_default();
     let cause = match is_init {
-        true if leaf.starts_with("exec-") || leaf.starts_with("probe-") => ZombieCause::Command,
+        true if leaf.starts_with(COMMAND) || leaf.starts_with(ALONE) => ZombieCause::Command,
         true => ZombieCause::Init,
         false => ZombieCause::Parent,
     };

@@ -11,9 +11,9 @@ use crate::api::identity::{ContainerRef, PodRef};
 use crate::sandbox::client::ClientError;
 use crate::sandbox::message::{Body, Held};
 use crate::sandbox::record::{self, Label};
-use crate::sandbox::runtime::Started;
+use crate::sandbox::runtime::{ALONE, Started};
 use crate::sandbox::spec::{Forward, Network, SandboxSpec};
-use crate::sandbox::{cgroup, exec, plan};
+use crate::sandbox::{cgroup, plan};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -104,7 +104,7 @@ impl Shared {
 
 /// Ends the probes' commands that the earlier engine did not see the end of: their time was its to keep.
 fn end_commands(group: &Path) {
-    let names = names(group, "").into_iter().filter(|name| name.starts_with(exec::ALONE));
+    let names = names(group, "").into_iter().filter(|name| name.starts_with(ALONE));
     let leaves: Vec<PathBuf> = names.map(|name| group.join(name)).collect();
     if leaves.is_empty() {
         return;

@@ -423,23 +423,9 @@ fn asked() -> Vec<(String, String)> {
     asked
 }
 
-/// The names of all series that any page can have.
-fn told() -> BTreeSet<String> {
-    let mut told = names();
-    for row in metrics::TABLE {
-        match row.kind {
-            metrics::Kind::Histogram => {
-                told.extend(["_bucket", "_sum", "_count"].map(|end| format!("{}{end}", row.name)));
-            }
-            _ => drop(told.insert(row.name.to_owned())),
-        }
-    }
-    told
-}
-
 #[test]
 fn dashboards_and_alerts_ask_for_metrics_that_exist() {
-    let known = told();
+    let known = mixin::told();
     // Labels that are called like metrics.
     let labels = ["container_name"];
     let asked = asked();

@@ -1,7 +1,8 @@
 //! What kubernetes-mixin's dashboards, rules and alerts ask for: each name is told by a page, or by `dashboards/README.md` as one that
 //! is not, with the reason. Series that its own rules record are not among them, nor are those of Prometheus' (`up`).
 
-use super::told;
+use super::names;
+use crate::metrics;
 use std::collections::BTreeSet;
 
 /// The names.
@@ -176,6 +177,20 @@ const ASKED: &str = "
     workqueue_depth
     workqueue_queue_duration_seconds_bucket
 ";
+
+/// The names of all series that any page can have.
+pub fn told() -> BTreeSet<String> {
+    let mut told = names();
+    for row in metrics::TABLE {
+        match row.kind {
+            metrics::Kind::Histogram => {
+                told.extend(["_bucket", "_sum", "_count"].map(|end| format!("{}{end}", row.name)));
+            }
+            _ => drop(told.insert(row.name.to_owned())),
+        }
+    }
+    told
+}
 
 /// What the README's table says is not told: names, or their beginnings, and why.
 fn not_told(readme: &str) -> Vec<(&str, &str)> {
