@@ -185,7 +185,7 @@ impl Daemon {
             exposition.collect(move |page| {
                 page.append(&kernel::record(&counted.snapshot(), counted.oom_watched()))
             });
-            tasks.spawn(follow(Arc::clone(&node), tracer.subscribe()));
+            tasks.spawn(follow(Arc::clone(&node), Arc::clone(tracer), tracer.subscribe()));
             gap = read(tracer);
         }
         let timelines = tracer.clone().map(|tracer| tracer as Arc<dyn Timelines>);
@@ -392,7 +392,8 @@ async fn node(
 }
 
 /// Puts each kernel event beside its container in the views, and tells of those that are worth an Event.
-async fn follow(node: Arc<RealNode>, mut events: broadcast::Receiver<Arc<KernelEvent>>) {
+async fn follow(node: Arc<RealNode>, tracer: Arc<Tracer>, mut events: broadcast::Receiver<Arc<KernelEvent>>) {
+    let unheard = ::metrics::counter!(metrics::KERNEL_EVENTS_UNHEARD);
     loop {
         match events.recv().await {
             Ok(event) => {
@@ -403,7 +404,16 @@ async fn follow(node: Arc<RealNode>, mut events: broadcast::Receiver<Arc<KernelE
                     notices.tell(&pod, notice);
                 }
             }
-            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                unheard.increment(missed);
+                tracing::warn!(
+                    missed,
+                    "kernel events came faster than they were heard; all containers are looked at"
+                );
+                for (cgroup, container) in tracer.containers() {
+                    node.probing.look_again(&container, cgroup);
+                }
+            }
             Err(broadcast::error::RecvError::Closed) => return,
         }
     }

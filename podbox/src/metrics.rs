@@ -95,6 +95,7 @@ table! {
     KERNEL_SKEW = Gauge "podbox_kernel_skew" ["source"] "How far the counts differ, look after look, from the kernel's own files: OOM kills of memory.events without a victim here (a group kill's double count left out) and victims here that it does not know, dead processes here that pids.current does not know, empty cgroups (cgroup.events) without an exit here.";
     KERNEL_COMPARED = Gauge "podbox_kernel_compared_containers" ["source"] "Containers whose counts could be compared with this one of the kernel's own files; where it is 0, podbox_kernel_skew says nothing of that file.";
     PIDS_UNTIL = Gauge "podbox_pids_exhausted_in_seconds" ["namespace", "pod", "container"] "Time until a container has no process ids left under its pids.max, if it goes on as in the last minute; there only while their number grows.";
+    KERNEL_EVENTS_UNHEARD = Counter "podbox_kernel_events_unheard_total" [] "Kernel events that podbox received faster than it could tell pods of them; it looks for OOM kills and zombies in the kernel's maps then, and only views and triggers of probes lack something.";
     EVENT_STREAM_DROPPED = Counter "podbox_event_stream_dropped_total" [] "Kernel events that a slow reader of the event stream did not get.";
     IMAGE_PULLS = Counter "podbox_image_pulls_total" ["result"] "Pulls that ended, by result: pulled, or the reason of the failure.";
     IMAGE_PULL_SECONDS = Histogram "podbox_image_pull_duration_seconds" [] "Time of one pull, failed ones too.";

@@ -85,6 +85,14 @@ impl Probing {
         self.triggers.tell(Trigger { container, cgroup: event.cgroup, cause });
     }
 
+    /// What the kernel said of this container may not all have been heard: what its pod must not miss is looked for.
+    pub fn look_again(&self, container: &ContainerRef, cgroup: u64) {
+        self.listened.notify_waiters();
+        for cause in [Cause::OomKilled, Cause::Zombie] {
+            self.triggers.tell(Trigger { container: container.clone(), cgroup, cause });
+        }
+    }
+
     /// A pod has gone.
     pub fn forget(&self, pod: &PodRef) {
         self.triggers.forget(pod);

@@ -144,7 +144,8 @@ impl Reader {
         let mut state = lock(&self.tracer.state);
         state.expire(now);
         state.gaps.iter_mut().for_each(Gaps::look);
-        for event in self.zombies.scan(&mut state, now, &facts) {
+        drop(state);
+        for event in self.zombies.scan(&self.tracer.state, now, &facts) {
             let _ = self.tracer.events.send(Arc::new(event));
         }
     }

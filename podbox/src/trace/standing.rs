@@ -90,8 +90,16 @@ struct Seen {
     populated: bool,
     skew: Skew,
     trend: Trend,
-    /// That its ids run out was told.
-    told: bool,
+    /// When its ids were last about to run out, since boot: that was told.
+    short_at: Option<Duration>,
+}
+
+impl Seen {
+    /// Its ids are about to run out: whether that is news, for it was not so for a while.
+    fn is_news(&mut self, now: Duration) -> bool {
+        let before = self.short_at.replace(now);
+        before.is_none_or(|before| now.saturating_sub(before) >= limits::PIDS_URGENT)
+    }
 }
 
 /// What its files say; what cannot be read is not there.
@@ -118,6 +126,10 @@ pub(super) async fn run(tracer: Weak<Tracer>, cgroup_root: File) {
         });
         match looked.await {
             Ok(next) => seen = next,
+            Err(error) if error.is_panic() => {
+                tracing::error!(%error, "comparing the counts with the cgroups' own begins anew");
+                seen = HashMap::new();
+            }
             // The runtime is shutting down.
             Err(_) => return,
         }
@@ -142,23 +154,23 @@ fn look(tracer: &Tracer, root: &File, seen: &mut HashMap<u64, Seen>, now: Durati
         }
     }
     for (cgroup, short) in &short {
-        let Some(seen) = seen.get_mut(cgroup).filter(|seen| short.is_urgent() && !seen.told) else {
-            continue;
-        };
-        seen.told = true;
-        tell(tracer, *cgroup, short.clone(), now);
+        let Some(seen) = seen.get_mut(cgroup).filter(|_| short.is_urgent()) else { continue };
+        if seen.is_news(now) {
+            tell(tracer, *cgroup, short.clone(), now);
+        }
     }
     let mut state = lock(&tracer.state);
     state.skew = skew;
     state.pids_until = short.into_iter().map(|(cgroup, short)| (cgroup, short.seconds)).collect();
 }
 
-/// The counts of containers that are there, and how many dead each has.
+/// The counts of containers that are there, and how many dead each has that hold their ids: those that /proc knows too.
+/// Who was reaped may stay in the kernel's map for a while, until it tells.
 fn counted(tracer: &Tracer) -> HashMap<u64, (ContainerStats, u64)> {
     let state = lock(&tracer.state);
     let mut dead: HashMap<u64, u64> = HashMap::new();
-    for (_, found) in state.maps.dead.iter().take(limits::ZOMBIES_READ).flatten() {
-        *dead.entry(found.0.container).or_default() += 1;
+    for zombie in state.zombies(None) {
+        *dead.entry(zombie.container).or_default() += 1;
     }
     let live = state.register.entries().filter(|(_, entry)| entry.removed.is_none() && !entry.gap);
     live.filter_map(|(cgroup, _)| {
@@ -261,6 +273,16 @@ fn open(root: &File, cgroup: u64) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn that_process_ids_run_out_is_news_again_once_it_was_not_so_for_a_while() {
+        let (mut seen, look) = (Seen::default(), limits::STANDING_LOOK);
+        let calm = limits::PIDS_URGENT;
+        assert!(seen.is_news(calm));
+        assert!(!seen.is_news(calm + look) && !seen.is_news(2 * calm), "it goes on");
+        assert!(seen.is_news(3 * calm));
+        assert!(!seen.is_news(3 * calm + look));
+    }
 
     #[test]
     fn what_the_files_say_beyond_the_counts_is_a_difference() {

@@ -13,21 +13,22 @@ use super::snapshot::{ContainerKey, Ledger, Snapshot, Totals};
 use super::standing::Skew;
 use super::start::{Beginnings, Watch};
 use super::timeline::Follower;
+use super::zombie::Zombie;
 use crate::api::attribution::{Attribution, OomVictim, OwnRole, Witnessed};
 use crate::api::error::chain;
 use crate::api::event::KernelEvent;
 use crate::api::identity::ContainerRef;
 use crate::api::process::Stat;
 use crate::api::startup::Firsts;
-use crate::api::zombie::{Fault, Unreaped, ZombieCause};
+use crate::api::zombie::{Unreaped, ZombieCause};
 use crate::{clock, limits};
 use aya::Ebpf;
 use aya::programs::Program;
 use podbox_common::{
-    ContainerStats, Dead, EndKey, Kind, Loss, OomEvent, Origin, OwnProcess, ProcessKey, RawRole,
-    VICTIMS_KEPT, VictimKey, ZOMBIE_AFTER_NS,
+    ContainerStats, EndKey, Kind, Loss, OomEvent, Origin, OwnProcess, ProcessKey, RawRole, VICTIMS_KEPT,
+    VictimKey,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,14 +78,12 @@ pub(super) struct State {
     pub skew: Skew,
     /// Seconds until a cgroup has no process ids left, where they grow.
     pub pids_until: HashMap<u64, f64>,
-    /// Entries of the dead that had not yet come to their end when last looked at.
-    pub ending: HashSet<ProcessKey>,
     /// Entries of the dead that were reaped, and since when that is known.
     pub gone: HashMap<ProcessKey, Duration>,
     /// How many of them nobody told of in the end.
     pub unseen: u64,
-    /// Whose fault it is that those that were told as zombies lie there.
-    pub faults: HashMap<ProcessKey, Fault>,
+    /// Entries of the dead that lay unreaped when last looked at.
+    pub zombies: HashMap<ProcessKey, Zombie>,
     /// Containers whose beginning is being told.
     pub beginnings: Beginnings,
     /// For the next podbox, if there is to be one that goes on with this.
@@ -123,10 +122,9 @@ impl Tracer {
             gaps,
             skew: Skew::default(),
             pids_until: HashMap::new(),
-            ending: HashSet::new(),
             gone: HashMap::new(),
             unseen: 0,
-            faults: HashMap::new(),
+            zombies: HashMap::new(),
             beginnings: Beginnings::default(),
             journal,
             settled: false,
@@ -165,11 +163,18 @@ impl Tracer {
         self.oom_watched
     }
 
+    /// The containers that are there, by their cgroups.
+    pub fn containers(&self) -> Vec<(u64, ContainerRef)> {
+        let state = lock(&self.state);
+        let live = state.register.entries().filter(|(_, entry)| entry.removed.is_none());
+        live.map(|(cgroup, entry)| (cgroup, entry.container.clone())).collect()
+    }
+
     /// All counts as of now, read from the kernel's maps.
     pub fn snapshot(&self) -> Snapshot {
         let mut state = lock(&self.state);
         state.observe_beginnings();
-        let mut zombies = state.zombies_per_container(clock::boot());
+        let mut zombies = state.zombies_per_container();
         let runs = state.runs().map(|(cgroup, container, stats)| {
             let causes: BTreeMap<ZombieCause, u64> = zombies.remove(&cgroup).unwrap_or_default();
             let pids_until = state.pids_until.get(&cgroup).copied();
@@ -291,7 +296,7 @@ impl Attribution for Tracer {
     }
 
     fn unreaped(&self, cgroup_id: u64) -> Unreaped {
-        lock(&self.state).unreaped(cgroup_id, clock::boot())
+        lock(&self.state).unreaped(cgroup_id)
     }
 
     fn oom_victims(&self, cgroup_id: u64) -> Vec<OomVictim> {
@@ -387,47 +392,6 @@ impl State {
             self.register.iter().map(|(_, container)| container.into()).collect();
         self.ledger.prune(&registered, now);
         self.journal.iter_mut().for_each(|journal| journal.keep(&self.register, &self.ledger));
-    }
-
-    /// The dead that have lain unreaped long enough to be called zombies.
-    pub fn zombies(&self, now: Duration) -> HashMap<ProcessKey, Dead> {
-        let mut lying = self.lying(now);
-        lying.retain(|key, _| !self.ending.contains(key));
-        lying
-    }
-
-    /// These, and those that began to end that long ago and are not done.
-    pub fn lying(&self, now: Duration) -> HashMap<ProcessKey, Dead> {
-        let now_ns = now.as_nanos() as u64;
-        // Entries come and go while the map is walked, and the walk may begin anew: hence the bound, and
-        // a map to take each one once.
-        let entries = self.maps.dead.iter().take(limits::ZOMBIES_READ).flatten();
-        let old = entries.filter(|(_, dead)| now_ns.saturating_sub(dead.0.died_ns) > ZOMBIE_AFTER_NS);
-        let lying = old.filter(|(key, _)| !self.gone.contains_key(&key.0));
-        lying.map(|(key, dead)| (key.0, dead.0)).collect()
-    }
-
-    fn unreaped(&self, container: u64, now: Duration) -> Unreaped {
-        let dead = self.zombies(now);
-        let keys = dead.iter().filter(|(_, dead)| dead.container == container).map(|(key, _)| key);
-        let (mut count, mut faults) = (0, BTreeMap::<&Fault, usize>::new());
-        for key in keys {
-            count += 1;
-            if let Some(fault) = self.faults.get(key).filter(|fault| **fault != Fault::UNKNOWN) {
-                *faults.entry(fault).or_default() += 1;
-            }
-        }
-        let most = faults.into_iter().max_by_key(|(_, count)| *count);
-        Unreaped { count, fault: most.map(|(fault, _)| fault.clone()) }
-    }
-
-    fn zombies_per_container(&self, now: Duration) -> BTreeMap<u64, BTreeMap<ZombieCause, u64>> {
-        let mut counts: BTreeMap<u64, BTreeMap<ZombieCause, u64>> = BTreeMap::new();
-        for (key, dead) in self.zombies(now) {
-            let cause = self.faults.get(&key).map_or(ZombieCause::Unknown, |fault| fault.cause);
-            *counts.entry(dead.container).or_default().entry(cause).or_default() += 1;
-        }
-        counts
     }
 }
 
