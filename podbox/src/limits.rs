@@ -1,5 +1,4 @@
-//! Every bound in one place: queues, sizes, waits. A limit that is reached is an error or a counter,
-//! never silence.
+//! Every bound in one place: queues, sizes, waits. A limit that is reached is an error or a counter, never silence.
 
 use std::time::Duration;
 
@@ -78,11 +77,11 @@ pub const LOG_FILES: usize = 5;
 pub const LOG_RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause between attempts to write a log.
 pub const LOG_RETRY_LONGEST: Duration = Duration::from_secs(5);
-/// Bytes of the ring of exit and reap events: some 12,000 exits until one is dropped and counted.
+/// Bytes of the ring of exit and reap events: some 7,700 exits until one is dropped and counted.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;
 /// How long exits and reapings may lie in their ring where others were read just before, so that not each of them wakes podbox.
 pub const EVENTS_REST: Duration = Duration::from_millis(100);
-/// Bytes of the ring of OOM events: some 600 victims.
+/// Bytes of the ring of OOM events: some 800 victims.
 pub const OOM_RING_BYTES: u32 = 1 << 17;
 /// The longest that the kernel's OOM killer takes for one decision, and between two looks at whether it is done.
 pub const OOM_KILL: Duration = Duration::from_secs(2);
@@ -90,6 +89,8 @@ pub const OOM_KILL: Duration = Duration::from_secs(2);
 pub const OOM_KILL_LOOK: Duration = Duration::from_millis(5);
 /// How long a removed container's cgroup is still attributed to it.
 pub const TOMBSTONE: Duration = Duration::from_secs(300);
+/// How many of the oldest of those go at once where there is no room for another container.
+pub const TOMBSTONES_SPARED: usize = 64;
 /// How long what the kernel counted of a container is kept that has no run any more.
 pub const COUNTS_KEPT: Duration = Duration::from_secs(86_400);
 /// Of how many containers, some 500 bytes each.

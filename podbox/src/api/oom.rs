@@ -18,7 +18,7 @@ use std::time::Duration;
 pub const OF_CHILD: &str = "podbox.io/oom-kill-of-child";
 /// The longest time in which kills are counted.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// The kernel remembers no more victims of a container.
+/// From how many kills on at most; fewer by far than are remembered of a container.
 const MOST: usize = 64;
 
 /// What follows.

@@ -1,8 +1,8 @@
 //! How many processes of a container have ended and lie there, since their parent takes nobody's end: from how many on that is worth a word, and in
 //! which words. Pure.
 //!
-//! What is told is a round number that was reached, so that a pile that grows is told now and then and not with each process. It is over
-//! when nobody is left.
+//! What is told is a round number that was reached, so that what the pod says of a pile that grows changes now and then and not with each
+//! process. It is over when nobody is left.
 
 use crate::api::init::ANNOTATION;
 use crate::api::zombie::{Fault, Unreaped};

@@ -274,7 +274,7 @@ impl Hands<'_> {
             Undo::DetachLink(name) => link::detach(name)?,
             Undo::ClosePorts { target, forwards } => nat::remove(*target, forwards)?,
             Undo::Unregister(path) => {
-                // A cgroup that is gone is in no register either.
+                // One that is gone has no id to ask for; that it is gone shows in the tracer's own looks.
                 if let Ok(id) = cgroup::id(path) {
                     self.attribution.forget(id);
                 }

@@ -11,8 +11,6 @@ use podbox_common::{Head, NO_LIMIT, OomEvent, RawLimit, RawRole, Sent};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const PAGE_BYTES: u64 = 4096;
-
 /// Which cgroup is which container.
 #[derive(Debug, Default)]
 pub struct Register {
@@ -90,12 +88,21 @@ impl Register {
     /// Takes out the tombstones that are older than `age`.
     pub fn expire(&mut self, now: Duration, age: Duration) -> Vec<(u64, ContainerRef)> {
         let old = |entry: &Entry| entry.removed.is_some_and(|removed| now.saturating_sub(removed) >= age);
-        let expired: Vec<u64> =
-            self.entries.iter().filter(|(_, e)| old(e)).map(|(cgroup, _)| *cgroup).collect();
-        expired
-            .into_iter()
-            .filter_map(|cgroup| Some((cgroup, self.entries.remove(&cgroup)?.container)))
-            .collect()
+        let expired = self.entries.iter().filter(|(_, e)| old(e)).map(|(cgroup, _)| *cgroup).collect();
+        self.take(expired)
+    }
+
+    /// Takes out the oldest tombstones, as many as this.
+    pub fn expire_oldest(&mut self, count: usize) -> Vec<(u64, ContainerRef)> {
+        let removed = self.entries.iter().filter_map(|(cgroup, entry)| Some((entry.removed?, *cgroup)));
+        let mut tombstones: Vec<_> = removed.collect();
+        tombstones.sort_unstable();
+        self.take(tombstones.into_iter().take(count).map(|(_, cgroup)| cgroup).collect())
+    }
+
+    fn take(&mut self, cgroups: Vec<u64>) -> Vec<(u64, ContainerRef)> {
+        let taken = cgroups.into_iter().filter_map(|cgroup| Some((cgroup, self.entries.remove(&cgroup)?)));
+        taken.map(|(cgroup, entry)| (cgroup, entry.container)).collect()
     }
 }
 
@@ -106,6 +113,8 @@ pub struct Facts {
     pub oom_watched: bool,
     /// Wall time at boot: what to add to an event's time.
     pub boot_ns: i128,
+    /// The size of its pages, in which the kernel counts memory.
+    pub page_bytes: u64,
 }
 
 /// The event for people.
@@ -208,15 +217,16 @@ fn oom(event: &OomEvent, register: &Register, facts: &Facts) -> Oom {
         (false, true) => Some("the kernel chose nobody: the process was exiting already"),
         (false, false) => Some("this kernel refuses fentry, so the killer's decision cannot be watched"),
     };
+    let bytes = |pages: u64| pages.saturating_mul(facts.page_bytes);
     Oom {
         role: role(event.role, facts.oom_watched),
         limit,
         limit_unknown: unknown.map(str::to_owned),
         limit_cgroup: hit.then_some(event.limit),
-        limit_bytes: decided.then(|| event.limit_pages.saturating_mul(PAGE_BYTES)),
-        used_bytes: hit.then(|| event.used_pages.saturating_mul(PAGE_BYTES)),
-        rss_bytes: event.rss_pages.saturating_mul(PAGE_BYTES),
-        vm_bytes: event.total_vm_pages.saturating_mul(PAGE_BYTES),
+        limit_bytes: decided.then(|| bytes(event.limit_pages)),
+        used_bytes: hit.then(|| bytes(event.used_pages)),
+        rss_bytes: bytes(event.rss_pages),
+        vm_bytes: bytes(event.total_vm_pages),
         trigger_pid: event.trigger_tgid,
         trigger_command: decode::command(&event.trigger_comm),
         trigger_container: register.get(event.trigger_container).map(ContainerRef::to_string),

@@ -17,7 +17,7 @@ fn register() -> Register {
 }
 
 fn facts(oom_watched: bool) -> Facts {
-    Facts { oom_watched, boot_ns: 1_000_000_000_000 }
+    Facts { oom_watched, boot_ns: 1_000_000_000_000, page_bytes: 4096 }
 }
 
 fn comm(name: &str) -> Comm {
@@ -60,6 +60,22 @@ fn oom_event(role: RawRole, limit: u64, limit_kind: RawLimit) -> Raw {
 
 fn json(raw: &Raw, oom_watched: bool) -> serde_json::Value {
     serde_json::to_value(attribute(raw, &register(), &facts(oom_watched))).unwrap()
+}
+
+#[test]
+fn the_oldest_tombstones_make_room_and_what_is_there_stays() {
+    let mut register = register();
+    for (cgroup, removed) in [(60, 7), (61, 5), (62, 6)] {
+        register.insert(cgroup, container("gone"));
+        register.remove(cgroup, Duration::from_secs(removed));
+    }
+    let expired = |register: &mut Register, count| -> Vec<u64> {
+        register.expire_oldest(count).into_iter().map(|(cgroup, _)| cgroup).collect()
+    };
+    assert_eq!(expired(&mut register, 2), [61, 62]);
+    assert_eq!(expired(&mut register, 2), [60]);
+    assert!(expired(&mut register, 2).is_empty());
+    assert_eq!(register.iter().map(|(cgroup, _)| cgroup).collect::<Vec<_>>(), [40, 50]);
 }
 
 #[test]

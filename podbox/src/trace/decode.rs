@@ -1,7 +1,7 @@
 //! Bytes of a ring or a map → events. Pure; knows layouts, not names or clocks.
 //!
 //! Invariant: no bytes make it panic. What is too short or of an unknown kind is `None`, which the reader
-//! counts.
+//! tells.
 
 use crate::api::event::Exit;
 use podbox_common::{Comm, ExitEvent, Head, Kind, ListenEvent, OomEvent, ReapEvent, Wire};

@@ -2,8 +2,8 @@
 //! must, to go on with their counts.
 //!
 //! A line for each change, in `RUN_DIR/attribution`, written before the change counts; from time to time all of it is
-//! written anew. A line without an end is of a podbox that was killed there, and says nothing. The file's time is when a
-//! podbox last was there.
+//! written anew. A line without an end is of a podbox that was killed there, and says nothing, as do lines of another boot,
+//! for the run directory may be on a disk. The file's time is when a podbox last was there.
 //!
 //! It holds no truth about containers: who is not claimed by whoever runs them now ([`Register::unclaimed`]) is gone.
 
@@ -26,6 +26,8 @@ const WORDS: usize = size_of::<ContainerStats>() / size_of::<u64>();
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Line {
+    /// What follows is of this boot: ids of cgroups and times since boot mean nothing in another.
+    Boot(String),
     /// The cgroup is this container's.
     Is {
         cgroup: u64,
@@ -52,8 +54,11 @@ enum Line {
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
+    boot: String,
     file: File,
     lines: usize,
+    /// A line came into the file in part only, or not at all.
+    is_torn: bool,
 }
 
 /// What an earlier podbox had written.
@@ -68,6 +73,11 @@ pub(super) struct Recalled {
 impl Journal {
     /// Reads the file in the run directory, and begins it anew.
     pub fn open(run_dir: &Path) -> io::Result<(Journal, Recalled)> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        Journal::open_in(run_dir, boot.trim_end().to_owned())
+    }
+
+    fn open_in(run_dir: &Path, boot: String) -> io::Result<(Journal, Recalled)> {
         let path = run_dir.join(FILE);
         let text = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -78,14 +88,19 @@ impl Journal {
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         for line in text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice(line) {
+                // The run directory has outlived all that is in it.
+                Ok(Line::Boot(of)) if of != boot => {
+                    recalled = Recalled::default();
+                    break;
+                }
                 Ok(line) => recalled.apply(line),
                 Err(error) => {
                     tracing::warn!(%error, "{} has a line that this podbox does not understand", path.display());
                 }
             }
         }
-        let (file, lines) = begin(&path, &recalled.register, &recalled.ledger)?;
-        Ok((Journal { path, file, lines }, recalled))
+        let (file, lines) = begin(&path, &boot, &recalled.register, &recalled.ledger)?;
+        Ok((Journal { path, boot, file, lines, is_torn: false }, recalled))
     }
 
     /// The cgroup is this container's.
@@ -106,12 +121,12 @@ impl Journal {
         });
     }
 
-    /// Says that a podbox is there; and writes the file anew where little of it counts.
+    /// Says that a podbox is there; and writes the file anew where little of it counts, or something is missing.
     pub fn keep(&mut self, register: &Register, ledger: &Ledger) {
         let counting = register.iter().count() + ledger.expired().len();
-        let done = match self.lines > 2 * counting + SPARE_LINES {
-            true => begin(&self.path, register, ledger).map(|(file, lines)| {
-                (self.file, self.lines) = (file, lines);
+        let done = match self.is_torn || self.lines > 2 * counting + SPARE_LINES {
+            true => begin(&self.path, &self.boot, register, ledger).map(|(file, lines)| {
+                (self.file, self.lines, self.is_torn) = (file, lines, false);
             }),
             false => self.file.set_modified(clock::wall()),
         };
@@ -122,7 +137,12 @@ impl Journal {
 
     fn append(&mut self, line: &Line) {
         self.lines += 1;
-        if let Err(error) = self.file.write_all(&bytes(line)) {
+        let mut text = bytes(line);
+        if self.is_torn {
+            text.insert(0, b'\n');
+        }
+        if let Err(error) = self.file.write_all(&text) {
+            self.is_torn = true;
             tracing::warn!(%error, "writing {} failed: the next podbox may not know whose counts are whose",
                 self.path.display());
         }
@@ -140,6 +160,7 @@ pub(super) fn remove(run_dir: &Path) -> io::Result<()> {
 impl Recalled {
     fn apply(&mut self, line: Line) {
         match line {
+            Line::Boot(_) => {}
             Line::Is { cgroup, container, gap } => self.register.recall(cgroup, container, gap),
             Line::Removed { cgroup, at } => self.register.remove(cgroup, at),
             Line::Expired { cgroup } => self.register.drop(cgroup),
@@ -155,12 +176,13 @@ impl Recalled {
 }
 
 /// Writes the file anew, in the place of the one that is there.
-fn begin(path: &Path, register: &Register, ledger: &Ledger) -> io::Result<(File, usize)> {
+fn begin(path: &Path, boot: &str, register: &Register, ledger: &Ledger) -> io::Result<(File, usize)> {
     let (mut text, mut lines) = (Vec::new(), 0);
     let mut add = |line: &Line| {
         text.extend(bytes(line));
         lines += 1;
     };
+    add(&Line::Boot(boot.to_owned()));
     for (cgroup, entry) in register.entries() {
         add(&Line::Is { cgroup, container: entry.container.clone(), gap: entry.gap });
         entry.removed.into_iter().for_each(|at| add(&Line::Removed { cgroup, at }));
@@ -234,6 +256,24 @@ mod tests {
             assert!(totals.is_empty(), "no run of it is given");
             assert_eq!(recalled.ledger.expired().collect::<Vec<_>>(), [(&(&run(0)).into(), &counted)]);
         }
+    }
+
+    #[test]
+    fn what_is_of_another_boot_is_not_recalled_and_a_line_after_one_that_broke_off_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |boot: &str| Journal::open_in(dir.path(), boot.to_owned()).unwrap();
+        let (mut journal, _) = open("first");
+        journal.is(10, &run(0), false);
+        // As a full disk leaves it.
+        journal.file.write_all(br#"{"Is":{"cgroup":99"#).unwrap();
+        journal.is_torn = true;
+        journal.is(11, &run(1), false);
+        let cgroups =
+            |recalled: Recalled| recalled.register.iter().map(|(cgroup, _)| cgroup).collect::<Vec<_>>();
+        assert_eq!(cgroups(open("first").1), [10, 11]);
+        let (_, recalled) = open("second");
+        assert!(recalled.seen.is_none() && cgroups(recalled).is_empty());
+        assert!(cgroups(open("first").1).is_empty(), "it was begun anew");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | `cgroup.events` | where nobody is left who was there, some exit was counted |
 //!
 //! It finds cgroups by their ids, as the kernel's handles of files allow, and so depends on nobody's paths. A cgroup that is gone
-//! has nothing to say. It mends nothing: a count that was wrong stays what was counted.
+//! has nothing to say, and is nobody's any more. It mends nothing: a count that was wrong stays what was counted.
 
 use super::forecast::Trend;
 use super::tracer::{Tracer, lock};
@@ -140,10 +140,17 @@ fn look(tracer: &Tracer, root: &File, seen: &mut HashMap<u64, Seen>, now: Durati
     // The counts first: what happens between is in the files then, and lasts no second look.
     let counted = counted(tracer);
     let mut skew = Skew::default();
-    let mut short = Vec::new();
+    let (mut short, mut gone) = (Vec::new(), Vec::new());
     seen.retain(|cgroup, _| counted.contains_key(cgroup));
     for (cgroup, (stats, dead)) in counted {
-        let Ok(files) = read(root, cgroup) else { continue };
+        let files = match read(root, cgroup) {
+            Ok(files) => files,
+            Err(error) => {
+                // Stale: it was removed.
+                gone.extend((error.raw_os_error() == Some(libc::ESTALE)).then_some(cgroup));
+                continue;
+            }
+        };
         let seen = seen.entry(cgroup).or_default();
         let current = compare(&stats, dead, &files, seen.populated);
         seen.populated |= files.populated == Some(true);
@@ -160,6 +167,8 @@ fn look(tracer: &Tracer, root: &File, seen: &mut HashMap<u64, Seen>, now: Durati
         }
     }
     let mut state = lock(&tracer.state);
+    // Whoever removed it may not have been able to say whose it was.
+    gone.into_iter().for_each(|cgroup| state.retire(cgroup, now));
     state.skew = skew;
     state.pids_until = short.into_iter().map(|(cgroup, short)| (cgroup, short.seconds)).collect();
 }

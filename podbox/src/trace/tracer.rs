@@ -239,6 +239,7 @@ impl Tracer {
         Facts {
             oom_watched: self.oom_watched,
             boot_ns: wall.as_nanos() as i128 - clock::boot().as_nanos() as i128,
+            page_bytes: page_bytes(),
         }
     }
 }
@@ -272,7 +273,14 @@ impl Attribution for Tracer {
         }
         state.register.insert(cgroup_id, container.clone());
         state.begin(cgroup_id);
-        match state.maps.containers.insert(cgroup_id, Plain(ContainerStats::ZERO), NOEXIST) {
+        let mut counted = state.count(cgroup_id);
+        if counted.is_err() && state.maps.containers.get(&cgroup_id, 0).is_err() {
+            // Many containers have come and gone: what came first of them may well have no late events any more.
+            state.make_room(clock::boot());
+            state.begin(cgroup_id);
+            counted = state.count(cgroup_id);
+        }
+        match counted {
             // It has processes already, of which nothing was recorded.
             Ok(()) if !state.settled => state.miss(cgroup_id),
             Ok(()) => {}
@@ -346,6 +354,11 @@ impl Attribution for Tracer {
     }
 }
 
+fn page_bytes() -> u64 {
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+    size.ok().flatten().and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
+}
+
 /// When a process started, in hundredths of a second since boot.
 fn start_ticks(pid: u32) -> std::io::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -377,6 +390,26 @@ impl State {
     /// Removes what was kept for late events long enough.
     pub fn expire(&mut self, now: Duration) {
         let expired = self.register.expire(now, limits::TOMBSTONE);
+        self.forget(expired, now);
+        let registered: BTreeSet<ContainerKey> =
+            self.register.iter().map(|(_, container)| container.into()).collect();
+        self.ledger.prune(&registered, now);
+        self.journal.iter_mut().for_each(|journal| journal.keep(&self.register, &self.ledger));
+    }
+
+    /// Counts what happens in a cgroup, if that is not so already.
+    fn count(&mut self, cgroup: u64) -> Result<(), aya::maps::MapError> {
+        self.maps.containers.insert(cgroup, Plain(ContainerStats::ZERO), NOEXIST)
+    }
+
+    /// Removes the oldest of what is kept for late events, before its time.
+    fn make_room(&mut self, now: Duration) {
+        let oldest = self.register.expire_oldest(limits::TOMBSTONES_SPARED);
+        self.forget(oldest, now);
+    }
+
+    /// Keeps the sums alone of containers that are no longer in the register.
+    fn forget(&mut self, expired: Vec<(u64, ContainerRef)>, now: Duration) {
         if !expired.is_empty() {
             self.observe_beginnings();
         }
@@ -388,10 +421,6 @@ impl State {
             self.journal.iter_mut().for_each(|journal| journal.expired(cgroup, carried));
             self.clear(cgroup);
         }
-        let registered: BTreeSet<ContainerKey> =
-            self.register.iter().map(|(_, container)| container.into()).collect();
-        self.ledger.prune(&registered, now);
-        self.journal.iter_mut().for_each(|journal| journal.keep(&self.register, &self.ledger));
     }
 }
 

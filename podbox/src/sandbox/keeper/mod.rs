@@ -7,12 +7,12 @@
 //! ```text
 //!            Start                 report pipe closed by exec
 //!   (none) ────────▶ starting ───────────────────────────────▶ running
-//!                       │ report tells a failure, or it dies      │ pidfd readable: reaped, Exited pushed
+//!                       │ report tells a failure                  │ pidfd readable: reaped, Exited pushed
 //!                       ▼                                         ▼
 //!                    (none), answered Failed                   ended ──Forget──▶ (none)
 //! ```
 //!
-//! A command (exec) goes the same way, but is let go as soon as it ended.
+//! A command (exec) goes the same way, but is let go as soon as it ended. One that dies without a word has run, and ended.
 //!
 //! Invariant: whatever arrives on the socket, containers are neither lost nor ended by it, except that
 //! `Signal` does what it says.

@@ -2,9 +2,12 @@
 
 use super::stdio::Ours;
 use crate::api::process::Stat;
+use crate::clock;
 use crate::sandbox::launch::Process;
 use crate::sandbox::message::{End, Failure, Held, Told};
 use crate::sandbox::runtime::{ExitStatus, ProcessUser};
+use crate::sandbox::sys;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use std::io::{self, Read};
@@ -81,6 +84,9 @@ pub struct Child {
     pub polled: Vec<u64>,
 }
 
+/// How long the keeper waits for one that it has killed, in milliseconds: everybody else waits with it.
+const KILLED_MS: u16 = 1000;
+
 /// A failure's text at most; a longer one is cut, and then reads as garbage.
 const REPORT_BYTES: usize = 64 << 10;
 
@@ -147,6 +153,13 @@ impl Child {
             }
         }
         Some(None)
+    }
+
+    /// Kills it, and waits until it is gone, unless the kernel holds it up.
+    pub fn kill(&self) {
+        let _ = sys::pidfd_signal(self.pidfd.as_fd(), libc::SIGKILL);
+        let _ = poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], KILLED_MS);
+        let _ = self.reap(clock::wall());
     }
 
     /// Takes the exit status once it ended; `None` while it lives.

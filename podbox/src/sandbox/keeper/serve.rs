@@ -194,7 +194,7 @@ impl Keeper {
             Pids::New | Pids::Host => None,
         };
         let child = self.spawner.container(launch, beside, asked)?;
-        self.hold(id, child);
+        self.hold(id, child)?;
         Ok(None)
     }
 
@@ -212,7 +212,7 @@ impl Keeper {
         }
         self.admit(&pause.id)?;
         let child = self.spawner.pause(&pause, asked)?;
-        self.hold(pause.id, child);
+        self.hold(pause.id, child)?;
         Ok(None)
     }
 
@@ -238,7 +238,7 @@ impl Keeper {
             return Err(Failure::text("exec in", launch.container.clone(), "it is not running").into());
         }
         let child = self.spawner.command(launch, container, fds, asked)?;
-        self.hold(launch.id.clone(), child);
+        self.hold(launch.id.clone(), child)?;
         Ok(None)
     }
 
@@ -253,19 +253,23 @@ impl Keeper {
         Ok(())
     }
 
-    /// Watches a new process. If it cannot be watched it is killed: the keeper never holds what it cannot see.
-    fn hold(&mut self, id: String, mut child: Child) {
+    /// Watches a new process. One that cannot be watched is ended: the keeper never holds what it cannot see.
+    fn hold(&mut self, id: String, mut child: Child) -> Result<(), Failure> {
         let process = self.key(Source::Process(id.clone()));
         let report = self.key(Source::Report(id.clone()));
         child.polled = vec![process, report];
-        let Phase::Starting { report: pipe, .. } = &child.phase else { return };
+        let Phase::Starting { report: pipe, .. } = &child.phase else { return Ok(()) };
         let watched = poll(&self.epoll, child.pidfd.as_fd(), process)
             .and_then(|()| poll(&self.epoll, pipe.as_fd(), report));
         if let Err(error) = watched {
             eprintln!("podbox: keeper: cannot watch {id}: {error}");
-            let _ = sys::pidfd_signal(child.pidfd.as_fd(), libc::SIGKILL);
+            child.polled.iter().for_each(|key| drop(self.sources.remove(key)));
+            let _ = self.epoll.delete(&child.pidfd);
+            child.kill();
+            return Err(Failure::text("watch", id, error));
         }
         self.children.insert(id, child);
+        Ok(())
     }
 
     /// A process that starts has exec'd, or told why it cannot.
