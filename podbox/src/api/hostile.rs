@@ -105,9 +105,11 @@ fn bodies() -> &'static [Vec<u8>] {
     BODIES.get_or_init(|| {
         let files = ["validation.jsonl", "defaulting.jsonl", "patches.jsonl", "metadata.jsonl"];
         let sent =
-            files.iter().flat_map(|file| recorded::lines(file)).map(|line| match &line["request"]["body"] {
-                Value::String(text) => text.clone().into_bytes(),
-                body => body.to_string().into_bytes(),
+            files.iter().filter_map(|file| recorded::at_hand(file)).flatten().map(|line| {
+                match &line["request"]["body"] {
+                    Value::String(text) => text.clone().into_bytes(),
+                    body => body.to_string().into_bytes(),
+                }
             });
         std::iter::once(pod().to_string().into_bytes()).chain(sent).collect()
     })

@@ -7,32 +7,44 @@ use crate::config::{Duties, THRESHOLDS};
 use clap::Args;
 use std::time::Duration;
 
+/// Where help has what is told as metrics.
+const METRICS: &str = "Metrics";
+
 /// When the node makes room, and what it keeps back.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "When room runs short")]
 pub struct DutyArgs {
     /// When pods are evicted at once
     #[arg(long, env = "PODBOX_EVICTION_HARD", value_name = "SIGNAL<AMOUNT,…", default_value = THRESHOLDS, hide_env = true)]
     eviction_hard: String,
-    /// When pods are evicted, once it has been so for a while
+    /// When pods are evicted, once it has been so for a while [default: never]
     #[arg(
         long,
         env = "PODBOX_EVICTION_SOFT",
         value_name = "SIGNAL<AMOUNT,…",
         default_value = "",
-        hide_env = true
+        hide_env = true,
+        hide_default_value = true
     )]
     eviction_soft: String,
-    /// For how long, by signal
+    /// For how long it has to be so, by signal
     #[arg(
         long,
         env = "PODBOX_EVICTION_SOFT_GRACE_PERIOD",
         value_name = "SIGNAL=TIME,…",
         default_value = "",
-        hide_env = true
+        hide_env = true,
+        hide_default_value = true
     )]
     eviction_soft_grace_period: String,
     /// How many seconds a pod gets at most that is evicted so
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    #[arg(
+        long,
+        env = "PODBOX_EVICTION_MAX_POD_GRACE_PERIOD",
+        value_name = "SECONDS",
+        default_value_t = 0,
+        hide_env = true
+    )]
     eviction_max_pod_grace_period: u64,
     /// How long a condition of the node stays after its last reason
     #[arg(long, env = "PODBOX_EVICTION_PRESSURE_TRANSITION_PERIOD", value_name = "TIME", default_value = "5m", value_parser = time, hide_env = true)]
@@ -46,23 +58,24 @@ pub struct DutyArgs {
     /// How long an image stays that nobody uses
     #[arg(long, env = "PODBOX_MINIMUM_IMAGE_TTL_DURATION", value_name = "TIME", default_value = "2m", value_parser = time, hide_env = true)]
     minimum_image_ttl_duration: Duration,
-    /// What is kept for the host's own programs, of cpu, memory and ephemeral-storage
+    /// What is kept for the host's own programs, of cpu, memory and ephemeral-storage [default: nothing]
     #[arg(
         long,
         env = "PODBOX_SYSTEM_RESERVED",
         value_name = "RESOURCE=AMOUNT,…",
         default_value = "",
-        hide_env = true
+        hide_env = true,
+        hide_default_value = true
     )]
     system_reserved: String,
     /// Keep for containers what they request of memory, and slow them down before they reach their limit
     #[arg(long, env = "PODBOX_MEMORY_QOS", hide_env = true)]
     memory_qos: bool,
     /// Labels of objects that are told as metrics: pods=[app,tier],nodes=[*]
-    #[arg(long, env = "PODBOX_METRIC_LABELS_ALLOWLIST", value_name = "RESOURCE=[LABEL,…],…", default_value = "", value_parser = AllowList::parse, hide_env = true, hide_default_value = true)]
+    #[arg(long, help_heading = METRICS, env = "PODBOX_METRIC_LABELS_ALLOWLIST", value_name = "RESOURCE=[LABEL,…],…", default_value = "", value_parser = AllowList::parse, hide_env = true, hide_default_value = true)]
     metric_labels_allowlist: AllowList,
     /// Annotations of objects that are told as metrics
-    #[arg(long, env = "PODBOX_METRIC_ANNOTATIONS_ALLOWLIST", value_name = "RESOURCE=[KEY,…],…", default_value = "", value_parser = AllowList::parse, hide_env = true, hide_default_value = true)]
+    #[arg(long, help_heading = METRICS, env = "PODBOX_METRIC_ANNOTATIONS_ALLOWLIST", value_name = "RESOURCE=[KEY,…],…", default_value = "", value_parser = AllowList::parse, hide_env = true, hide_default_value = true)]
     metric_annotations_allowlist: AllowList,
 }
 

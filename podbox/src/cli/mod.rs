@@ -31,9 +31,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
+/// What help ends with.
+const ENVIRONMENT: &str = "\
+Environment:
+  PODBOX_…    Each of these options by its name: PODBOX_STATE_DIR=DIR is --state-dir DIR. The command line goes first
+  PODBOX_LOG  What is logged on standard error: error, warn (the default), info, debug, or that of single parts,
+              as in warn,podbox::node=debug";
+
 /// Runs Kubernetes pods on this node and lets the kernel say what happens to them.
 #[derive(Debug, Parser)]
-#[command(name = "podbox", version, max_term_width = 100)]
+#[command(name = "podbox", version, max_term_width = 100, after_help = ENVIRONMENT)]
 struct Cli {
     #[command(flatten)]
     node: NodeArgs,
@@ -41,67 +48,72 @@ struct Cli {
     command: Command,
 }
 
-/// Where this node keeps what; the defaults fit a host of its own.
+/// Where help has the options of all commands: below those of the command itself.
+const PLACES: &str = "Where this node keeps things";
+const ADDRESSES: &str = "Addresses and names";
+const PODS: &str = "What holds for all pods";
+
+/// What this node is; the defaults fit a host of its own.
 #[derive(Debug, Args)]
 struct NodeArgs {
     /// What outlives a reboot: images, container roots [default: /var/lib/podbox]
-    #[arg(long, global = true, env = "PODBOX_STATE_DIR", value_name = "DIR", hide_env = true)]
+    #[arg(long, global = true, help_heading = PLACES, env = "PODBOX_STATE_DIR", value_name = "DIR", hide_env = true)]
     state_dir: Option<PathBuf>,
     /// What a reboot may take: namespaces, sockets, the lock [default: /run/podbox]
-    #[arg(long, global = true, env = "PODBOX_RUN_DIR", value_name = "DIR", hide_env = true)]
+    #[arg(long, global = true, help_heading = PLACES, env = "PODBOX_RUN_DIR", value_name = "DIR", hide_env = true)]
     run_dir: Option<PathBuf>,
     /// Container logs [default: /var/log/pods]
-    #[arg(long, global = true, env = "PODBOX_LOG_DIR", value_name = "DIR", hide_env = true)]
+    #[arg(long, global = true, help_heading = PLACES, env = "PODBOX_LOG_DIR", value_name = "DIR", hide_env = true)]
     log_dir: Option<PathBuf>,
     /// Where cgroup v2 is mounted [default: /sys/fs/cgroup]
-    #[arg(long, global = true, env = "PODBOX_CGROUP_ROOT", value_name = "DIR", hide_env = true)]
+    #[arg(long, global = true, help_heading = PLACES, env = "PODBOX_CGROUP_ROOT", value_name = "DIR", hide_env = true)]
     cgroup_root: Option<PathBuf>,
     /// The range pod addresses come from [default: 10.85.0.0/16]
-    #[arg(long, global = true, env = "PODBOX_POD_CIDR", value_name = "CIDR", hide_env = true)]
+    #[arg(long, global = true, help_heading = ADDRESSES, env = "PODBOX_POD_CIDR", value_name = "CIDR", hide_env = true)]
     pod_cidr: Option<Ipv4Net>,
     /// The bridge pods are attached to [default: podbox0]
-    #[arg(long, global = true, env = "PODBOX_BRIDGE", value_name = "NAME", hide_env = true)]
+    #[arg(long, global = true, help_heading = ADDRESSES, env = "PODBOX_BRIDGE", value_name = "NAME", hide_env = true)]
     bridge: Option<String>,
-    /// Where metrics are served [default: 127.0.0.1:9810]
-    #[arg(long, global = true, env = "PODBOX_METRICS_ADDR", value_name = "ADDRESS", hide_env = true)]
+    /// Where metrics are served, to whoever can reach it: 0.0.0.0:9810 is every address of this host [default: 127.0.0.1:9810]
+    #[arg(long, global = true, help_heading = ADDRESSES, env = "PODBOX_METRICS_ADDR", value_name = "ADDRESS", hide_env = true)]
     metrics_addr: Option<SocketAddr>,
     /// Where the Kubernetes API is served [default: 127.0.0.1:6443]
-    #[arg(long, global = true, env = "PODBOX_API_ADDR", value_name = "ADDRESS", hide_env = true)]
+    #[arg(long, global = true, help_heading = ADDRESSES, env = "PODBOX_API_ADDR", value_name = "ADDRESS", hide_env = true)]
     api_addr: Option<SocketAddr>,
     /// The longest wait, in seconds, before a container that keeps ending is started again [default: 300]
-    #[arg(long, global = true, env = "PODBOX_RESTART_BACKOFF_MAX", value_name = "SECONDS", hide_env = true)]
+    #[arg(long, global = true, help_heading = PODS, env = "PODBOX_RESTART_BACKOFF_MAX", value_name = "SECONDS", hide_env = true)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=300))]
     restart_backoff_max: Option<u64>,
     /// The cluster's name servers, for pods with dnsPolicy ClusterFirst [default: none]
     #[arg(
         long,
         global = true,
-        env = "PODBOX_CLUSTER_DNS",
+        help_heading = ADDRESSES, env = "PODBOX_CLUSTER_DNS",
         value_name = "ADDRESS",
         hide_env = true,
         value_delimiter = ','
     )]
     cluster_dns: Vec<IpAddr>,
     /// What all names in the cluster end with [default: cluster.local]
-    #[arg(long, global = true, env = "PODBOX_CLUSTER_DOMAIN", value_name = "DOMAIN", hide_env = true)]
+    #[arg(long, global = true, help_heading = ADDRESSES, env = "PODBOX_CLUSTER_DOMAIN", value_name = "DOMAIN", hide_env = true)]
     cluster_domain: Option<String>,
     /// Kernel settings that pods may ask for beside the safe ones, as net.core.somaxconn or net.ipv4.* [default: none]
     #[arg(
         long,
         global = true,
-        env = "PODBOX_ALLOWED_UNSAFE_SYSCTLS",
+        help_heading = PODS, env = "PODBOX_ALLOWED_UNSAFE_SYSCTLS",
         value_name = "NAME",
         hide_env = true,
         value_delimiter = ','
     )]
     allowed_unsafe_sysctls: Vec<String>,
     /// The seccomp profile of containers that ask for none, RuntimeDefault or Unconfined [default: RuntimeDefault]
-    #[arg(long, global = true, env = "PODBOX_SECCOMP_DEFAULT", value_name = "PROFILE", hide_env = true)]
+    #[arg(long, global = true, help_heading = PODS, env = "PODBOX_SECCOMP_DEFAULT", value_name = "PROFILE", hide_env = true)]
     #[arg(value_parser = seccomp_default)]
     seccomp_default: Option<SeccompDefault>,
     /// How tcpSocket probes are answered: connect, or socket-state (the kernel's word that the port is listened on, with
     /// room in its accept queue; no packet is sent, so packet filters are not seen) [default: connect]
-    #[arg(long, global = true, env = "PODBOX_PROBE_TCP", value_name = "HOW", hide_env = true)]
+    #[arg(long, global = true, help_heading = PODS, env = "PODBOX_PROBE_TCP", value_name = "HOW", hide_env = true)]
     #[arg(value_parser = probe_tcp)]
     probe_tcp: Option<TcpProbe>,
 }
@@ -137,6 +149,7 @@ enum Command {
     /// Print a kubeconfig that reaches `podbox node` on this host
     Kubeconfig(kubeconfig::KubeconfigArgs),
     /// Serve the Kubernetes API and run the pods bound to this node
+    #[command(after_help = ENVIRONMENT)]
     Node(serve::ServeArgs),
     /// Be the first process of a PID namespace that containers share, or of a container's own; the keeper starts it
     #[command(hide = true)]
@@ -261,4 +274,25 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("starting the async runtime failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_of_a_node_has_its_variable_and_its_place_in_help() {
+        let mut cli = Cli::command();
+        cli.build();
+        let node = cli.find_subcommand("node").unwrap();
+        let named = node.get_arguments().filter(|option| option.get_id() != "help");
+        let told: Vec<_> = named.map(|option| (option.get_long().unwrap(), option)).collect();
+        assert!(told.len() > 25, "{}", told.len());
+        for (name, option) in told {
+            let variable = format!("PODBOX_{}", name.to_uppercase().replace('-', "_"));
+            assert_eq!(option.get_env().and_then(|name| name.to_str()), Some(&*variable), "--{name}");
+            assert!(option.get_help_heading().is_some(), "--{name}");
+        }
+    }
 }

@@ -10,6 +10,9 @@ use anyhow::ensure;
 use clap::Args;
 use std::process::ExitCode;
 
+/// Where help has simulated nodes.
+const SIMULATED: &str = "Simulated nodes";
+
 /// What `podbox node` is asked for.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
@@ -17,11 +20,11 @@ pub struct ServeArgs {
     duties: DutyArgs,
     /// How many nodes there are beside this one that run nothing, for tests of schedulers and controllers
     #[arg(long, env = "PODBOX_SIMULATED_NODES", value_name = "NUMBER", default_value_t = 0, hide_env = true)]
-    #[arg(value_parser = clap::value_parser!(u32).range(0..=i64::from(limits::SIMULATED_NODES)))]
+    #[arg(help_heading = SIMULATED, value_parser = clap::value_parser!(u32).range(0..=i64::from(limits::SIMULATED_NODES)))]
     simulated_nodes: u32,
     /// How long pods on them take to start, about; `never` leaves them as they were bound
     #[arg(long, env = "PODBOX_SIMULATED_START", value_name = "TIME", default_value = "1s", hide_env = true)]
-    #[arg(value_parser = Span::parse)]
+    #[arg(help_heading = SIMULATED, value_parser = Span::parse)]
     simulated_start: Span,
 }
 

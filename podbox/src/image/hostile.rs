@@ -5,7 +5,7 @@ use super::error::ImageError;
 use super::layer::{self, Name};
 use crate::api::error::chain;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tar::{Builder, EntryType, Header};
@@ -163,7 +163,8 @@ fn whiteouts_become_overlay_s_own() {
 #[test]
 fn opaque_directories_are_marked_in_whatever_order_they_come() {
     if !nix::unistd::getuid().is_root() {
-        eprintln!(
+        let _ = writeln!(
+            io::stderr(),
             "SKIPPED opaque_directories_are_marked_in_whatever_order_they_come: needs root for trusted.overlay.opaque"
         );
         return;
@@ -201,7 +202,8 @@ fn modes_times_and_links_are_kept() {
 #[test]
 fn capabilities_with_a_newline_are_kept_and_overlay_attributes_dropped() {
     if !nix::unistd::getuid().is_root() {
-        eprintln!(
+        let _ = writeln!(
+            io::stderr(),
             "SKIPPED capabilities_with_a_newline_are_kept_and_overlay_attributes_dropped: needs root for security.capability"
         );
         return;

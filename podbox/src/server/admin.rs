@@ -9,7 +9,8 @@
 //! | `/starts` | how pods came up, stage by stage |
 //! | `/metrics` | the same text as on the metrics port |
 //!
-//! A gap is told in the stream as `{"missed": N}`, never hidden.
+//! What a reader was too slow for is told in the stream as `{"missed": N}`. What the kernel found no room for is in no stream: metrics
+//! have it (`podbox_kernel_events_missed_total`, `podbox_bpf_drops_total`).
 
 use super::SOCKET;
 use super::exposition::Exposition;

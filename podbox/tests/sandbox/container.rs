@@ -20,7 +20,7 @@ fn a_container_runs_and_its_exit_code_and_output_are_had() {
         let end = engine.wait(&spec.container).await.unwrap();
         assert_eq!(end.status, ExitStatus::Code(7));
         let log = host.log(&spec);
-        for line in ["out\n", "err\n", "/work/here\n", "web\n"] {
+        for line in ["out\n", "err\n", "/srv/here\n", "web\n"] {
             assert!(log.contains(line), "{line:?} is not in {log:?}");
         }
         engine.remove(&spec.container).await.unwrap();
@@ -81,7 +81,7 @@ fn a_container_is_confined_as_the_ecosystem_expects() {
         };
         check("hostname", "confined").await;
         check("echo $GREETING", "hello world").await;
-        check("pwd", "/work/here").await;
+        check("pwd", "/srv/here").await;
         check("echo $HOME", "/root").await;
         check("ls -l /proc/1/exe | grep -c /bin/busybox", "1").await;
         let status = ask(&engine, &spec, "cat /proc/1/status").await;

@@ -166,7 +166,7 @@ impl Host {
             layers: vec![self.dir.join("rootfs")],
             args: ["sh", "-c", script].map(String::from).to_vec(),
             env: vec!["PATH=/bin".into(), "GREETING=hello world".into()],
-            cwd: "/work/here".into(),
+            cwd: "/srv/here".into(),
             user: User::default(),
             mounts: vec![],
             resources: Resources::default(),

@@ -305,10 +305,10 @@ pub const ALERTS: &[Alert] = &[
         lasts: "",
         severity: Severity::Info,
         summary: "kernel records of kind {kind} were lost",
-        means: "Counters stay exact, single events are missing: something forks faster than events are read.",
+        means: "Counters stay exact, single records are missing: something forks, or is killed, faster than podbox reads. Of kind reaping are dead processes that somebody reaped unseen: how long they lay is not told.",
         steps: &[
             "The dashboard of BPF shows which kind and since when.",
-            "`podbox events` marks the gap with how many are missing.",
+            "`podbox_kernel_events_missed_total` has how many events of which kind never came; `podbox events` has no mark for them. `podbox doctor` says what is lost with each.",
         ],
         proof: Proof {
             series: &[("podbox_bpf_drops_total{kind=\"exit-event\"}", "0x5 7x20")],

@@ -29,8 +29,9 @@ pub fn rules(records: &[Record], alerts: &[Alert]) -> String {
         }
         let _ = writeln!(
             text,
-            "    labels: {{severity: {severity}}}\n    annotations:\n      summary: {}\n      runbook: {}",
+            "    labels: {{severity: {severity}}}\n    annotations:\n      summary: {}\n      description: {}\n      runbook_url: {}",
             quoted(&templated(alert.summary)),
+            quoted(first_step(alert)),
             quoted(&link(alert)),
         );
     }
@@ -67,9 +68,10 @@ pub fn tests(alerts: &[Alert]) -> String {
         let summary = filled(alert.summary, proof.labels);
         let _ = writeln!(
             text,
-            "        severity: {}\n      exp_annotations:\n        summary: {}\n        runbook: {}",
+            "        severity: {}\n      exp_annotations:\n        summary: {}\n        description: {}\n        runbook_url: {}",
             word(alert.severity),
             quoted(&summary),
+            quoted(first_step(alert)),
             quoted(&link(alert)),
         );
     }
@@ -79,7 +81,9 @@ pub fn tests(alerts: &[Alert]) -> String {
 /// `RUNBOOK.md`.
 pub fn runbook(alerts: &[Alert]) -> String {
     let mut text = String::from(
-        "# Runbook\n\nWhat each alert of `rules.yml` means, and what to do, in this order. Written by `cargo xtask dashboards`.\n",
+        "# Runbook\n\nWhat each alert of `rules.yml` means, and what to do, in this order. Written by `cargo xtask dashboards`.\n\n\
+         podbox's log is what it writes on standard error: `journalctl -u podbox` where systemd runs it. `PODBOX_LOG=info` in its\n\
+         environment makes it tell more (`podbox --help`).\n",
     );
     for alert in alerts {
         let Alert { name, expr, lasts, severity, means, steps, .. } = alert;
@@ -93,12 +97,15 @@ pub fn runbook(alerts: &[Alert]) -> String {
     text
 }
 
+/// What to do first: receivers show a description below the summary.
+fn first_step(alert: &Alert) -> &'static str {
+    alert.steps.first().copied().unwrap_or_default()
+}
+
+/// Where the runbook is read: receivers make a link of it.
 fn link(alert: &Alert) -> String {
-    format!(
-        "dashboards/RUNBOOK.md#{}: {}",
-        alert.name.to_lowercase(),
-        alert.steps.first().copied().unwrap_or_default()
-    )
+    let repository = env!("CARGO_PKG_REPOSITORY");
+    format!("{repository}/blob/main/dashboards/RUNBOOK.md#{}", alert.name.to_lowercase())
 }
 
 fn word(severity: Severity) -> &'static str {

@@ -1,5 +1,6 @@
 //! The image is the same each time, and other tools read it.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -28,7 +29,7 @@ fn building_again_replaces_the_layout_and_leaves_nothing_else() {
 #[test]
 fn skopeo_reads_the_layout() {
     if crate::workspace::which("skopeo").is_none() {
-        eprintln!("SKIPPED skopeo_reads_the_layout: it needs skopeo");
+        let _ = writeln!(std::io::stderr(), "SKIPPED skopeo_reads_the_layout: it needs skopeo");
         return;
     }
     let dir = tempfile::tempdir().unwrap();

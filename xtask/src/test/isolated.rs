@@ -16,6 +16,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::report::Outcome;
+use super::said;
 use super::took::{self, Took};
 use crate::{clock, workspace};
 
@@ -26,8 +27,6 @@ const ROUND_LIMIT: Duration = Duration::from_secs(30);
 const SCENARIO_LIMIT: Duration = Duration::from_secs(10);
 /// How often a running test is looked at.
 const LOOK: Duration = Duration::from_millis(5);
-/// What a test prints before its name if it can't run here; see `tests/src/needs.rs`.
-const SKIPPED: &str = "SKIPPED ";
 /// What a test prints before its name if it would be skipped in a machine.
 const HOST_ONLY: &str = "HOST ONLY ";
 
@@ -94,11 +93,11 @@ pub fn limit(usual: Duration) -> Duration {
 }
 
 /// What the test's end and its words come to.
-fn judge(ended: Option<ExitStatus>, said: &str) -> Outcome {
-    let skipped = said.lines().find_map(|line| line.split_once(SKIPPED)?.1.split_once(": "));
+fn judge(ended: Option<ExitStatus>, words: &str) -> Outcome {
+    let skipped = words.lines().find_map(said::skip);
     match ended {
-        None => Outcome::Failed(format!("took more than {} s\n{said}", limit(LIMIT).as_secs())),
-        Some(status) if !status.success() => Outcome::Failed(said.to_owned()),
+        None => Outcome::Failed(format!("took more than {} s\n{words}", limit(LIMIT).as_secs())),
+        Some(status) if !status.success() => Outcome::Failed(words.to_owned()),
         Some(_) => skipped.map_or(Outcome::Passed, |(_, why)| Outcome::Skipped(why.to_owned())),
     }
 }

@@ -10,6 +10,7 @@ mod isolated;
 mod line;
 mod machine;
 mod report;
+mod said;
 mod stages;
 mod suite;
 mod took;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::line;
 use super::report::{Outcome, Report};
+use super::said::Said;
 use super::took::Took;
 use crate::workspace;
 
@@ -93,7 +94,8 @@ fn try_unit(stage: &str, binary: &Binary, package: &Path, words: &[&str], report
     if env::var_os(PROPTEST_SEED).is_none() {
         command.env(PROPTEST_SEED, "1");
     }
-    command.stdout(Stdio::piped()).stdin(Stdio::null());
+    let mut said = Said::new()?;
+    command.stdout(Stdio::piped()).stderr(said.writer()?).stdin(Stdio::null());
     let mut child = command.spawn().with_context(|| format!("cannot start {}", binary.path.display()))?;
     let output = child.stdout.take().context("a test program has no output")?;
     let mut other = Vec::new();
@@ -104,13 +106,17 @@ fn try_unit(stage: &str, binary: &Binary, package: &Path, words: &[&str], report
             None => other.push(line),
             // What an ignored test is for is its own business: those we want are asked for by name.
             Some(test) if matches!(test.outcome, Outcome::Skipped(_)) => {}
-            Some(test) => {
+            Some(mut test) => {
                 failed |= test.outcome != Outcome::Passed;
+                if let Some(why) = said.why_skipped(&test.name)?.filter(|_| test.outcome == Outcome::Passed) {
+                    test.outcome = Outcome::Skipped(why);
+                }
                 report.add(stage, &test.name, test.outcome, test.took);
             }
         }
     }
     let status = child.wait().context("cannot wait for the test program")?;
+    said.show()?;
     if !status.success() {
         println!("{}", other.join("\n"));
         if !failed {

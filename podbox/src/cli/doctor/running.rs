@@ -25,7 +25,7 @@ const LOSSES: [Loss; 5] = [
         name: "running: kernel records",
         what: "lost",
         lost: "single records, not their counts: one event, why one process ended, how long one zombie lay",
-        mend: "find what forks, or is killed, faster than podbox reads: `podbox events` marks each gap",
+        mend: "find what forks, or is killed, faster than podbox reads; `podbox_kernel_events_missed_total` of /metrics has how many events of which kind never came",
     },
     Loss {
         metric: metrics::BPF_DROPS,
