@@ -385,6 +385,7 @@ async fn node(
         views,
         checkpoints,
         probing,
+        untold: Default::default(),
         notices,
     });
     let agent = Agent::new(Arc::clone(&node));

@@ -8,8 +8,7 @@ pub const CONTAINERS: usize = 2048;
 pub const MANIFEST_BYTES: u64 = 3 << 20;
 /// Brackets that a manifest may have open at the same time, those in its texts included.
 pub const MANIFEST_BRACKETS: usize = 5_000;
-/// Values (and pieces of 64 bytes of text) that one document of a manifest may have once its aliases are
-/// expanded.
+/// Values (and pieces of 64 bytes of text) that one document of a manifest may have once its aliases are expanded.
 pub const MANIFEST_NODES: usize = 500_000;
 /// Kernel events waiting for one subscriber of the event bus; an older one is dropped and counted.
 pub const EVENTS_QUEUED: usize = 4096;
@@ -221,8 +220,7 @@ pub const ARGUMENTS: usize = 6 << 20;
 pub const POD_FILES: usize = 32 << 20;
 /// What a file takes beside its bytes, about.
 pub const POD_FILE: usize = 1 << 10;
-/// The longest that a pod is given to end, or to run: a century, whatever its manifest says. Clocks count no further than
-/// some.
+/// The longest that a pod is given to end, or to run: a century, whatever its manifest says, as clocks go no further than some.
 pub const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// How long a pod gets to end that does not say.
 pub const GRACE_SECONDS: u64 = 30;
@@ -232,6 +230,8 @@ pub const WORKER_AGAIN: Duration = Duration::from_secs(2);
 pub const IMAGE_LOGINS: usize = 100;
 /// Between two tries to tell the API of a pod.
 pub const STATUS_RETRY: Duration = Duration::from_millis(200);
+/// How long what a container leaves waits for the API to be told of its end.
+pub const TOLD_FIRST: Duration = Duration::from_secs(1);
 /// Pods on one node, as upstream's default has it.
 pub const PODS: u32 = 110;
 /// Between two words to the API of how this node is, if nothing changes: upstream's `nodeStatusReportFrequency`.

@@ -20,6 +20,7 @@ use super::recorder::Notices;
 use super::recover::{Memories, Wanted};
 use super::sources::Desk;
 use super::teller::{Teller, Written};
+use super::untold::Untold;
 use super::view::PodView;
 use crate::api::admission;
 use crate::api::identity::PodRef;
@@ -60,6 +61,7 @@ pub struct Bound<R, I, O> {
     desk: Desk<O>,
     views: watch::Receiver<BTreeMap<PodRef, PodView>>,
     teller: Teller<O>,
+    untold: Arc<Untold>,
     /// Pods that will not be run, so that each is told once.
     refused: BTreeSet<String>,
     /// Pods that have had their run here, while the API has them: what it says of them may be older than that.
@@ -104,6 +106,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         let teller = Teller::new(Arc::clone(&objects));
         let (refused, ended, departed) = Default::default();
         let (views, notices) = (node.views.watch(), node.notices.get().cloned());
+        let untold = Arc::clone(&node.untold);
         let allowed_sysctls = node.config.allowed_unsafe_sysctls.clone();
         Bound {
             store,
@@ -113,6 +116,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
             desk,
             views,
             teller,
+            untold,
             refused,
             ended,
             departed,
@@ -342,6 +346,7 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
     fn tell(&mut self) {
         let views = self.views.borrow_and_update();
         self.teller.retain(|pod| views.contains_key(pod));
+        self.untold.retain(|pod| views.contains_key(pod));
         let is_news = |(pod, view): &(&PodRef, &PodView)| {
             !self.teller.is_busy(pod) && (view.gone || !self.teller.has(pod, &view.status))
         };
@@ -365,6 +370,9 @@ impl<R: Runtime, I: Images, O: Objects> Bound<R, I, O> {
         let Some(view) = self.views.borrow().get(pod).cloned() else { return };
         let told = self.teller.has(pod, &view.status);
         let tried = told || tried == Some(&view.status);
+        if tried {
+            self.untold.told(pod);
+        }
         if view.gone && tried && self.stored(pod).is_some_and(|stored| object::deleting(&stored)) {
             self.forget(ObjectRef::pod(&pod.namespace, &pod.name), pod.uid.clone());
         }

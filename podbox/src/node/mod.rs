@@ -32,6 +32,7 @@ pub mod sources;
 pub mod stats;
 pub mod streams;
 mod teller;
+pub mod untold;
 pub mod view;
 pub mod witness;
 mod words;
@@ -61,6 +62,7 @@ use record::PodRecord;
 use recorder::Notices;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use untold::Untold;
 use view::Views;
 
 /// Upstream's reason where a sandbox cannot be made.
@@ -85,6 +87,8 @@ pub struct Node<R, I> {
     pub facts: NodeFacts,
     /// What each pod is at.
     pub views: Views,
+    /// Whose ends are to be told before what they leave is cleared away.
+    pub untold: Arc<Untold>,
     /// Where pods are remembered for a later daemon; none where they end with this one.
     pub checkpoints: Option<Checkpoints>,
     /// What probes share.

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use tokio::sync::watch;
 
 /// One pod.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodView {
     /// Its status, as the API words it.
     pub status: PodStatus,
@@ -66,11 +66,16 @@ impl Views {
         Views { past: Past::on_file(files), ..Views::default() }
     }
 
-    /// Changes a pod's row, and makes it if it is not there.
-    pub fn update(&self, pod: &PodRef, change: impl FnOnce(&mut PodView)) {
-        self.pods.send_modify(|pods| match pods.get_mut(pod) {
-            Some(view) => change(view),
-            None => change(pods.entry(pod.clone()).or_default()),
+    /// Puts in what a pod's worker knows of it, beside its kernel events. Wakes nobody if that is known.
+    pub fn update(&self, pod: &PodRef, mut row: PodView) {
+        self.pods.send_if_modified(|pods| {
+            let before = pods.get(pod);
+            row.events = before.map(|view| view.events.clone()).unwrap_or_default();
+            let news = before != Some(&row);
+            if news {
+                pods.insert(pod.clone(), row);
+            }
+            news
         });
     }
 

@@ -94,6 +94,8 @@ pub struct Worker<R, I> {
     seen: Observed,
     /// What was told of it in notices.
     told: Observed,
+    /// What is to be told of kills.
+    said: Vec<Notice>,
     /// What is told of main containers' images once their turn has come.
     held: (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
     /// When to look at its volumes.
@@ -144,6 +146,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             pod,
             versions,
             told: seen.clone(),
+            said: Vec::new(),
             held: mpsc::channel(limits::NOTICES_HELD),
             seen,
             images: BTreeMap::new(),
@@ -211,8 +214,9 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             }
             self.steps.drain(..).for_each(|step| drop(self.tasks.spawn(step)));
             if !quiet {
-                self.tell();
+                // The status first: people and programs wait for it more than for Events.
                 self.publish(finished);
+                self.tell();
             }
             if finished {
                 return self.tell_rest().await;
@@ -307,8 +311,9 @@ impl<R: Runtime, I: Images> Worker<R, I> {
 
     /// Says what happened since the last time.
     fn tell(&mut self) {
-        let Some(notices) = self.node.notices.get() else { return };
+        let Some(notices) = self.node.notices.get() else { return self.said.clear() };
         let (pod, shape) = (&self.pod.pod, &self.pod.shape);
+        self.said.drain(..).for_each(|notice| notices.tell(pod, notice));
         if is_main_turn(shape, &self.seen) {
             std::iter::from_fn(|| self.held.1.try_recv().ok()).for_each(|notice| notices.tell(pod, notice));
         }
@@ -329,13 +334,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         let startup = self.seen.startup.clone();
         let ended = self.seen.containers.iter().filter(|(_, seen)| !seen.ends.is_empty());
         let ends = ended.map(|(name, seen)| (name.clone(), seen.ends.clone())).collect();
-        self.node.views.update(&self.pod.pod, |view: &mut PodView| {
-            view.status = status;
-            view.pledge = Pledge::of(&self.pod.manifest);
-            view.ends = ends;
-            view.startup = startup;
-            view.gone = gone;
-        });
+        let (pledge, events) = (Pledge::of(&self.pod.manifest), BTreeMap::new());
+        self.node.views.update(&self.pod.pod, PodView { status, events, ends, startup, pledge, gone });
     }
 }
 

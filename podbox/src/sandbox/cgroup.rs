@@ -172,6 +172,12 @@ pub fn wait_empty(path: &Path) -> Result<()> {
     }
 }
 
+/// Whether no process is left in a group and below; without waiting, and not so where that cannot be told.
+pub fn is_empty(path: &Path) -> bool {
+    let events = File::open(path.join("cgroup.events"));
+    events.and_then(|mut events| populated(&mut events)).is_ok_and(|populated| !populated)
+}
+
 fn populated(events: &mut File) -> io::Result<bool> {
     let mut text = String::new();
     events.rewind()?;

@@ -304,7 +304,11 @@ impl Runtime for Engine {
         // container ends as a whole.
         let group = self.0.facts.container_cgroup(container, tracked.label.qos);
         cgroup::kill(&group)?;
-        let emptied = blocking(move || Ok(cgroup::wait_empty(&group)?)).await;
+        // Mostly there is nobody to wait for.
+        let emptied = match cgroup::is_empty(&group) {
+            true => Ok(()),
+            false => blocking(move || Ok(cgroup::wait_empty(&group)?)).await,
+        };
         if let Err(error) = emptied {
             tracing::warn!(%container, "it has ended, and some of its processes have not: {}", chain(&error));
         }

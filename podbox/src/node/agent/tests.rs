@@ -128,6 +128,7 @@ fn node(dir: &Path, runtime: Brittle, attribution: Arc<dyn Attribution>) -> Arc<
         views: Default::default(),
         checkpoints: Some(checkpoints),
         probing: Default::default(),
+        untold: Default::default(),
         notices: Default::default(),
     })
 }

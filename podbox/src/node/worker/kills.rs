@@ -41,6 +41,16 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         Some(evidence.cause())
     }
 
+    /// A kill in a container has begun, and may be over. One that takes its first process is told when that has ended, which is about
+    /// to happen: no Event is to be in the way of that word.
+    pub(super) fn note_kill(&mut self, container: &str, now: Instant) {
+        let Some(run) = self.seen.container(container).run() else { return };
+        let Started { cgroup_id, pid, .. } = run.started;
+        if self.node.attribution.oom_victims(cgroup_id).iter().all(|victim| victim.pid != pid) {
+            self.tell_victims_of(container.to_owned(), cgroup_id, now);
+        }
+    }
+
     /// Says which processes of a container the OOM killer took since the last time.
     pub(super) fn tell_victims(&mut self, container: &str, now: Instant) {
         if let Some(run) = self.seen.container(container).run() {
@@ -64,6 +74,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         while let Some(at) = self.untold_at {
             tokio::time::sleep_until(at.into()).await;
             self.look_for_untold(at);
+            self.tell();
         }
     }
 
@@ -80,9 +91,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             seen.victims_told_ns = last;
         }
         let part = self.pod.shape.part(&container);
-        if let Some(notices) = self.node.notices.get() {
-            kill::notices(&part, &over).into_iter().for_each(|notice| notices.tell(&self.pod.pod, notice));
-        }
+        self.said.extend(kill::notices(&part, &over));
         if open {
             self.untold.insert((container, cgroup));
             self.untold_at = Some(now + limits::OOM_KILL_LOOK);

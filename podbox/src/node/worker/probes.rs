@@ -87,7 +87,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         self.quiet = trigger.cause != Cause::OomKilled;
         let name = &trigger.container.name;
         if trigger.cause == Cause::OomKilled {
-            self.tell_victims(name, now);
+            self.note_kill(name, now);
             if self.probes_interest() < Interest::Ends {
                 return;
             }

@@ -163,7 +163,12 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         // One that ended while nobody watched has waited since then.
         let ago = clock::wall().duration_since(exited.at).unwrap_or_default();
         seen.exited(exited, cause, message, now.checked_sub(ago).unwrap_or(now));
+        // Of a pod that is to go, somebody waits for what it leaves to go, too.
+        if self.node.has_api() && self.seen.termination.is_none() {
+            self.node.untold.note(&self.pod.pod);
+        }
         self.spawn(move |node, _| async move {
+            node.untold.wait(&run.pod).await;
             let result = node.runtime.remove(&run).await.map_err(|error| chain(&error));
             Report::Told { container: run.name, what: "removing an ended container", result }
         });

@@ -36,6 +36,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             PodStep::RemoveSandbox => {
                 self.seen.sandbox = SandboxState::Removing;
                 self.work(|node, pod| async move {
+                    node.untold.wait(&pod.pod).await;
                     Report::Removed { problem: node.discard(&pod.pod).await.err() }
                 });
             }
