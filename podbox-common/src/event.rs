@@ -49,7 +49,8 @@ pub struct Head {
     pub comm: Comm,
 }
 
-/// A process ended: its last thread exits.
+/// A process ended: its last thread exits. One that was not a container's first, and ended well, is told only where
+/// somebody follows it ([`follower_slot`]).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ExitEvent {
@@ -61,6 +62,14 @@ pub struct ExitEvent {
     pub reserved: u32,
     /// Who sent the signal, if one ended it.
     pub sent: Sent,
+}
+
+/// How many slots the map has of who follows ordinary ends.
+pub const FOLLOWER_SLOTS: u32 = 1024;
+
+/// The slot of those who follow the ends in this container; a few others share it.
+pub const fn follower_slot(container: u64) -> u32 {
+    (container % FOLLOWER_SLOTS as u64) as u32
 }
 
 /// What the victim was to the kill, as far as the program can know it.

@@ -13,7 +13,10 @@ mod stats;
 mod timeline;
 mod wire;
 
-pub use event::{Comm, ExitEvent, Head, Kind, ListenEvent, NO_LIMIT, OomEvent, RawLimit, RawRole, ReapEvent};
+pub use event::{
+    Comm, ExitEvent, FOLLOWER_SLOTS, Head, Kind, ListenEvent, NO_LIMIT, OomEvent, RawLimit, RawRole,
+    ReapEvent, follower_slot,
+};
 pub use signal::{EndKey, EndRecord, Origin, OwnProcess, Sent, SentKey, TICK_NS};
 pub use start::Firsts;
 pub use stats::{

@@ -17,6 +17,9 @@ static SEQUENCE: Array<u64> = Array::with_max_entries(Kind::ALL.len() as u32, 0)
 #[map]
 static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Loss::ALL.len() as u32, 0);
 
+/// What an insertion says that found its key.
+pub const EEXIST: i32 = -17;
+
 /// The counts of one container.
 #[derive(Clone, Copy)]
 pub struct Counts(*mut ContainerStats);

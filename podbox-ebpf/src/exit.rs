@@ -1,6 +1,6 @@
 //! Processes that end: the exit event, the exit counts, and the entry among the dead that `reap` removes.
 
-use crate::count::{Counts, bump, current_container, lost, next_seq, now_ns};
+use crate::count::{Counts, EEXIST, bump, current_container, lost, next_seq, now_ns};
 use crate::kernel::Typed;
 use crate::offsets::CONTAINER_LEVEL;
 use crate::reap::remember;
@@ -8,10 +8,11 @@ use crate::signal::sender_of;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use aya_ebpf::macros::{btf_tracepoint, map};
-use aya_ebpf::maps::{LruHashMap, RingBuf};
+use aya_ebpf::maps::{Array, LruHashMap, RingBuf};
 use aya_ebpf::programs::BtfTracePointContext;
 use podbox_common::{
-    Dead, EndKey, EndRecord, ExitEvent, Head, Kind, Loss, Origin, ProcessKey, SIGNALS, Sent,
+    Dead, EndKey, EndRecord, ExitEvent, FOLLOWER_SLOTS, Head, Kind, Loss, Origin, ProcessKey, SIGNALS, Sent,
+    follower_slot,
 };
 
 /// Exits and reapings. Sized by user space. A record wakes the reader only where the reader has read all before it, and it reads
@@ -27,7 +28,9 @@ static ENDS: LruHashMap<EndKey, EndRecord> = LruHashMap::with_max_entries(4096, 
 #[map]
 static UNREMEMBERED: LruHashMap<ProcessKey, u8> = LruHashMap::with_max_entries(1024, 0);
 
-const EEXIST: i32 = -17;
+/// How many follow ordinary ends. User space writes it.
+#[map]
+static FOLLOWERS: Array<u32> = Array::with_max_entries(FOLLOWER_SLOTS, 0);
 
 /// `sched_process_exit(task, ..)`: the current task, a thread, is exiting.
 #[btf_tracepoint(function = "sched_process_exit")]
@@ -53,25 +56,30 @@ fn exited(task: Typed, container: u64, counts: Counts) {
     let at_ns = now_ns();
     // SAFETY: a helper without pointers.
     let leaf = unsafe { bpf_get_current_cgroup_id() };
-    let (ns_pid, comm) = (leader.task().ns_pid(), leader.task().comm());
+    let (ns_pid, comm) = (leader.ns_pid(), leader.comm());
     let key = ProcessKey { tgid: tgid.into(), start_ns: leader.start_ns() };
     let dead = Dead { container, leaf, died_ns: at_ns, ns_pid, reserved: 0, comm };
     match remember(&key, &dead) {
         Ok(()) => {}
         // Two last threads may both see the group dead: the first one tells.
         Err(EEXIST) => return,
-        Err(_) if UNREMEMBERED.insert(&key, &1, BPF_NOEXIST.into()).is_err() => return,
+        Err(_) if UNREMEMBERED.insert(&key, &1, BPF_NOEXIST.into()) == Err(EEXIST) => return,
         Err(_) => lost(Loss::DeadRecord),
     }
     let status = task.wait_status();
     let signal = status & 0x7f;
     let sent = if signal == 0 { Sent::default() } else { sender_of(&key, signal) };
     count(counts, status, sent.origin);
-    if is_first(leader) {
+    let first = is_first(leader);
+    if first {
         let end = EndRecord { died_ns: at_ns, status, reserved: 0, sent };
         if ENDS.insert(&EndKey { container, tgid: tgid.into() }, &end, 0).is_err() {
             lost(Loss::EndRecord);
         }
+    }
+    // A record costs as much as all of this, and hardly anybody reads that an ordinary process ended well.
+    if !first && status == 0 && !is_followed(container) {
+        return;
     }
     let head = Head {
         kind: Kind::Exit as u32,
@@ -92,6 +100,12 @@ fn exited(task: Typed, container: u64, counts: Counts) {
         }
         None => lost(Loss::ExitEvent),
     }
+}
+
+/// Somebody follows the ends in this container.
+#[inline(always)]
+fn is_followed(container: u64) -> bool {
+    FOLLOWERS.get(follower_slot(container)).is_some_and(|count| *count != 0)
 }
 
 /// Its parent is in no container.

@@ -234,6 +234,27 @@ impl Typed {
         Typed(self.load(&TASK_STRUCT__REAL_PARENT))
     }
 
+    /// Its id in the innermost pid namespace; 0 if it has none any more.
+    #[inline(always)]
+    pub fn ns_pid(self) -> u32 {
+        let pid: *const u8 = self.load(&TASK_STRUCT__THREAD_PID);
+        // SAFETY: see `direct`. A null pointer reads as zero.
+        let level: u32 = unsafe { direct(pid, &PID__LEVEL) };
+        // Which of the numbers it is the verifier cannot know.
+        probe(pid as u64 + u64::from(level) * UPID_BYTES, &PID__NUMBERS)
+    }
+
+    #[inline(always)]
+    pub fn comm(self) -> Comm {
+        let words: [u64; 2] = [0, 8].map(|at| {
+            let word = self.0.wrapping_add(TASK_STRUCT__COMM.load() as usize + at);
+            // SAFETY: see `direct`.
+            unsafe { word.cast::<u64>().read_volatile() }
+        });
+        // SAFETY: the same bytes.
+        unsafe { core::mem::transmute(words) }
+    }
+
     /// `signal->live == 0`: all threads are on their way out.
     #[inline(always)]
     pub fn group_dead(self) -> bool {

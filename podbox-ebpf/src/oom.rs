@@ -7,7 +7,7 @@
 //!
 //! Who shares the victim's memory is killed after it, unmarked and uncounted: only the signal shows ([`shares`]).
 
-use crate::count::{Counts, bump, current_container, lost, next_seq, now_ns, send};
+use crate::count::{Counts, EEXIST, bump, current_container, lost, next_seq, now_ns, send};
 use crate::kernel::{Cgroup, OomControl, Task};
 use crate::offsets::CONTAINER_LEVEL;
 use aya_ebpf::bindings::BPF_NOEXIST;
@@ -79,6 +79,10 @@ pub fn oom_kill_end(_ctx: FExitContext) -> i32 {
         // SAFETY: the pointer is a map's value; the oom_lock is held.
         unsafe { (*context).allocator = 0 };
     }
+    if let Some(mark) = LAST_MARK.get_ptr_mut(0) {
+        // SAFETY: as above.
+        unsafe { (*mark).allocator = 0 };
+    }
     0
 }
 
@@ -114,6 +118,10 @@ pub fn shares(task: Task, container: u64, counts: Counts) {
     if mark.allocator != bpf_get_current_pid_tgid() || mark.tgid == u64::from(task.tgid()) {
         return;
     }
+    // It ends, and what its namespace holds ends with it.
+    if Task::current().is_exiting() {
+        return;
+    }
     // The kernel signals the leader, which may be gone while other threads have the memory: then only the killer is at work.
     let mm = task.mm();
     let under_way = OOM_UNDER_WAY.get(0).is_some_and(|context| context.allocator == mark.allocator);
@@ -133,7 +141,8 @@ fn victim_of(victim: Task, cgroup: Cgroup, container: u64, counts: Counts, known
     let leader = victim.leader();
     let tgid = victim.tgid();
     let key = ProcessKey { tgid: tgid.into(), start_ns: leader.start_ns() };
-    if MARKED.insert(&key, &1, BPF_NOEXIST.into()).is_err() {
+    // After any other error it might be told twice, should it be marked twice: better than not at all.
+    if MARKED.insert(&key, &1, BPF_NOEXIST.into()) == Err(EEXIST) {
         return;
     }
     let allocator = bpf_get_current_pid_tgid();

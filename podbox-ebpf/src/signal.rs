@@ -87,7 +87,8 @@ fn note(task: Task, container: u64, signal: u32, info: SigInfo) {
         Origin::Itself
     } else if sender_container == container {
         Origin::Inside
-    } else if is_own(sender) {
+    } else if is_own(sender, 0) || is_own(sender, 1) || (sender_container == 0 && is_own(sender.parent(), 1))
+    {
         Origin::Podbox
     } else if sender_container != 0 && Counts::of(sender_container).is_some() {
         Origin::Beside
@@ -120,13 +121,11 @@ fn note(task: Task, container: u64, signal: u32, info: SigInfo) {
     }
 }
 
+/// One of podbox's own. What the keeper starts, but for containers, cleans up after commands.
 #[inline(always)]
-fn is_own(sender: Task) -> bool {
-    let (tgid, start_ticks) = (u64::from(sender.tgid()), sender.start_ns() / TICK_NS);
-    let is = |slot: u32| {
-        OWN_PROCESSES.get(slot).is_some_and(|own| own.tgid == tgid && own.start_ticks == start_ticks)
-    };
-    is(0) || is(1)
+fn is_own(process: Task, slot: u32) -> bool {
+    let (tgid, start_ticks) = (u64::from(process.tgid()), process.start_ns() / TICK_NS);
+    OWN_PROCESSES.get(slot).is_some_and(|own| own.tgid == tgid && own.start_ticks == start_ticks)
 }
 
 /// Who sent the signal that ended a process; takes the note away.

@@ -14,8 +14,7 @@ use podbox_common::Firsts;
 
 /// By the container's cgroup. User space adds before the first process is there, and removes.
 #[map]
-static FIRSTS: HashMap<u64, Firsts> =
-    HashMap::with_max_entries(4096, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+static FIRSTS: HashMap<u64, Firsts> = HashMap::with_max_entries(4096, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 
 /// `sched_process_exec(..)`: the current process is another program from here on. Attached only while a container is about to begin.
 #[btf_tracepoint(function = "sched_process_exec")]

@@ -10,6 +10,7 @@ use crate::api::event::KernelEvent;
 use crate::api::identity::PodRef;
 use crate::api::startup::Sight;
 use crate::api::timeline::Timelines;
+use crate::api::trigger::Ends;
 use crate::config::Config;
 use crate::image::{ImageError, NodeImages, Progress, Store};
 use crate::metrics::text::Page;
@@ -186,6 +187,8 @@ impl Daemon {
                 page.append(&kernel::record(&counted.snapshot(), counted.oom_watched()))
             });
             tasks.spawn(follow(Arc::clone(&node), Arc::clone(tracer), tracer.subscribe()));
+            // It is the first: the node was made without, as with the witness.
+            let _ = node.probing.triggers.ends.set(Arc::clone(tracer) as Arc<dyn Ends>);
             gap = read(tracer);
         }
         let timelines = tracer.clone().map(|tracer| tracer as Arc<dyn Timelines>);

@@ -83,7 +83,7 @@ table! {
     ZOMBIE_CAUSES = Gauge "podbox_zombie_causes" ["namespace", "pod", "container", "cause"] "The same by who should have reaped them: their parent, the first process of their PID namespace (init), that one for what a command left that podbox ran, a hook or kubectl exec (command), or unknown.";
     ZOMBIE_LIFETIME_SECONDS = Histogram "podbox_zombie_lifetime_seconds" ["namespace", "pod", "container"] "Time from a process' death to its being reaped.";
     KERNEL_SIGNAL = Gauge "podbox_kernel_signal" ["signal", "state"] "1 for how much of one thing that the kernel may tell is told on this host: all of it (live), less (reduced), or none (absent); podbox doctor says why, and what is lost.";
-    KERNEL_EVENTS = Counter "podbox_kernel_events_total" ["kind"] "Events the BPF programs saw in containers, received or not.";
+    KERNEL_EVENTS = Counter "podbox_kernel_events_total" ["kind"] "Events the BPF programs had to tell of containers, received or not. Exits with code 0 only where somebody follows them; podbox_process_exits_total has all.";
     KERNEL_EVENTS_MISSED = Counter "podbox_kernel_events_missed_total" ["kind"] "Events whose numbers the reader found missing.";
     BPF_DROPS = Counter "podbox_bpf_drops_total" ["kind"] "Records the BPF programs could not deliver or keep.";
     BPF_RUNS = Counter "podbox_bpf_program_runs_total" ["program"] "Runs of a BPF program, by the kernel's count.";

@@ -52,6 +52,15 @@ pub enum Cause {
     Zombie,
 }
 
+/// Somebody follows, until this is dropped.
+pub type Following = Box<dyn Send + Sync>;
+
+/// Has ends of processes told that are not told otherwise: those of ordinary processes that end well.
+pub trait Ends: Send + Sync {
+    /// In this cgroup of a container.
+    fn follow(&self, cgroup: u64) -> Following;
+}
+
 impl Cause {
     /// Who cares at least.
     pub fn interest(self) -> Interest {

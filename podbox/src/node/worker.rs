@@ -221,7 +221,7 @@ impl<R: Runtime, I: Images> Worker<R, I> {
             if finished {
                 return self.tell_rest().await;
             }
-            self.triggers.wants(self.interest());
+            self.triggers.wants(self.interest(), &self.awaited());
             let wake_at =
                 wake_at.into_iter().chain(self.next_look()).chain(self.piles_at).chain(self.untold_at).min();
             let event = self.select(wake_at, probe_at).await;

@@ -16,7 +16,6 @@ use super::SOCKET;
 use super::exposition::Exposition;
 use super::http::{Body, Handler, full, text, with_type};
 use crate::api::cause::Account;
-use crate::api::event::KernelEvent;
 use crate::api::probed::Row;
 use crate::api::startup::Waterfall;
 use crate::trace::{CapabilityReport, Tracer};
@@ -35,7 +34,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::net::UnixListener;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 /// What the socket answers from.
@@ -74,7 +73,7 @@ impl Handler for Admin {
         }
         match request.uri().path() {
             "/events" => match &self.tracer {
-                Some(tracer) => with_type(StatusCode::OK, "application/x-ndjson", stream(tracer.subscribe())),
+                Some(tracer) => with_type(StatusCode::OK, "application/x-ndjson", stream(tracer)),
                 None => text(StatusCode::SERVICE_UNAVAILABLE, "this host lets podbox load no BPF programs\n"),
             },
             "/capabilities" => {
@@ -91,9 +90,11 @@ impl Handler for Admin {
 
 /// Events as JSON lines. The channel is short: when the client does not read, the broadcast keeps the
 /// backlog, and what it must drop is counted and told.
-fn stream(mut events: broadcast::Receiver<Arc<KernelEvent>>) -> Body {
+fn stream(tracer: &Tracer) -> Body {
     let (lines, source) = mpsc::channel::<Bytes>(limits::EVENT_LINES);
+    let (mut events, followed) = (tracer.subscribe(), tracer.follow_ends());
     tokio::spawn(async move {
+        let _followed = followed;
         loop {
             let heard = tokio::select! {
                 heard = events.recv() => heard,

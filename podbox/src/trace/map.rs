@@ -40,6 +40,11 @@ pub(super) struct Sockets {
     pub unaccepted: HashMap<MapData, Plain<Connection>, u64>,
 }
 
+/// The map of who follows ordinary ends, which no podbox takes over from another.
+pub(super) fn followers(ebpf: &mut Ebpf) -> Result<Array<MapData, u32>, TraceError> {
+    take(ebpf, "FOLLOWERS")
+}
+
 /// The rings: one reader owns all.
 pub(super) struct Rings {
     /// Exits and reapings.

@@ -2,7 +2,7 @@
 //!
 //! Pure: `decode`, `attribute`, `snapshot`, `capability`, `budget`, `forecast`. Hands: `btf` and `load` put the programs into the
 //! kernel, `map` and `tracer` ask its maps, `timeline` has probes' connections
-//! watched, `log` relays its debug lines, `ring` and `zombie` turn what comes into events, `start` tells how containers begin, `standing` compares the counts with the kernel's own files;
+//! watched, `follow` says whose ends are told one by one, `log` relays its debug lines, `ring` and `zombie` turn what comes into events, `start` tells how containers begin, `standing` compares the counts with the kernel's own files;
 //! `pin` keeps programs and maps while no podbox runs, `journal` whose they are, and `survival` goes on with both.
 //!
 //! Invariants: events are hints, counts come from the maps; which cgroup is whose is in the map before the
@@ -15,6 +15,7 @@ mod budget;
 mod capability;
 mod cost;
 mod decode;
+mod follow;
 mod forecast;
 mod journal;
 mod kills;

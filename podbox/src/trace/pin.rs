@@ -34,8 +34,8 @@ use std::path::{Path, PathBuf};
 /// Below the run directory.
 const DIRECTORY: &str = "bpf";
 
-/// Maps that mean nothing to the next podbox: of connections of this one's own.
-const OWN: [&str; 3] = ["TIMELINES", "UNACCEPTED", "AYA_LOGS"];
+/// Maps that mean nothing to the next podbox: of connections of this one's own, and of what it follows.
+const OWN: [&str; 4] = ["TIMELINES", "UNACCEPTED", "FOLLOWERS", "AYA_LOGS"];
 
 /// The sources of all that is in the other maps.
 const SHARED: [&[u8]; 6] = [

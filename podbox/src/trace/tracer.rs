@@ -5,9 +5,10 @@ use super::attribute::{self, Facts, Register};
 use super::budget::{Allowance, Excess};
 use super::capability::{CapabilityReport, Signal};
 use super::decode::Gaps;
+use super::follow::Followers;
 use super::journal::{Journal, Recalled};
 use super::load::{self, Loaded, TraceConfig, TraceError};
-use super::map::{Maps, Plain, Rings, Sockets};
+use super::map::{self, Maps, Plain, Rings, Sockets};
 use super::pin::{Found, Pins};
 use super::snapshot::{ContainerKey, Ledger, Snapshot, Totals};
 use super::standing::Skew;
@@ -44,6 +45,8 @@ pub struct Tracer {
     pub(super) state: Mutex<State>,
     /// Has probes' connections watched; none where this kernel refuses the filter.
     pub(super) follower: Option<Arc<Follower>>,
+    /// Who follows ordinary ends.
+    pub(super) followers: Arc<Mutex<Followers>>,
     /// Until the reader takes them.
     pub(super) rings: Mutex<Option<Rings>>,
     pub(super) events: broadcast::Sender<Arc<KernelEvent>>,
@@ -113,6 +116,7 @@ impl Tracer {
         let (maps, gaps) = (Maps::take(&mut ebpf)?, [gaps; Kind::ALL.len()]);
         let rings = Rings::take(&mut ebpf)?;
         let sockets = Mutex::new(Sockets::take(&mut ebpf)?);
+        let followers = Arc::new(Mutex::new(Followers::new(map::followers(&mut ebpf)?)));
         let sees_accepts = report.has(Signal::Accepts);
         let follower = filter.map(|filter| Arc::new(Follower { filter, sockets, sees_accepts }));
         let mut state = State {
@@ -135,6 +139,7 @@ impl Tracer {
             _stats: stats,
             state: Mutex::new(state),
             follower,
+            followers,
             rings: Mutex::new(Some(rings)),
             events: broadcast::Sender::new(limits::EVENTS_QUEUED),
             container_level: config.container_level,
@@ -153,7 +158,8 @@ impl Tracer {
         Ok((tracer, report))
     }
 
-    /// Kernel events from now on. One who does not keep up loses the oldest, and is told how many.
+    /// Kernel events from now on; of processes that end well those that somebody follows ([`Tracer::follow_ends`]), and
+    /// what containers began with. One who does not keep up loses the oldest, and is told how many.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<KernelEvent>> {
         self.events.subscribe()
     }

@@ -1,10 +1,11 @@
 //! Exits: codes, signals, counts, and what a full ring does to them.
 
 use super::cgroup::{LEVEL, Tree, command_in};
-use super::watch::{Watch, load, lost, run, sent, totals};
+use super::watch::{Watch, load, load_unfollowed, lost, run, sent, totals};
 use podbox::api::attribution::Attribution;
 use podbox::api::event::{Detail, Exit};
 use podbox::api::sender::Origin;
+use podbox::api::trigger::Ends;
 use podbox::trace::{Kind, Loss, TraceConfig};
 
 fn code(code: u8) -> Exit {
@@ -43,6 +44,37 @@ fn an_exit_is_told_with_code_or_signal_and_its_container() {
         let stats = watch.totals(&container).stats;
         assert_eq!((stats.exits_success, stats.exits_error), (1, 2));
         assert_eq!((stats.exits_signal[9], stats.exits_signal[15]), (1, 1));
+        Ok(())
+    });
+}
+
+#[test]
+fn ordinary_ends_are_counted_and_told_one_by_one_only_to_who_follows_them() {
+    run("ordinary_ends_are_counted_and_told_one_by_one_only_to_who_follows_them", async {
+        let tree = Tree::new()?;
+        let [container, other] = ["app", "other"].map(|name| tree.container(name));
+        let tracer = load_unfollowed(TraceConfig::new(LEVEL))?;
+        [&container, &other].iter().for_each(|container| tracer.register(container.id, &container.name));
+        // A child that ends well, one that does not, and what the container began with.
+        let ends = || assert!(container.shell("(exit 0); (exit 5); exit 0").wait().unwrap().success());
+        ends();
+        assert_eq!(sent(&tracer, Kind::Exit), 2);
+        let followed = tracer.follow(container.id);
+        ends();
+        assert_eq!(sent(&tracer, Kind::Exit), 2 + 3);
+        drop(followed);
+        let followed = tracer.follow(other.id);
+        ends();
+        assert_eq!(sent(&tracer, Kind::Exit), 5 + 2);
+        let all = tracer.follow_ends();
+        drop(followed);
+        ends();
+        assert_eq!(sent(&tracer, Kind::Exit), 7 + 3);
+        drop(all);
+        ends();
+        assert_eq!(sent(&tracer, Kind::Exit), 10 + 2);
+        let stats = totals(&tracer, &container).stats;
+        assert_eq!((stats.exits_success, stats.exits_error), (10, 5));
         Ok(())
     });
 }

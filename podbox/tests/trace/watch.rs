@@ -20,8 +20,16 @@ pub struct Watch {
     pub events: Receiver<Arc<KernelEvent>>,
 }
 
-/// Err says what is missing here.
+/// All ends are told. Err says what is missing here.
 pub fn load(config: TraceConfig) -> Result<Arc<Tracer>, String> {
+    let tracer = load_unfollowed(config)?;
+    // As long as the tracer is there.
+    std::mem::forget(tracer.follow_ends());
+    Ok(tracer)
+}
+
+/// Ends are told as usual. Err says what is missing here.
+pub fn load_unfollowed(config: TraceConfig) -> Result<Arc<Tracer>, String> {
     match Tracer::load(config) {
         Ok((tracer, _)) => Ok(Arc::new(tracer)),
         Err(error @ TraceError::ReadBtf(_)) => Err(error.to_string()),

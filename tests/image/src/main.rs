@@ -54,6 +54,8 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Done {
     match options.job() {
         "signals" => {}
+        // Not worth a thread.
+        "exit" if !options.has("after") => {}
         // A server has done all it had to.
         "http" | "tcp" | "grpc" | "bad" => signals::end_when_asked(Some(0))?,
         _ => signals::end_when_asked(None)?,

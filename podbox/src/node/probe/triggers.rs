@@ -3,15 +3,26 @@
 //! room for kills and servers, and one of kills leaves room for servers.
 
 use crate::api::identity::PodRef;
-use crate::api::trigger::{Interest, Trigger};
-use std::collections::HashMap;
+use crate::api::trigger::{Ends, Following, Interest, Trigger};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::mpsc;
 
-/// Who wants to know what happens in which pod, by its uid.
-#[derive(Debug, Default)]
-pub struct Triggers(Mutex<HashMap<String, Listener>>);
+/// Who wants to know what happens in which pod.
+#[derive(Default)]
+pub struct Triggers {
+    /// By their pods' uids.
+    listeners: Mutex<HashMap<String, Listener>>,
+    /// Has ends of processes told that somebody waits for; nobody where nothing is told.
+    pub ends: Arc<OnceLock<Arc<dyn Ends>>>,
+}
+
+impl std::fmt::Debug for Triggers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Triggers").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
+}
 
 #[derive(Debug)]
 struct Listener {
@@ -21,10 +32,12 @@ struct Listener {
 }
 
 /// What happens in a pod, as far as it is of interest.
-#[derive(Debug)]
 pub struct Heard {
     triggers: mpsc::Receiver<Trigger>,
     interest: Arc<AtomicU8>,
+    ends: Arc<OnceLock<Arc<dyn Ends>>>,
+    /// By cgroup.
+    followed: HashMap<u64, Following>,
 }
 
 impl Heard {
@@ -33,9 +46,15 @@ impl Heard {
         self.triggers.recv().await
     }
 
-    /// What is of interest from now on.
-    pub fn wants(&self, interest: Interest) {
+    /// What is of interest from now on; and in which cgroups also that ordinary processes end.
+    pub fn wants(&mut self, interest: Interest, ends: &BTreeSet<u64>) {
         self.interest.store(interest as u8, Ordering::Relaxed);
+        self.followed.retain(|cgroup, _| ends.contains(cgroup));
+        if let Some(told) = self.ends.get() {
+            for cgroup in ends {
+                self.followed.entry(*cgroup).or_insert_with(|| told.follow(*cgroup));
+            }
+        }
     }
 }
 
@@ -45,7 +64,7 @@ impl Triggers {
         let (sender, triggers) = mpsc::channel(crate::limits::TRIGGERS);
         let interest = Arc::new(AtomicU8::new(Interest::Nothing as u8));
         self.pods().insert(pod.uid.clone(), Listener { sender, interest: Arc::clone(&interest) });
-        Heard { triggers, interest }
+        Heard { triggers, interest, ends: Arc::clone(&self.ends), followed: HashMap::new() }
     }
 
     /// Something happened. Cheap where nobody wants to know.
@@ -73,7 +92,7 @@ impl Triggers {
     }
 
     fn pods(&self) -> MutexGuard<'_, HashMap<String, Listener>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,7 +113,7 @@ mod tests {
         };
         let mut own = triggers.subscribe(&pod("a"));
         triggers.tell(happened("a", 1));
-        own.wants(Interest::Servers);
+        own.wants(Interest::Servers, &BTreeSet::new());
         triggers.tell(happened("b", 1));
         for port in 0..1000 {
             triggers.tell(happened("a", port));
@@ -112,9 +131,9 @@ mod tests {
         let container = ContainerRef { pod: pod.clone(), name: "c".into(), attempt: 0 };
         let happened = |cause| Trigger { container: container.clone(), cgroup: 1, cause };
         let mut own = triggers.subscribe(&pod);
-        own.wants(Interest::Servers);
+        own.wants(Interest::Servers, &BTreeSet::new());
         triggers.tell(happened(Cause::Exited));
-        own.wants(Interest::Ends);
+        own.wants(Interest::Ends, &BTreeSet::new());
         for cause in [Cause::Exited, Cause::OomKilled] {
             (0..1000).for_each(|_| triggers.tell(happened(cause)));
         }
@@ -125,5 +144,43 @@ mod tests {
             heard += 1;
         }
         assert_eq!(heard, crate::limits::TRIGGERS / 4 * 3);
+    }
+
+    /// Counts who follows what.
+    #[derive(Default)]
+    struct Counted(Arc<Mutex<Vec<u64>>>);
+
+    struct Counting(Arc<Mutex<Vec<u64>>>, u64);
+
+    impl Ends for Counted {
+        fn follow(&self, cgroup: u64) -> Following {
+            self.0.lock().unwrap().push(cgroup);
+            Box::new(Counting(Arc::clone(&self.0), cgroup))
+        }
+    }
+
+    impl Drop for Counting {
+        fn drop(&mut self) {
+            let mut followed = self.0.lock().unwrap();
+            let at = followed.iter().position(|cgroup| *cgroup == self.1).unwrap();
+            followed.remove(at);
+        }
+    }
+
+    #[tokio::test]
+    async fn ends_are_followed_as_long_as_they_are_wanted() {
+        let (triggers, counted) = (Triggers::default(), Counted::default());
+        let followed = Arc::clone(&counted.0);
+        assert!(triggers.ends.set(Arc::new(counted)).is_ok());
+        let mut own =
+            triggers.subscribe(&PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() });
+        own.wants(Interest::Ends, &BTreeSet::from([1, 2]));
+        own.wants(Interest::Ends, &BTreeSet::from([2, 3]));
+        assert_eq!(*followed.lock().unwrap(), [2, 3]);
+        own.wants(Interest::Servers, &BTreeSet::new());
+        assert!(followed.lock().unwrap().is_empty());
+        own.wants(Interest::Ends, &BTreeSet::from([4]));
+        drop(own);
+        assert!(followed.lock().unwrap().is_empty());
     }
 }

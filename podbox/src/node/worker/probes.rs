@@ -13,6 +13,7 @@ use crate::pod::notice;
 use crate::pod::observed::{ContainerSeen, Run, Termination};
 use crate::pod::probe::Outcome;
 use crate::sandbox::runtime::Runtime;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 impl<R: Runtime, I: Images> Worker<R, I> {
@@ -113,6 +114,12 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         // Kills are told, if there is somebody to tell.
         let kills = self.node.has_api() || self.pod.shape.containers().any(|shape| shape.oom.is_some());
         self.probes_interest().max(if kills { Interest::Kills } else { Interest::Nothing })
+    }
+
+    /// The cgroups of containers whose probes may be worth running when a process ends.
+    pub(super) fn awaited(&self) -> BTreeSet<u64> {
+        let runs = self.seen.containers.values().filter_map(ContainerSeen::run);
+        runs.filter(|run| run.probes.interest() == Interest::Ends).map(|run| run.started.cgroup_id).collect()
     }
 
     fn probes_interest(&self) -> Interest {
