@@ -125,7 +125,8 @@ fn note(task: Task, container: u64, signal: u32, info: SigInfo) {
 #[inline(always)]
 fn is_own(process: Task, slot: u32) -> bool {
     let (tgid, start_ticks) = (u64::from(process.tgid()), process.start_ns() / TICK_NS);
-    OWN_PROCESSES.get(slot).is_some_and(|own| own.tgid == tgid && own.start_ticks == start_ticks)
+    // An empty slot is nobody's, and the kernel's first tasks have no parent.
+    tgid != 0 && OWN_PROCESSES.get(slot).is_some_and(|own| own.tgid == tgid && own.start_ticks == start_ticks)
 }
 
 /// Who sent the signal that ended a process; takes the note away.

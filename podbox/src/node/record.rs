@@ -52,6 +52,12 @@ impl PodRecord {
         self.manifest.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
     }
 
+    /// It holds ports of the host.
+    pub fn holds_host_ports(&self) -> bool {
+        let mut ports = self.containers().flat_map(|container| container.ports.iter().flatten());
+        ports.any(|port| port.host_port.is_some_and(|port| port != 0))
+    }
+
     /// A container's image reference and when to pull it.
     pub fn image(&self, container: &str) -> (&str, PullPolicy) {
         match self.container(container) {

@@ -76,7 +76,10 @@ pub async fn recover<I>(node: &Node<Engine, I>, wanted: &[Wanted]) -> Result<Mem
         tracing::error!("taking away what an earlier podbox left failed: {}", chain(&error));
     }
     for container in vain.iter().filter(|container| keep.contains(&container.pod)) {
-        node.runtime.remove(container).await?;
+        if let Err(error) = node.runtime.remove(container).await {
+            // Neither may a node without this one.
+            tracing::error!(%container, "taking it away failed: {}", chain(&error));
+        }
     }
     let left = node.runtime.sandboxes();
     // What was being taken away, and could not be: their workers go on with that.

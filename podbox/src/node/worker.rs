@@ -179,6 +179,8 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         self.seen.accepted = Some(now.instant.checked_sub(ago).unwrap_or(now.instant));
         self.address = memory.address.filter(|_| memory.sandbox);
         self.recall_beginning();
+        // Who lies unreaped is not remembered. The kernel's side has looked by then, or tells.
+        self.piles_at = Some(now.instant + limits::ZOMBIES_PAUSE);
         self.told = self.seen.clone();
         self.timed = true;
         for (name, container) in &memory.containers {

@@ -44,7 +44,7 @@ pub const ALERTS: &[Alert] = &[
         summary: "{namespace}/{pod}, container {container}: processes were killed for want of memory",
         means: "The kernel killed processes of this container because a limit on memory was hit, its own, its pod's or the node's. Podbox counts each victim once.",
         steps: &[
-            "`podbox events` names the victim, its role, the limit that was hit and who triggered it.",
+            "`kubectl describe pod` (its Events) and `podbox why NAMESPACE/POD` name the victim, its role, the limit that was hit and who triggered it.",
             "Is the limit the node's? Then the node is over-committed: lower what others may use, or request memory where it is needed.",
             "Is it the container's or the pod's? Look at its working set on the dashboard of memory: a slope is a leak, a step is a load that the limit does not fit.",
             "Raise the limit, or mend the leak. What such a kill means to a pod can be said by its annotation (README).",

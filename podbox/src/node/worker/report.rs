@@ -163,8 +163,10 @@ impl<R: Runtime, I: Images> Worker<R, I> {
         // One that ended while nobody watched has waited since then.
         let ago = clock::wall().duration_since(exited.at).unwrap_or_default();
         seen.exited(exited, cause, message, now.checked_sub(ago).unwrap_or(now));
-        // Of a pod that is to go, somebody waits for what it leaves to go, too.
-        if self.node.has_api() && self.seen.termination.is_none() {
+        // Of a pod that is to go, somebody waits for what it leaves to go, too; and the ports of one that is told to be over may
+        // be given to another at once.
+        let is_awaited = self.seen.termination.is_some() || self.pod.holds_host_ports();
+        if self.node.has_api() && !is_awaited {
             self.node.untold.note(&self.pod.pod);
         }
         self.spawn(move |node, _| async move {

@@ -13,7 +13,7 @@ pub const BOARD: Board = Board {
             panels: &[
                 Panel {
                     title: "Events in containers",
-                    about: "Seen by the programs, received or not.",
+                    about: "Told by the programs, received or not. Exits with code 0 only where somebody follows them.",
                     unit: Unit::PerSecond,
                     queries: &[query("sum by (kind) (rate(podbox_kernel_events_total[5m]))", "{{kind}}")],
                 },
